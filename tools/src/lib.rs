@@ -1,0 +1,1 @@
+//! Fetches the model, builds the browser bundle, starts the server, runs every test.
