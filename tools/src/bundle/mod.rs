@@ -1,0 +1,192 @@
+//! `tools browser`: builds the browser module with and without simd128 and puts it beside the page.
+
+mod replace;
+mod route;
+mod stamp;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::process::{self, ProcessError};
+use crate::workspace::{Workspace, WorkspaceError};
+pub use replace::{FolderError, Replacement};
+pub use route::{Choice, Route, RouteError};
+use stamp::Stamp;
+pub use stamp::walk;
+
+/// The builds of the module, and the target features of each. No relaxed SIMD: its bits differ between machines (N2).
+const VARIANTS: [(&str, &str); 2] = [("simd128", "+simd128"), ("scalar", "-simd128")];
+
+/// What a bundle is made from.
+const INPUTS: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "kernel",
+    "bpe",
+    "loader",
+    "browser/Cargo.toml",
+    "browser/src",
+    "browser/page",
+    "tools/src/bundle",
+];
+/// Folders among them that do not matter.
+const NOT_INPUTS: [&str; 3] = ["tests", "benches", "examples"];
+
+/// The command line of `browser`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// The folder to build [default: browser/dist in the repository].
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// How to get a compiler for WebAssembly.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub route: Choice,
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The repository was not found.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// No compiler for WebAssembly.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The module does not build.
+    #[error("the browser module does not build: {0}")]
+    Build(#[from] ProcessError),
+    /// wasm-bindgen refused the module.
+    #[error("wasm-bindgen cannot make JavaScript for {module}: {message}")]
+    Bindgen {
+        /// The compiled module.
+        module: PathBuf,
+        /// What wasm-bindgen said.
+        message: String,
+    },
+    /// The folder is not ours, or cannot be replaced.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A file cannot be read or written.
+    #[error("cannot read or write {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BundleError {
+    move |source| BundleError::File { path: path.to_owned(), source }
+}
+
+/// Builds the bundle, or finds that the one in place was made from the same inputs.
+///
+/// # Errors
+/// If no compiler for WebAssembly can be had, the build fails, or the folder cannot be written.
+pub fn run(options: &Options) -> Result<(), BundleError> {
+    let workspace = Workspace::find()?;
+    let out = match &options.out {
+        Some(out) => std::path::absolute(out).map_err(at(out))?,
+        None => workspace.bundle(),
+    };
+    build(&workspace, &out, options.route)
+}
+
+/// Builds the bundle into `out`, or finds that the one in place was made from the same inputs.
+///
+/// # Errors
+/// As [`run`].
+pub fn build(workspace: &Workspace, out: &Path, choice: Choice) -> Result<(), BundleError> {
+    let inputs = stamp::inputs(&workspace.root, &INPUTS, &NOT_INPUTS).map_err(at(&workspace.root))?;
+    if let Some(stamp) = Stamp::read(out)
+        && stamp.inputs == inputs
+        && suits(choice, &stamp.route)
+        && stamp.holds(out)
+    {
+        eprintln!("The browser bundle in {} is up to date.", workspace.short(out));
+        return Ok(());
+    }
+    let replacement = Replacement::of(out, stamp::NAME)?;
+    let route = route::find(workspace, choice)?;
+    for (variant, feature) in VARIANTS {
+        eprintln!("Building the browser module ({variant}).");
+        let module = compile(workspace, &route, variant, feature)?;
+        generate(&module, &replacement.path().join("wasm").join(variant))?;
+    }
+    copy_tree(&workspace.root.join("browser/page"), replacement.path())?;
+    let stamp = Stamp::of(replacement.path(), inputs, route.name()).map_err(at(replacement.path()))?;
+    stamp.write(replacement.path()).map_err(at(replacement.path()))?;
+    replacement.finish()?;
+    eprintln!("The browser bundle is in {}.", workspace.short(out));
+    Ok(())
+}
+
+/// A bundle made on another way has the same function, unless this way was asked for by name.
+fn suits(choice: Choice, route: &str) -> bool {
+    match choice {
+        Choice::Auto => true,
+        Choice::Rustup => route == Route::Toolchain.name(),
+        Choice::Debian => route != Route::Toolchain.name(),
+    }
+}
+
+/// Compiles one variant in a target directory of its own, so that the variants do not throw out each other's work.
+fn compile(workspace: &Workspace, route: &Route, variant: &str, feature: &str) -> Result<PathBuf, BundleError> {
+    let target = workspace.target.join("browser").join(variant);
+    let mut cargo = route.cargo_build();
+    cargo.current_dir(&workspace.root);
+    cargo.args(["--release", "--locked", "--package", "browser", "--lib", "--target-dir"]).arg(&target);
+    // The encoded flags win over RUSTFLAGS, which may hold options for the native processor.
+    let remap = format!("--remap-path-prefix={}=.", workspace.root.display());
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", ["-C", &format!("target-feature={feature}"), &remap].join("\u{1f}"));
+    process::run(&mut cargo)?;
+    Ok(target.join("wasm32-unknown-unknown/release/browser.wasm"))
+}
+
+/// Makes the JavaScript side: `browser.js`, its type declarations and `browser_bg.wasm`.
+fn generate(module: &Path, out: &Path) -> Result<(), BundleError> {
+    let failed = |error: &dyn std::fmt::Display| BundleError::Bindgen {
+        module: module.to_owned(),
+        message: format!("{error:#}"),
+    };
+    fs::create_dir_all(out).map_err(at(out))?;
+    let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
+    bindgen.web(true).map_err(|e| failed(&e))?;
+    bindgen.input_path(module).out_name("browser").typescript(true);
+    bindgen.generate(out).map_err(|e| failed(&e))
+}
+
+/// Copies all files below `from`, with their folders.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), BundleError> {
+    for file in walk(from, &[]).map_err(at(from))? {
+        let copy = to.join(file.strip_prefix(from).unwrap_or(&file));
+        if let Some(folder) = copy.parent() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+        }
+        fs::copy(&file, &copy).map_err(at(&file))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_of_another_way_is_rebuilt_only_when_a_way_is_named() {
+        assert!(suits(Choice::Auto, "debian") && suits(Choice::Auto, "rustup"));
+        assert!(suits(Choice::Debian, "debian") && !suits(Choice::Debian, "rustup"));
+        assert!(suits(Choice::Rustup, "rustup") && !suits(Choice::Rustup, "debian"));
+    }
+
+    #[test]
+    fn pages_are_copied_with_their_folders() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(from.path().join("deep")).unwrap();
+        fs::write(from.path().join("deep/file"), "content").unwrap();
+        copy_tree(from.path(), to.path()).unwrap();
+        assert_eq!(fs::read_to_string(to.path().join("deep/file")).unwrap(), "content");
+    }
+}

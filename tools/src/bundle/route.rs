@@ -1,0 +1,258 @@
+//! The ways to a compiler for `wasm32-unknown-unknown`: the active toolchain with the target's standard library,
+//! that library added by rustup, or Debian's compiler and its library sources.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::packages::{self, Need, PackageError};
+use crate::process::{self, ProcessError};
+use crate::workspace::{self, Workspace};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// Which way to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// The first way that is open.
+    Auto,
+    /// The active toolchain; its target is added by rustup where it is missing.
+    Rustup,
+    /// Debian's rustc-web and rust-web-src; they are installed where they are missing.
+    Debian,
+}
+
+/// A way to build for `wasm32-unknown-unknown`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// The active toolchain has the target.
+    Toolchain,
+    /// Debian's compiler builds the standard library too, and `linker` links.
+    Debian {
+        /// `rust-lld` of the active toolchain, or Debian's `wasm-ld`.
+        linker: PathBuf,
+    },
+}
+
+/// Why there is no way.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The compiler does not answer.
+    #[error(transparent)]
+    Compiler(#[from] ProcessError),
+    /// Neither the target nor rustup.
+    #[error(
+        "the active Rust toolchain has no {TARGET} target, and there is no rustup to add it; add the target, or take the Debian way with `--route debian`"
+    )]
+    NoRustup,
+    /// rustup ran, but the target is not there.
+    #[error(
+        "rustup could not add the target {TARGET} ({0}); where its server cannot be reached, `--route debian` takes Debian's packages"
+    )]
+    Rustup(String),
+    /// A package is missing.
+    #[error("the target {TARGET} cannot be added by rustup here, and for the Debian way {0}")]
+    Packages(#[from] PackageError),
+    /// The packages do not fit each other.
+    #[error(
+        "Debian's rustc-web is {rustc} and rust-web-src is {library}: both must be installed, in the same version, at least {needed}; `apt-get update && apt-get install rustc-web rust-web-src` brings the newest"
+    )]
+    DebianVersions {
+        /// The compiler's version, or "missing".
+        rustc: String,
+        /// The library sources' version, or "missing".
+        library: String,
+        /// The `rust-version` of the workspace.
+        needed: String,
+    },
+}
+
+/// Finds a way and opens it, by rustup or by Debian's packages, saying what it installs and why.
+///
+/// # Errors
+/// If no way is open, with what to do.
+pub fn find(workspace: &Workspace, choice: Choice) -> Result<Route, RouteError> {
+    match choice {
+        Choice::Rustup => by_rustup(),
+        Choice::Debian => by_debian(workspace),
+        Choice::Auto => by_rustup().or_else(|error| {
+            eprintln!("No {TARGET} target in the active toolchain: {error}.");
+            eprintln!("Taking Debian's compiler (rustc-web) and library sources (rust-web-src).");
+            by_debian(workspace)
+        }),
+    }
+}
+
+impl Route {
+    /// Cargo for a build on this way; the caller adds the command, the package and the flags.
+    pub fn cargo_build(&self) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.args(["build", "--target", TARGET]);
+        if let Route::Debian { linker } = self {
+            // Building the standard library is an unstable option of a stable compiler.
+            cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", DEBIAN_RUSTC);
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            cargo.arg("-Zbuild-std=std,panic_abort");
+        }
+        cargo
+    }
+
+    /// The way in one word, as the `--route` option has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Route::Toolchain => "rustup",
+            Route::Debian { .. } => "debian",
+        }
+    }
+}
+
+fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+fn sysroot() -> Result<PathBuf, ProcessError> {
+    Ok(process::capture(rustc().args(["--print", "sysroot"]))?.into())
+}
+
+fn has_target(sysroot: &Path) -> bool {
+    let library = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+    library.read_dir().is_ok_and(|mut files| files.next().is_some())
+}
+
+fn by_rustup() -> Result<Route, RouteError> {
+    let sysroot = sysroot()?;
+    if has_target(&sysroot) {
+        return Ok(Route::Toolchain);
+    }
+    if process::find(&["rustup"]).is_none() {
+        return Err(RouteError::NoRustup);
+    }
+    eprintln!("The browser module is WebAssembly: adding the {TARGET} target to the active toolchain.");
+    let added = process::run(Command::new("rustup").args(["target", "add", TARGET]));
+    match added {
+        _ if has_target(&sysroot) => Ok(Route::Toolchain),
+        Err(error) => Err(RouteError::Rustup(error.to_string())),
+        Ok(()) => Err(RouteError::Rustup(format!("it is not in {}", sysroot.display()))),
+    }
+}
+
+fn by_debian(workspace: &Workspace) -> Result<Route, RouteError> {
+    let present = |package, file: &str| packages::version(package).is_some() && Path::new(file).exists();
+    packages::ensure(&[
+        Need {
+            package: "rustc-web".into(),
+            why: "a Rust compiler that can make WebAssembly",
+            present: present("rustc-web", DEBIAN_RUSTC),
+        },
+        Need {
+            package: "rust-web-src".into(),
+            why: "the sources of its standard library, to build it for WebAssembly",
+            present: present("rust-web-src", DEBIAN_LIBRARY),
+        },
+    ])?;
+    let (rustc, library) = (packages::version("rustc-web"), packages::version("rust-web-src"));
+    if !versions_fit(rustc.as_deref(), library.as_deref(), &workspace.rust_version) {
+        let or_missing = |version: Option<String>| version.unwrap_or_else(|| "missing".into());
+        return Err(RouteError::DebianVersions {
+            rustc: or_missing(rustc),
+            library: or_missing(library),
+            needed: workspace.rust_version.clone(),
+        });
+    }
+    Ok(Route::Debian { linker: linker()? })
+}
+
+/// The linker of the active toolchain, or Debian's of the compiler's own LLVM version.
+fn linker() -> Result<PathBuf, RouteError> {
+    let version = process::capture(rustc().arg("-vV"))?;
+    if let Some(host) = field(&version, "host") {
+        let bundled = sysroot()?.join("lib/rustlib").join(host).join("bin/rust-lld");
+        if bundled.is_file() {
+            return Ok(bundled);
+        }
+    }
+    let debian = process::capture(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
+    let llvm = field(&debian, "LLVM version").and_then(|v| v.split('.').next()).unwrap_or("22").to_owned();
+    let name = format!("wasm-ld-{llvm}");
+    packages::ensure(&[Need::program(&[&name], &format!("lld-{llvm}"), "the linker for WebAssembly")])?;
+    Ok(process::find(&[&name]).unwrap_or_else(|| name.into()))
+}
+
+/// The value of `name: value` in the answer of `rustc -vV`.
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// Both are there, of one upstream version, and new enough.
+fn versions_fit(rustc: Option<&str>, library: Option<&str>, needed: &str) -> bool {
+    match (rustc.and_then(upstream), library.and_then(upstream), upstream(needed)) {
+        (Some(rustc), Some(library), Some(needed)) => rustc == library && rustc >= needed,
+        _ => false,
+    }
+}
+
+/// The upstream part of a Debian version: `1.96.0+dfsg1-1~deb12u2` is 1.96.0. A missing patch number is 0.
+fn upstream(version: &str) -> Option<[u32; 3]> {
+    let numbers = version.split(['+', '-', '~']).next()?;
+    let mut parts = numbers.split('.').map(|part| part.parse::<u32>());
+    let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
+    let patch = parts.next().unwrap_or(Ok(0)).ok()?;
+    Some([major, minor, patch])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_versions_are_read() {
+        assert_eq!(upstream("1.96.0+dfsg1-1~deb12u2"), Some([1, 96, 0]));
+        assert_eq!(upstream("1.88"), Some([1, 88, 0]));
+        assert_eq!(upstream("1.88.2-1"), Some([1, 88, 2]));
+        for bad in ["", "1", "x.y", "1.x", "1.2.beta"] {
+            assert_eq!(upstream(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn compiler_and_library_must_be_one_version_and_new_enough() {
+        let new = Some("1.96.0+dfsg1-1~deb12u2");
+        assert!(versions_fit(new, new, "1.88"));
+        assert!(versions_fit(Some("1.88.0-1"), Some("1.88.0-2"), "1.88"));
+        assert!(!versions_fit(new, Some("1.85.0+dfsg3-1~deb12u3"), "1.80"));
+        assert!(!versions_fit(Some("1.85.0-1"), Some("1.85.0-1"), "1.88"));
+        assert!(!versions_fit(new, None, "1.88"));
+        assert!(!versions_fit(None, new, "1.88"));
+        // As numbers, not as text.
+        assert!(versions_fit(Some("1.100.0"), Some("1.100.0"), "1.88"));
+    }
+
+    #[test]
+    fn fields_of_the_compilers_answer_are_found() {
+        let answer = "rustc 1.96.0\nhost: x86_64-unknown-linux-gnu\nLLVM version: 22.1.8";
+        assert_eq!(field(answer, "host"), Some("x86_64-unknown-linux-gnu"));
+        assert_eq!(field(answer, "LLVM version"), Some("22.1.8"));
+        assert_eq!(field(answer, "ost"), None);
+    }
+
+    #[test]
+    fn a_toolchain_has_the_target_if_its_library_is_there() {
+        let sysroot = tempfile::tempdir().unwrap();
+        assert!(!has_target(sysroot.path()));
+        let library = sysroot.path().join("lib/rustlib/wasm32-unknown-unknown/lib");
+        std::fs::create_dir_all(&library).unwrap();
+        assert!(!has_target(sysroot.path()), "an empty folder is no library");
+        std::fs::write(library.join("libcore.rlib"), "").unwrap();
+        assert!(has_target(sysroot.path()));
+    }
+
+    #[test]
+    fn the_debian_way_names_compiler_and_linker() {
+        let line = process::line(&Route::Debian { linker: "/x/rust-lld".into() }.cargo_build());
+        for part in ["RUSTC=/usr/bin/rustc", "RUSTC_BOOTSTRAP=1", "LINKER=/x/rust-lld", "-Zbuild-std=std,panic_abort"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(!process::line(&Route::Toolchain.cargo_build()).contains("BOOTSTRAP"));
+    }
+}
