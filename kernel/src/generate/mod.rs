@@ -1,0 +1,213 @@
+//! Generation of text, one unit of work at a time.
+
+mod greedy;
+
+use crate::Exec;
+use crate::model::{ForwardError, KvCache, Logits, Model, Workspace};
+use crate::transcript::{Sha256Digest, logits_digest};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The most tokens of a prompt that one unit of work reads.
+pub const PREFILL_CHUNK: usize = 64;
+
+/// The sampler as a transcript hashes it; binary32 parameters as the hexadecimal digits of their bits.
+pub(crate) const GREEDY: &str =
+    "temperature=00000000 top_k=0 top_p=3f800000 min_p=00000000 repetition_penalty=3f800000 seed=0";
+
+/// What to generate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The token ids to go on from.
+    pub prompt: Vec<u32>,
+    /// The most tokens to generate.
+    pub max_tokens: usize,
+    /// Whether to go on after a token that ends a text.
+    pub ignore_eos: bool,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FinishReason {
+    /// A token that ends a text was generated; it is the last one.
+    Stop,
+    /// As many tokens as were asked for were generated.
+    Length,
+}
+
+impl FinishReason {
+    /// `stop` or `length`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        }
+    }
+}
+
+/// One generated token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Its number, from 1.
+    pub step: usize,
+    /// The token.
+    pub token_id: u32,
+    /// The digest of the logits that it was chosen from.
+    pub logits_sha256: Sha256Digest,
+    /// Why it is the last one, if it is.
+    pub finish_reason: Option<FinishReason>,
+}
+
+/// What a unit of work gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// A part of the prompt was read.
+    Prefill {
+        /// Tokens of the prompt read so far.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// A token was generated.
+    Token(Step),
+    /// There is nothing left to do.
+    Finished(FinishReason),
+}
+
+/// Why a generation cannot start or go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GenerateError {
+    /// No token is asked for.
+    NoMaxTokens,
+    /// Prompt and output together exceed the model's context.
+    Context {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// Positions of the model.
+        context: usize,
+    },
+    /// The prompt cannot be read.
+    Forward(ForwardError),
+    /// A logit is not a finite number (N9).
+    NotFinite {
+        /// The step, from 1.
+        step: usize,
+        /// The lowest token with such a logit.
+        token: usize,
+    },
+}
+
+impl fmt::Display for GenerateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMaxTokens => f.write_str("max_tokens is 0; ask for at least 1 token"),
+            Self::Context { prompt, max_tokens, context } => write!(
+                f,
+                "a prompt of {prompt} tokens and {max_tokens} new ones exceed the context of {context} tokens; \
+                 shorten the prompt or ask for fewer tokens"
+            ),
+            Self::Forward(error) => error.fmt(f),
+            Self::NotFinite { step, token } => {
+                write!(f, "step {step}: the logit of token {token} is not a finite number; the weights may be damaged")
+            }
+        }
+    }
+}
+
+impl core::error::Error for GenerateError {}
+
+impl From<ForwardError> for GenerateError {
+    fn from(error: ForwardError) -> GenerateError {
+        GenerateError::Forward(error)
+    }
+}
+
+/// A generation under way. Dropping it stops it.
+#[derive(Debug)]
+pub struct Generation {
+    request: Request,
+    cache: KvCache,
+    workspace: Workspace,
+    steps: Vec<Step>,
+}
+
+impl Generation {
+    /// Prepares a generation; nothing is computed yet.
+    ///
+    /// # Errors
+    /// If the prompt is empty, has a token outside the vocabulary, or exceeds the context together with `max_tokens`
+    /// (which is never shortened).
+    pub fn new(model: &Model, request: Request) -> Result<Generation, GenerateError> {
+        let config = model.config();
+        let (prompt, max_tokens, context) = (request.prompt.len(), request.max_tokens, config.context);
+        if prompt == 0 {
+            return Err(ForwardError::NoTokens.into());
+        }
+        if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= config.vocab) {
+            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
+        }
+        if max_tokens == 0 {
+            return Err(GenerateError::NoMaxTokens);
+        }
+        if max_tokens > context || prompt > context - max_tokens {
+            return Err(GenerateError::Context { prompt, max_tokens, context });
+        }
+        Ok(Generation { request, cache: KvCache::new(config), workspace: Workspace::default(), steps: Vec::new() })
+    }
+
+    /// Does one unit of work: reads up to [`PREFILL_CHUNK`] tokens of the prompt, or generates one token (with the last
+    /// part of the prompt, both).
+    ///
+    /// # Errors
+    /// If a logit is not finite. No further token can be generated then.
+    pub fn advance(&mut self, model: &Model, exec: Exec<'_>) -> Result<Progress, GenerateError> {
+        if let Some(reason) = self.steps.last().and_then(|step| step.finish_reason) {
+            return Ok(Progress::Finished(reason));
+        }
+        let total = self.request.prompt.len();
+        let done = self.cache.len();
+        match self.steps.last() {
+            None => {
+                let end = total.min(done + PREFILL_CHUNK);
+                let wanted = if end == total { Logits::Last } else { Logits::None };
+                let chunk = &self.request.prompt[done..end];
+                model.forward(exec, &mut self.cache, chunk, wanted, &mut self.workspace)?;
+                if end < total {
+                    return Ok(Progress::Prefill { done: end, total });
+                }
+            }
+            Some(step) => {
+                model.forward(exec, &mut self.cache, &[step.token_id], Logits::Last, &mut self.workspace)?;
+            }
+        }
+        self.choose(model.config().eos.as_slice()).map(Progress::Token)
+    }
+
+    fn choose(&mut self, eos: &[u32]) -> Result<Step, GenerateError> {
+        let step = self.steps.len() + 1;
+        let logits = self.workspace.logits();
+        let token_id = greedy::choose(logits).map_err(|token| GenerateError::NotFinite { step, token })?;
+        let finish_reason = if eos.contains(&token_id) && !self.request.ignore_eos {
+            Some(FinishReason::Stop)
+        } else if step == self.request.max_tokens {
+            Some(FinishReason::Length)
+        } else {
+            None
+        };
+        let step = Step { step, token_id, logits_sha256: logits_digest(logits), finish_reason };
+        self.steps.push(step);
+        Ok(step)
+    }
+
+    /// The token ids it goes on from.
+    pub fn prompt(&self) -> &[u32] {
+        &self.request.prompt
+    }
+
+    /// The tokens generated so far.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}

@@ -1,0 +1,122 @@
+//! Tiny seeded models whose generations have known bits: a self-test that native programs, wasm builds and the page run
+//! alike. Their widths are no multiples of 16, so every tail is used.
+
+use crate::Exec;
+use crate::generate::{GenerateError, Generation, Progress, Request};
+use crate::model::{Config, DType, Model, Parameter, RawTensor, SharedBytes, parameters};
+use crate::random::{Purpose, uniform};
+use crate::transcript::{Identity, Sha256, Sha256Digest, hex, transcript};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The digest that [`run`] gives on every machine.
+pub const EXPECTED: &str = "e983895a80ce08ee68377aa365b0a8e8946127a755aa64899801fcd8cae9d252";
+
+/// This machine or this build does not compute the bits of the contract.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GoldenError {
+    /// The digest is another one.
+    Mismatch {
+        /// The digest that was computed.
+        found: String,
+    },
+    /// The generation failed.
+    Generate(GenerateError),
+}
+
+impl fmt::Display for GoldenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch { found } => write!(
+                f,
+                "the self-test computed {found} instead of {EXPECTED}: this machine or this build does not follow the \
+                 numeric contract, and its results cannot be trusted"
+            ),
+            Self::Generate(error) => write!(f, "the self-test failed: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for GoldenError {}
+
+/// A tied model with bfloat16 weights and an untied one with binary32 weights and biases.
+fn configs() -> [(Config, DType); 2] {
+    let tied = Config {
+        vocab: 61,
+        dim: 36,
+        hidden: 53,
+        layers: 2,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 10,
+        context: 256,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        tied: true,
+        attention_bias: false,
+        mlp_bias: false,
+        eos: vec![],
+    };
+    let untied = Config { tied: false, attention_bias: true, mlp_bias: true, heads: 3, kv_heads: 3, ..tied.clone() };
+    [(tied, DType::Bf16), (untied, DType::F32)]
+}
+
+/// A model with weights from the seeded generator, uniform in a unit interval around 1 for norms and 0 for all others.
+fn model(seed: u64, config: Config, dtype: DType) -> Model {
+    let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
+    for (stream, Parameter { name, shape }) in parameters(&config).into_iter().enumerate() {
+        let shift = if name.ends_with("norm.weight") { 0.5 } else { -0.5 };
+        let count = shape.iter().product::<usize>() as u64;
+        let values = (0..count).map(|i| uniform(seed, Purpose::Golden, stream as u32, i) + shift);
+        let bytes: Vec<u8> = match dtype {
+            DType::Bf16 => values.flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(),
+            _ => values.flat_map(f32::to_le_bytes).collect(),
+        };
+        let bytes = SharedBytes::from(bytes);
+        tensors.insert(name, RawTensor { dtype, shape, bytes });
+    }
+    Model::load(config, &|name| tensors.get(name).cloned()).expect("the tensors are those of the table")
+}
+
+/// Generates 40 tokens from a prompt of 70 with each model and returns the digest of both transcripts.
+///
+/// # Errors
+/// If a logit is not finite.
+pub fn run(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
+    let identity = Identity { weights: [0; 32], adapter: None, tokenizer: [0; 32] };
+    let mut digest = Sha256::new();
+    for (seed, (config, dtype)) in (1..).zip(configs()) {
+        let prompt = (0..70).map(|i| i * 7 % config.vocab as u32).collect();
+        let model = model(seed, config, dtype);
+        let mut generation = Generation::new(&model, Request { prompt, max_tokens: 40, ignore_eos: true })?;
+        while !matches!(generation.advance(&model, exec)?, Progress::Finished(_)) {}
+        digest.update(&transcript(&identity, &generation));
+    }
+    Ok(digest.finish())
+}
+
+/// Checks that this machine and this build compute the bits of the contract.
+///
+/// # Errors
+/// If they do not.
+pub fn check(exec: Exec<'_>) -> Result<(), GoldenError> {
+    let found = hex(&run(exec).map_err(GoldenError::Generate)?);
+    if found == EXPECTED { Ok(()) } else { Err(GoldenError::Mismatch { found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::Backend;
+
+    #[test]
+    fn golden_bits_on_every_backend() {
+        for backend in Backend::available() {
+            let exec = Exec { backend, ..Exec::serial() };
+            assert_eq!(check(exec), Ok(()), "{}", backend.name());
+        }
+    }
+}

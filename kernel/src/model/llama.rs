@@ -1,0 +1,211 @@
+//! The Llama stack (Touvron et al. 2023), forward.
+
+use super::cache::KvCache;
+use super::config::Config;
+use super::params::{Layer, Linear, LoadError, Params};
+use super::tensor::{RawTensor, Tensor};
+use crate::Exec;
+use crate::ops::{
+    AttentionDims, RopeAngles, RopeTable, attention_forward, embedding_forward, matmul_forward, residual_forward,
+    rmsnorm_forward, rope_forward, swiglu_forward,
+};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A model: its shape and its weights, which it reads where they are. Sharing it among threads is safe.
+#[derive(Debug)]
+pub struct Model {
+    config: Config,
+    params: Params,
+    rope: RopeTable,
+}
+
+/// Of which of the new positions the logits are wanted; they cost most of a short step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logits {
+    /// Of none.
+    None,
+    /// Of the last one.
+    Last,
+    /// Of all.
+    All,
+}
+
+/// Memory between the operators of a step. One value serves any number of steps of any length.
+#[derive(Default, Debug)]
+pub struct Workspace {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    activated: Vec<f32>,
+    projected: Vec<f32>,
+    angles: RopeAngles,
+    logits: Vec<f32>,
+}
+
+impl Workspace {
+    /// The logits of the last step: `[rows, vocab]`, with as many rows as were wanted.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+}
+
+/// Why a step cannot be computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardError {
+    /// There are no tokens.
+    NoTokens,
+    /// A token is not in the vocabulary.
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocab: usize,
+    },
+    /// The positions are more than the model was made for.
+    Context {
+        /// Positions after the step.
+        positions: usize,
+        /// Positions of the model.
+        context: usize,
+    },
+}
+
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTokens => f.write_str("there are no tokens; a prompt needs at least one"),
+            Self::Token { token, vocab } => {
+                write!(f, "token {token} is outside the vocabulary, whose ids end at {}", vocab - 1)
+            }
+            Self::Context { positions, context } => {
+                write!(f, "{positions} positions are more than the model's context of {context}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ForwardError {}
+
+/// Gives `buffer` the length `len`; what it holds is written before it is read.
+fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+impl Model {
+    /// Takes the tensors that `config` asks for from `source`, under the names that Hugging Face gives them. Weights are
+    /// not copied (see [`Tensor`]).
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn load(config: Config, source: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Model, LoadError> {
+        let params = Params::load(&config, source)?;
+        let rope = RopeTable::new(config.rope_theta as f32, config.head_dim);
+        Ok(Model { config, params, rope })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads `tokens` at the positions that follow those in `cache` and adds theirs; `workspace` has the logits after it.
+    /// The bits do not depend on how a text is cut into steps (N11).
+    ///
+    /// # Errors
+    /// If there are no tokens, one is outside the vocabulary, or they exceed the context; nothing has changed then.
+    pub fn forward(
+        &self,
+        exec: Exec<'_>,
+        cache: &mut KvCache,
+        tokens: &[u32],
+        wanted: Logits,
+        workspace: &mut Workspace,
+    ) -> Result<(), ForwardError> {
+        let Config { vocab, dim, context, .. } = self.config;
+        let count = tokens.len();
+        let (first, positions) = (cache.len(), cache.len() + count);
+        if count == 0 {
+            return Err(ForwardError::NoTokens);
+        }
+        if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(ForwardError::Token { token, vocab });
+        }
+        if positions > context {
+            return Err(ForwardError::Context { positions, context });
+        }
+        let w = workspace;
+        self.rope.angles(first, count, &mut w.angles);
+        embedding_forward(exec, sized(&mut w.x, count * dim), self.params.embedding.weights(), tokens, dim);
+        for (number, layer) in self.params.layers.iter().enumerate() {
+            self.attend(exec, layer, number, cache, count, w);
+            self.feed_forward(exec, layer, count, w);
+        }
+        cache.advance(count);
+
+        let rows = match wanted {
+            Logits::None => 0,
+            Logits::Last => 1,
+            Logits::All => count,
+        };
+        w.logits.resize(rows * vocab, 0.0);
+        if rows > 0 {
+            let last = &w.x[(count - rows) * dim..];
+            self.norm(exec, &self.params.norm, last, &mut w.normed);
+            let head = self.params.head.as_ref().unwrap_or(&self.params.embedding);
+            matmul_forward(exec, &mut w.logits, &w.normed, head.weights(), None, rows);
+        }
+        Ok(())
+    }
+
+    fn norm(&self, exec: Exec<'_>, weight: &Tensor, x: &[f32], out: &mut Vec<f32>) {
+        rmsnorm_forward(exec, sized(out, x.len()), x, weight.weights(), self.config.rms_norm_eps as f32);
+    }
+
+    /// `x += o(attention(rope(q(norm(x))), rope(k(norm(x))), v(norm(x))))`
+    fn attend(
+        &self,
+        exec: Exec<'_>,
+        layer: &Layer,
+        number: usize,
+        cache: &mut KvCache,
+        count: usize,
+        w: &mut Workspace,
+    ) {
+        let Config { dim, heads, kv_heads, head_dim, .. } = self.config;
+        let (q_dim, kv_dim) = (self.config.q_dim(), self.config.kv_dim());
+        self.norm(exec, &layer.input_norm, &w.x, &mut w.normed);
+        linear(exec, &layer.q, &w.normed, sized(&mut w.q, count * q_dim), count);
+        linear(exec, &layer.k, &w.normed, sized(&mut w.k, count * kv_dim), count);
+        linear(exec, &layer.v, &w.normed, sized(&mut w.v, count * kv_dim), count);
+        rope_forward(exec, &mut w.q, &w.angles, count, head_dim);
+        rope_forward(exec, &mut w.k, &w.angles, count, head_dim);
+        let cached = cache.append(number, &w.k, &w.v);
+        let dims = AttentionDims { heads, kv_heads, head_dim };
+        attention_forward(exec, sized(&mut w.attended, count * q_dim), &w.q, &cached.keys, &cached.values, dims);
+        linear(exec, &layer.o, &w.attended, sized(&mut w.projected, count * dim), count);
+        residual_forward(exec, &mut w.x, &w.projected);
+    }
+
+    /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
+    fn feed_forward(&self, exec: Exec<'_>, layer: &Layer, count: usize, w: &mut Workspace) {
+        let Config { dim, hidden, .. } = self.config;
+        self.norm(exec, &layer.post_attention_norm, &w.x, &mut w.normed);
+        linear(exec, &layer.gate, &w.normed, sized(&mut w.gate, count * hidden), count);
+        linear(exec, &layer.up, &w.normed, sized(&mut w.up, count * hidden), count);
+        swiglu_forward(exec, sized(&mut w.activated, count * hidden), &w.gate, &w.up);
+        linear(exec, &layer.down, &w.activated, sized(&mut w.projected, count * dim), count);
+        residual_forward(exec, &mut w.x, &w.projected);
+    }
+}
+
+fn linear(exec: Exec<'_>, layer: &Linear, x: &[f32], out: &mut [f32], tokens: usize) {
+    let bias = layer.bias.as_ref().map(Tensor::weights);
+    matmul_forward(exec, out, x, layer.weight.weights(), bias, tokens);
+}

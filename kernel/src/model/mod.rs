@@ -1,0 +1,13 @@
+//! Models of the Llama family: their shape, their weights, their key/value cache, and the stack itself.
+
+mod cache;
+mod config;
+mod llama;
+mod params;
+mod tensor;
+
+pub use cache::KvCache;
+pub use config::{Config, ConfigError, Field};
+pub use llama::{ForwardError, Logits, Model, Workspace};
+pub use params::{LoadError, Parameter, parameters};
+pub use tensor::{DType, RawTensor, SharedBytes, Tensor};

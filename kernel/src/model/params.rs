@@ -1,0 +1,176 @@
+//! The parameters of a model: one table names them and gives their shapes.
+
+use super::config::Config;
+use super::tensor::{RawTensor, Tensor};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A linear layer.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+/// The parameters of one transformer layer.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    pub input_norm: Tensor,
+    pub q: Linear,
+    pub k: Linear,
+    pub v: Linear,
+    pub o: Linear,
+    pub post_attention_norm: Tensor,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
+}
+
+/// All parameters.
+#[derive(Clone, Debug)]
+pub(super) struct Params {
+    pub embedding: Tensor,
+    pub layers: Vec<Layer>,
+    pub norm: Tensor,
+    /// None where the head is tied to the embedding.
+    pub head: Option<Tensor>,
+}
+
+/// Why the weights do not fit the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LoadError {
+    /// A tensor is not there.
+    Missing {
+        /// Its name.
+        name: String,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the configuration asks for.
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that the configuration asks for.
+        expected: Vec<usize>,
+    },
+    /// A tensor's bytes are not as many as its shape says.
+    Size {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        found: usize,
+        /// The bytes that its shape needs.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { name, expected } => write!(
+                f,
+                "the weights have no tensor {name:?} (config.json asks for one of shape {expected:?}); \
+                 the folder may mix two models or lack a shard"
+            ),
+            Self::Shape { name, found, expected } => write!(
+                f,
+                "tensor {name:?} has shape {found:?} where config.json asks for {expected:?}; \
+                 the folder may mix two models"
+            ),
+            Self::Size { name, found, expected } => {
+                write!(f, "tensor {name:?} has {found} bytes where its shape needs {expected}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+/// A row of the table of parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parameter {
+    /// The name that Hugging Face gives it.
+    pub name: String,
+    /// The size of every axis, the outermost first.
+    pub shape: Vec<usize>,
+}
+
+/// The table of all parameters of a model, in the order in which anything that goes over all of them does.
+pub fn parameters(config: &Config) -> Vec<Parameter> {
+    let &Config { vocab, dim, hidden, attention_bias, mlp_bias, .. } = config;
+    let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
+    let mut table = vec![];
+    let mut add = |name: String, shape: &[usize]| table.push(Parameter { name, shape: shape.to_vec() });
+    add("model.embed_tokens.weight".to_string(), &[vocab, dim]);
+    for layer in 0..config.layers {
+        let mut linear = |name: &str, rows: usize, cols: usize, bias: bool| {
+            add(format!("model.layers.{layer}.{name}.weight"), &[rows, cols]);
+            if bias {
+                add(format!("model.layers.{layer}.{name}.bias"), &[rows]);
+            }
+        };
+        linear("self_attn.q_proj", q_dim, dim, attention_bias);
+        linear("self_attn.k_proj", kv_dim, dim, attention_bias);
+        linear("self_attn.v_proj", kv_dim, dim, attention_bias);
+        linear("self_attn.o_proj", dim, q_dim, attention_bias);
+        linear("mlp.gate_proj", hidden, dim, mlp_bias);
+        linear("mlp.up_proj", hidden, dim, mlp_bias);
+        linear("mlp.down_proj", dim, hidden, mlp_bias);
+        add(format!("model.layers.{layer}.input_layernorm.weight"), &[dim]);
+        add(format!("model.layers.{layer}.post_attention_layernorm.weight"), &[dim]);
+    }
+    add("model.norm.weight".to_string(), &[dim]);
+    if !config.tied {
+        add("lm_head.weight".to_string(), &[vocab, dim]);
+    }
+    table
+}
+
+fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Tensor, LoadError> {
+    let Parameter { name, shape: expected } = parameter;
+    let Some(raw) = find(&name) else {
+        return Err(LoadError::Missing { name, expected });
+    };
+    if raw.shape != expected {
+        return Err(LoadError::Shape { name, found: raw.shape, expected });
+    }
+    let size = expected.iter().product::<usize>() * raw.dtype.size();
+    match raw.bytes.len() {
+        found if found == size => Ok(Tensor::new(raw.dtype, raw.bytes)),
+        found => Err(LoadError::Size { name, found, expected: size }),
+    }
+}
+
+impl Params {
+    /// Takes the tensors of the table from `find`.
+    pub fn load(config: &Config, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Params, LoadError> {
+        let mut table = parameters(config).into_iter();
+        let mut next = || load_one(table.next().expect("the table has every parameter"), find);
+        let embedding = next()?;
+        let mut layers = vec![];
+        for _ in 0..config.layers {
+            let mut linear = |bias| -> Result<Linear, LoadError> {
+                Ok(Linear { weight: next()?, bias: if bias { Some(next()?) } else { None } })
+            };
+            layers.push(Layer {
+                q: linear(config.attention_bias)?,
+                k: linear(config.attention_bias)?,
+                v: linear(config.attention_bias)?,
+                o: linear(config.attention_bias)?,
+                gate: linear(config.mlp_bias)?,
+                up: linear(config.mlp_bias)?,
+                down: linear(config.mlp_bias)?,
+                input_norm: next()?,
+                post_attention_norm: next()?,
+            });
+        }
+        let norm = next()?;
+        let head = if config.tied { None } else { Some(next()?) };
+        Ok(Params { embedding, layers, norm, head })
+    }
+}

@@ -1,0 +1,143 @@
+//! The linear layer.
+
+use super::Weights;
+use crate::Exec;
+use crate::pool::{Columns, split_columns};
+use crate::simd::order::dot_tile;
+use crate::simd::{Op, Simd, Weight};
+use alloc::vec::Vec;
+
+/// Weight rows and tokens of a tile of a prefill: on AVX2 eight registers accumulate and leave room for the operands.
+const ROWS: usize = 2;
+const TOKENS: usize = 2;
+/// Weight rows that are read side by side when there is one token: memory has four streams to work on.
+const STREAMS: usize = 4;
+/// From how many tokens on it pays to widen the weights of a tile once instead of once a token.
+const WIDEN_FROM: usize = 8;
+/// How far ahead of its use a weight stream is asked for, in bytes.
+const AHEAD: usize = 2048;
+
+/// `out = x W^T (+ bias)`, the weights as stored: one row an output.
+///
+/// Shapes: `out`: `[tokens, rows]`; `x`: `[tokens, cols]`; `w`: `[rows, cols]`; `bias`: `[rows]`.
+/// Order: every output is one lane reduction over `cols` (N3-N5), then the bias is added.
+///
+/// # Panics
+/// If the lengths do not match these shapes.
+pub fn matmul_forward(
+    exec: Exec<'_>,
+    out: &mut [f32],
+    x: &[f32],
+    w: Weights<'_>,
+    bias: Option<Weights<'_>>,
+    tokens: usize,
+) {
+    assert!(
+        tokens > 0 && out.len() % tokens == 0 && x.len() % tokens == 0,
+        "matmul: out {} and x {} for {tokens} tokens",
+        out.len(),
+        x.len()
+    );
+    let (rows, cols) = (out.len() / tokens, x.len() / tokens);
+    assert_eq!(w.len(), rows * cols, "matmul: weights for [{rows}, {cols}]");
+    split_columns(exec.pool, out, rows, 1, |mut out| {
+        match w {
+            Weights::F32(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
+            Weights::Bf16(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
+        }
+        match bias {
+            Some(Weights::F32(bias)) => add_bias(&mut out, bias, tokens),
+            Some(Weights::Bf16(bias)) => add_bias(&mut out, bias, tokens),
+            None => {}
+        }
+    });
+}
+
+fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
+    let range = out.range();
+    for token in 0..tokens {
+        out.row(token).iter_mut().zip(&bias[range.clone()]).for_each(|(out, b)| *out += b.widen());
+    }
+}
+
+struct MatMul<'a, 'b, W> {
+    out: &'a mut Columns<'b>,
+    x: &'a [f32],
+    w: &'a [W],
+    cols: usize,
+    tokens: usize,
+}
+
+impl<W: Weight> Op for MatMul<'_, '_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(mut self, s: S) {
+        if self.tokens == 1 {
+            self.one_token(s);
+        } else if self.tokens < WIDEN_FROM {
+            let rows = self.out.range();
+            let w = &self.w[rows.start * self.cols..rows.end * self.cols];
+            self.panel(s, w, 0);
+        } else {
+            self.widened(s);
+        }
+    }
+}
+
+impl<W: Weight> MatMul<'_, '_, W> {
+    #[inline(always)]
+    fn one_token<S: Simd>(&mut self, s: S) {
+        let (cols, range) = (self.cols, self.out.range());
+        let (tiles, rest) = self.out.row(0).as_chunks_mut::<STREAMS>();
+        let mut w = self.w[range.start * cols..range.end * cols].chunks_exact(cols);
+        let mut next = || w.next().unwrap_or_default();
+        for tile in tiles {
+            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, [next(), next(), next(), next()], [self.x], Some(AHEAD));
+        }
+        for out in rest {
+            [[*out]] = dot_tile::<S, W, 1, 1>(s, [next()], [self.x], Some(AHEAD));
+        }
+    }
+
+    /// Widens a few weight rows at a time and uses them for all tokens.
+    #[inline(always)]
+    fn widened<S: Simd>(&mut self, s: S) {
+        let (cols, range) = (self.cols, self.out.range());
+        let mut panel: Vec<f32> = Vec::with_capacity(ROWS * cols);
+        for first in (0..range.len()).step_by(ROWS) {
+            let count = ROWS.min(range.len() - first);
+            let start = (range.start + first) * cols;
+            panel.clear();
+            panel.extend(self.w[start..start + count * cols].iter().map(|w| w.widen()));
+            self.panel(s, &panel, first);
+        }
+    }
+
+    /// The outputs of all tokens for the weight rows in `w`, which belong to the columns from `first` on.
+    #[inline(always)]
+    fn panel<S: Simd, V: Weight>(&mut self, s: S, w: &[V], first: usize) {
+        let cols = self.cols;
+        for (tile, w) in w.chunks(ROWS * cols).enumerate() {
+            let column = first + tile * ROWS;
+            let mut token = 0;
+            while token < self.tokens {
+                let x = &self.x[token * cols..];
+                let full = self.tokens - token >= TOKENS;
+                if full && w.len() == ROWS * cols {
+                    let x = [&x[..cols], &x[cols..2 * cols]];
+                    let y = dot_tile::<S, V, ROWS, TOKENS>(s, [&w[..cols], &w[cols..]], x, None);
+                    for (t, y) in y.iter().enumerate() {
+                        self.out.row(token + t)[column..column + ROWS].copy_from_slice(y);
+                    }
+                    token += TOKENS;
+                } else {
+                    for (r, w) in w.chunks_exact(cols).enumerate() {
+                        [[self.out.row(token)[column + r]]] = dot_tile::<S, V, 1, 1>(s, [w], [&x[..cols]], None);
+                    }
+                    token += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The operators, one a file: the public function, which shares its outputs out among threads, and right below it the one
+//! body for all instruction sets.
+//!
+//! All matrices are row-major. Every operator computes each output in the order that rule N12 gives, so none depends on
+//! the threads, on the number of tokens, or on what else is computed with it (N10, N11). Lengths that do not fit are a bug
+//! of the caller and panic, with the operator's name and the numbers.
+
+mod attention;
+mod embedding;
+mod matmul;
+mod residual;
+mod rmsnorm;
+mod rope;
+mod softmax;
+mod swiglu;
+
+pub use attention::{AttentionDims, attention_forward};
+pub use embedding::embedding_forward;
+pub use matmul::matmul_forward;
+pub use residual::residual_forward;
+pub use rmsnorm::rmsnorm_forward;
+pub use rope::{RopeAngles, RopeTable, rope_forward};
+pub use softmax::softmax_forward;
+pub use swiglu::swiglu_forward;
+
+use crate::simd::Bf16;
+
+/// Stored weights in one of the widths that operators read (N1); row-major where they are a matrix.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights<'a> {
+    /// binary32
+    F32(&'a [f32]),
+    /// bfloat16, widened exactly as it is read
+    Bf16(&'a [Bf16]),
+}
+
+impl Weights<'_> {
+    /// The number of weights.
+    pub fn len(&self) -> usize {
+        match self {
+            Weights::F32(w) => w.len(),
+            Weights::Bf16(w) => w.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,37 @@
+//! Residual connections.
+
+use crate::Exec;
+use crate::pool::split_rows;
+use crate::simd::{LANES, Op, Simd, padded};
+
+/// Adds `y` to the residual stream `x` (He et al. 2015).
+///
+/// Shapes: `x`, `y`: the same.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn residual_forward(exec: Exec<'_>, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "residual: x and y differ in length");
+    split_rows(exec.pool, x, 1, |range, x| exec.backend.run(Residual { x, y: &y[range] }));
+}
+
+struct Residual<'a> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+}
+
+impl Op for Residual<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let (x, x_tail) = self.x.as_chunks_mut::<LANES>();
+        let (y, y_tail) = self.y.as_chunks();
+        for (x, y) in x.iter_mut().zip(y) {
+            s.store(s.add(s.load(x), s.load(y)), x);
+        }
+        let mut last = padded(x_tail);
+        s.store(s.add(s.load(&last), s.load(&padded(y_tail))), &mut last);
+        x_tail.copy_from_slice(&last[..x_tail.len()]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Rotary position embedding.
+
+use crate::Exec;
+use crate::pool::split_rows;
+use alloc::vec::Vec;
+
+/// The inverse frequencies of a model.
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    inverse: Vec<f32>,
+}
+
+/// Cosines and sines of a run of positions.
+#[derive(Clone, Debug, Default)]
+pub struct RopeAngles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl RopeTable {
+    /// `inv_i = 1 / powf(theta, 2i / head_dim)` for the `head_dim / 2` pairs of a head.
+    pub fn new(theta: f32, head_dim: usize) -> RopeTable {
+        let inverse = |i| 1.0 / libm::powf(theta, (2 * i) as f32 / head_dim as f32);
+        RopeTable { inverse: (0..head_dim / 2).map(inverse).collect() }
+    }
+
+    /// Writes the angles `pos * inv_i` of positions `first..first + count` to `angles`, as cosines and sines.
+    pub fn angles(&self, first: usize, count: usize, angles: &mut RopeAngles) {
+        angles.cos.clear();
+        angles.sin.clear();
+        for position in first..first + count {
+            for inverse in &self.inverse {
+                let angle = position as f32 * inverse;
+                angles.cos.push(libm::cosf(angle));
+                angles.sin.push(libm::sinf(angle));
+            }
+        }
+    }
+}
+
+/// Rotates every head of every token of `x` by its position's angles, in place (Su et al. 2021), in the half-split layout:
+/// element `i` is paired with element `i + head_dim / 2`.
+///
+/// Shapes: `x`: `[tokens, heads * head_dim]`; `angles`: of as many positions as there are tokens.
+/// Order: `a' = a * cos - b * sin`, `b' = b * cos + a * sin`.
+///
+/// # Panics
+/// If the lengths do not match these shapes.
+pub fn rope_forward(exec: Exec<'_>, x: &mut [f32], angles: &RopeAngles, tokens: usize, head_dim: usize) {
+    let half = head_dim / 2;
+    assert_eq!(angles.cos.len(), tokens * half, "rope: angles of {tokens} tokens, head_dim {head_dim}");
+    assert!(tokens > 0 && x.len() % (tokens * head_dim) == 0, "rope: {} values, {tokens} tokens", x.len());
+    let row = x.len() / tokens;
+    split_rows(exec.pool, x, row, |range, x| {
+        for (token, x) in range.zip(x.chunks_exact_mut(row)) {
+            let cos = &angles.cos[token * half..(token + 1) * half];
+            let sin = &angles.sin[token * half..(token + 1) * half];
+            for head in x.chunks_exact_mut(head_dim) {
+                let (a, b) = head.split_at_mut(half);
+                for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    });
+}

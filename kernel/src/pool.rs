@@ -1,0 +1,162 @@
+//! Threads split outputs, never a reduction (N10).
+//!
+//! A [`Pool`] runs numbered parts; [`split_columns`] and [`split_rows`] turn an output into parts that cannot overlap.
+//! This is the only file of the crate in which threads meet memory.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Runs the parts of a job, on threads where there are some.
+pub trait Pool: Sync {
+    /// How many parts run at the same time.
+    fn threads(&self) -> usize;
+
+    /// Calls `job(0)` to `job(parts - 1)`, each exactly once, and returns when all have returned.
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync));
+}
+
+/// One thread: the caller's.
+pub struct SerialPool;
+
+impl Pool for SerialPool {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        (0..parts).for_each(job);
+    }
+}
+
+/// A range of columns of a row-major matrix, which one part of a job may write.
+pub struct Columns<'a> {
+    start: *mut f32,
+    row_len: usize,
+    rows: usize,
+    range: Range<usize>,
+    matrix: PhantomData<&'a mut [f32]>,
+}
+
+impl Columns<'_> {
+    /// Which columns these are.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// These columns of row `row`.
+    ///
+    /// # Panics
+    /// If the matrix has no such row.
+    #[inline(always)]
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "columns: row {row} of {}", self.rows);
+        // SAFETY: `start` points to `rows * row_len` values that are mutably borrowed for as long as `self` lives, `row`
+        // and `range` are inside, and no other `Columns` of the same matrix has a column of this range (`split_columns`).
+        // Two rows cannot be held at once, since each borrows `self`.
+        unsafe {
+            let start = self.start.add(row * self.row_len + self.range.start);
+            core::slice::from_raw_parts_mut(start, self.range.len())
+        }
+    }
+}
+
+/// The start of a matrix whose columns are shared out among threads.
+struct Start(*mut f32);
+
+// SAFETY: threads reach the matrix through `Columns` only, and those do not overlap.
+unsafe impl Sync for Start {}
+
+impl Start {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Shares out the columns of `matrix` (`[rows, row_len]`) in ranges of whole `granule`s, about one range a thread.
+///
+/// # Panics
+/// If `matrix` is no whole number of rows, or a row no whole number of granules.
+pub fn split_columns(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    row_len: usize,
+    granule: usize,
+    job: impl Fn(Columns<'_>) + Sync,
+) {
+    assert!(row_len > 0 && matrix.len() % row_len == 0, "split: {} values in rows of {row_len}", matrix.len());
+    assert!(granule > 0 && row_len % granule == 0, "split: a row of {row_len} in granules of {granule}");
+    let granules = row_len / granule;
+    let parts = pool.threads().clamp(1, granules);
+    let rows = matrix.len() / row_len;
+    let start = Start(matrix.as_mut_ptr());
+    // Part `p` has the granules from `p * granules / parts` on: the ranges of two parts never overlap.
+    let bound = |part: usize| part * granules / parts * granule;
+    pool.run(parts, &|part| {
+        let range = bound(part)..bound(part + 1);
+        job(Columns { start: start.get(), row_len, rows, range, matrix: PhantomData });
+    });
+}
+
+/// Shares out the rows of `matrix` (rows of `row_len`); `job` receives the range of its rows and their values.
+///
+/// # Panics
+/// If `matrix` is no whole number of rows.
+pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    if !matrix.is_empty() {
+        let len = matrix.len();
+        split_columns(pool, matrix, len, row_len, |mut part| {
+            let range = part.range();
+            job(range.start / row_len..range.end / row_len, part.row(0));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Says it has `.0` threads and runs the parts backwards.
+    struct Backwards(usize);
+
+    impl Pool for Backwards {
+        fn threads(&self) -> usize {
+            self.0
+        }
+        fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+            (0..parts).rev().for_each(job);
+        }
+    }
+
+    #[test]
+    fn every_column_belongs_to_exactly_one_part() {
+        for threads in [1, 2, 3, 5, 64] {
+            for (rows, granules, granule) in [(1, 1, 1), (3, 7, 2), (2, 10, 3), (4, 64, 1)] {
+                let mut matrix = vec![0.0; rows * granules * granule];
+                split_columns(&Backwards(threads), &mut matrix, granules * granule, granule, |mut columns| {
+                    assert_eq!(columns.range().start % granule, 0);
+                    for row in 0..rows {
+                        columns.row(row).iter_mut().for_each(|v| *v += 1.0);
+                    }
+                });
+                assert!(matrix.iter().all(|v| *v == 1.0), "{threads} threads, {rows} x {granules} x {granule}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_come_with_their_numbers() {
+        let mut matrix = vec![0.0; 7 * 3];
+        split_rows(&Backwards(4), &mut matrix, 3, |rows, values| {
+            assert_eq!(rows.len() * 3, values.len());
+            rows.zip(values.chunks_mut(3)).for_each(|(r, v)| v.fill(r as f32));
+        });
+        assert!(matrix.iter().enumerate().all(|(i, v)| *v == (i / 3) as f32));
+    }
+
+    #[test]
+    #[should_panic(expected = "columns: row 2 of 2")]
+    fn a_row_outside_the_matrix_is_refused() {
+        split_columns(&SerialPool, &mut [0.0; 4], 2, 1, |mut columns| columns.row(2).fill(1.0));
+    }
+}

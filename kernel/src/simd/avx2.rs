@@ -1,0 +1,109 @@
+//! The `x86-avx2` backend: two registers of eight lanes.
+//!
+//! Safety of every block below: the intrinsics need AVX2, and a value of [`Avx2`] is made by [`Avx2::new`] only, whose
+//! caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
+
+use super::{Bf16, LANES, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that the CPU has AVX2.
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The CPU must have AVX2.
+    #[inline(always)]
+    pub unsafe fn new() -> Avx2 {
+        Avx2(())
+    }
+}
+
+/// Lanes 0..8 and 8..16.
+#[derive(Clone, Copy)]
+pub struct F32x16(__m256, __m256);
+
+/// Applies an intrinsic to both halves.
+macro_rules! halves {
+    ($f:ident($($a:expr),+)) => {
+        // SAFETY: `self` proves AVX2.
+        unsafe { F32x16($f($($a.0),+), $f($($a.1),+)) }
+    };
+}
+
+impl Simd for Avx2 {
+    type F32 = F32x16;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> F32x16 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { F32x16(_mm256_set1_ps(v), _mm256_set1_ps(v)) }
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32; LANES]) -> F32x16 {
+        let p = src.as_ptr();
+        // SAFETY: `self` proves AVX2; `src` holds 16 values.
+        unsafe { F32x16(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[Bf16; LANES]) -> F32x16 {
+        let p: *const __m128i = src.as_ptr().cast();
+        // SAFETY: `self` proves AVX2; `src` holds 16 values of 2 bytes, two vectors of 16 bytes.
+        unsafe {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(1)));
+            F32x16(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn store(self, v: F32x16, dst: &mut [f32; LANES]) {
+        let p = dst.as_mut_ptr();
+        // SAFETY: `self` proves AVX2; `dst` holds 16 values.
+        unsafe {
+            _mm256_storeu_ps(p, v.0);
+            _mm256_storeu_ps(p.add(8), v.1);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_div_ps(a, b))
+    }
+    /// `maxps` is `if first > second { first } else { second }`: N7 with the operands exchanged.
+    #[inline(always)]
+    fn max(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_max_ps(b, a))
+    }
+    #[inline(always)]
+    fn min(self, a: F32x16, b: F32x16) -> F32x16 {
+        halves!(_mm256_min_ps(b, a))
+    }
+    #[inline(always)]
+    fn pow2(self, n: F32x16) -> F32x16 {
+        // SAFETY: `self` proves AVX2.
+        let exponent = |n| unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvttps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        };
+        F32x16(exponent(n.0), exponent(n.1))
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}

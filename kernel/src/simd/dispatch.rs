@@ -1,0 +1,115 @@
+//! The choice of instruction set: a value that is passed, so that a test can run every backend side by side.
+
+use super::{Simd, scalar::Scalar};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// An operation with one body for every instruction set.
+pub trait Op {
+    /// What the operation returns.
+    type Output;
+    /// Runs it. Implementations are `#[inline(always)]`.
+    fn eval<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// An instruction set that this machine has. A value is proof of that: values come from the functions below only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backend(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    X86Avx2,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    WasmSimd128,
+}
+
+impl Backend {
+    /// Plain arithmetic, on every machine.
+    pub const SCALAR: Backend = Backend(Kind::Scalar);
+
+    /// The backends of this machine, the fastest first; `scalar` is always there.
+    pub fn available() -> Vec<Backend> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            all.push(Backend(Kind::X86Avx2));
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        all.push(Backend(Kind::WasmSimd128));
+        all.push(Backend::SCALAR);
+        all
+    }
+
+    /// The fastest backend of this machine.
+    pub fn detect() -> Backend {
+        Backend::available()[0]
+    }
+
+    /// The backend called `name`, or the fastest one for `auto`.
+    ///
+    /// # Errors
+    /// If this machine or this build has no such backend; the message lists those it has.
+    pub fn from_name(name: &str) -> Result<Backend, BackendError> {
+        if name == "auto" {
+            return Ok(Backend::detect());
+        }
+        let found = Backend::available().into_iter().find(|b| b.name() == name);
+        found.ok_or_else(|| BackendError { name: name.to_string() })
+    }
+
+    /// `scalar`, `x86-avx2` or `wasm-simd128`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86Avx2 => "x86-avx2",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Kind::WasmSimd128 => "wasm-simd128",
+        }
+    }
+
+    /// Runs `op` with this instruction set.
+    pub fn run<O: Op>(self, op: O) -> O::Output {
+        match self.0 {
+            Kind::Scalar => op.eval(Scalar),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a `Backend` of this kind exists only where `has_avx2` said so.
+            Kind::X86Avx2 => unsafe { run_avx2(op) },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Kind::WasmSimd128 => op.eval(super::simd128::Simd128),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_x86_feature_detected!("avx2");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "avx2");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn run_avx2<O: Op>(op: O) -> O::Output {
+    // SAFETY: this function is compiled for AVX2, so whoever called it had it.
+    op.eval(unsafe { super::avx2::Avx2::new() })
+}
+
+/// A backend that this machine or this build does not have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendError {
+    name: String,
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no backend {:?} on this machine; choose auto", self.name)?;
+        Backend::available().iter().try_for_each(|b| write!(f, ", {}", b.name()))
+    }
+}
+
+impl core::error::Error for BackendError {}

@@ -1,0 +1,99 @@
+//! Sixteen lanes of binary32, the same on every machine.
+//!
+//! [`Simd`] has a *fixed* logical width of 16 and neither a fused multiply-add nor a horizontal sum (N2): an operator
+//! that is generic over it computes the same bits with every implementation. Lanes meet in [`order`] only.
+//!
+//! Everything generic over the trait is `#[inline(always)]`: a function that is not inlined into the dispatcher's entry
+//! is compiled without the instruction set, with the right bits at a fraction of the speed.
+
+mod dispatch;
+pub mod order;
+pub(crate) mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) mod simd128;
+
+pub use dispatch::{Backend, BackendError, Op};
+
+/// The logical width of [`Simd`] and of every lane reduction (N3).
+pub const LANES: usize = 16;
+
+/// Sixteen lanes and what may be done with them; every method works lane by lane and rounds once.
+///
+/// A value of an implementing type is proof that the CPU has its instructions.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen binary32 values.
+    type F32: Copy;
+
+    /// `v` in every lane.
+    fn splat(self, v: f32) -> Self::F32;
+    /// Reads 16 values.
+    fn load(self, src: &[f32; LANES]) -> Self::F32;
+    /// Reads 16 bfloat16 values and widens them, which is exact.
+    fn load_bf16(self, src: &[Bf16; LANES]) -> Self::F32;
+    /// Writes 16 values.
+    fn store(self, v: Self::F32, dst: &mut [f32; LANES]);
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { b } else { a }` (N7)
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if b < a { b } else { a }`, the mirror of N7.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Two to the power of `n`, where every lane of `n` is an integer in `-126..=127`; a lane that is not gives any value.
+    fn pow2(self, n: Self::F32) -> Self::F32;
+    /// Asks for the cache line at `at` ahead of its use. The address need not be valid: nothing is read.
+    fn prefetch(self, at: *const u8);
+}
+
+/// A bfloat16 number: the upper half of a binary32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+/// A stored weight: binary32, or bfloat16 that widens exactly (N1).
+pub trait Weight: bytemuck::Pod + Send + Sync {
+    /// Reads 16 weights, widened.
+    fn load<S: Simd>(s: S, src: &[Self; LANES]) -> S::F32;
+    /// One weight, widened.
+    fn widen(self) -> f32;
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, src: &[f32; LANES]) -> S::F32 {
+        s.load(src)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Weight for Bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, src: &[Bf16; LANES]) -> S::F32 {
+        s.load_bf16(src)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+}
+
+/// The last block of a row that is no multiple of 16 long, filled up with zeros (N4).
+#[inline(always)]
+pub(crate) fn padded<W: Weight>(tail: &[W]) -> [W; LANES] {
+    let mut block = [W::zeroed(); LANES];
+    block[..tail.len()].copy_from_slice(tail);
+    block
+}

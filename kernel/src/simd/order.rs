@@ -1,0 +1,119 @@
+//! The order in which lanes meet (N3-N5, N7), written once.
+//!
+//! A lane reduction gives element `i` to accumulator `i mod 16` in rising `i`, rounds each product before it is added,
+//! fills the last block up with zero terms, and folds the accumulators by a halving tree.
+
+use super::{LANES, Simd, Weight, padded};
+
+/// `if a < b { b } else { a }` (N7): of two equal values, zeros of either sign among them, the first.
+#[inline(always)]
+pub fn max(a: f32, b: f32) -> f32 {
+    if a < b { b } else { a }
+}
+
+/// N5: `a[j] = f(a[j], a[j + n])` for `n` = 8, 4, 2, 1.
+#[inline(always)]
+fn fold<S: Simd>(s: S, v: S::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut a = [0.0; LANES];
+    s.store(v, &mut a);
+    let mut n = LANES / 2;
+    while n > 0 {
+        for j in 0..n {
+            a[j] = f(a[j], a[j + n]);
+        }
+        n /= 2;
+    }
+    a[0]
+}
+
+/// The sum of `x` (N3-N5).
+#[inline(always)]
+pub fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let (blocks, tail) = x.as_chunks();
+    let mut acc = s.splat(0.0);
+    for block in blocks {
+        acc = s.add(acc, s.load(block));
+    }
+    if !tail.is_empty() {
+        acc = s.add(acc, s.load(&padded(tail)));
+    }
+    fold(s, acc, |a, b| a + b)
+}
+
+/// The largest element of `x` (N3-N5, N7); minus infinity when there is none.
+#[inline(always)]
+pub fn max_of<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let (blocks, tail) = x.as_chunks();
+    let mut acc = s.splat(f32::NEG_INFINITY);
+    for block in blocks {
+        acc = s.max(acc, s.load(block));
+    }
+    if !tail.is_empty() {
+        let mut last = [f32::NEG_INFINITY; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        acc = s.max(acc, s.load(&last));
+    }
+    fold(s, acc, max)
+}
+
+/// The dot product of `x` and `y`, of equal length (N3-N5).
+#[inline(always)]
+pub fn dot<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
+    dot_tile::<S, f32, 1, 1>(s, [x], [y], None)[0][0]
+}
+
+/// The `T x R` dot products of `T` vectors with `R` weight rows, all of one length (N3-N5); each is the same as alone.
+///
+/// `ahead` is how many bytes before their use the weights are asked for; none when they are in the cache already.
+#[inline(always)]
+pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
+    s: S,
+    w: [&[W]; R],
+    x: [&[f32]; T],
+    ahead: Option<usize>,
+) -> [[f32; R]; T] {
+    let len = x[0].len();
+    let blocks = len / LANES;
+    let mut w_blocks: [&[[W; LANES]]; R] = [&[]; R];
+    let mut x_blocks: [&[[f32; LANES]]; T] = [&[]; T];
+    for r in 0..R {
+        assert_eq!(w[r].len(), len, "dot: rows of unequal length");
+        w_blocks[r] = &w[r].as_chunks().0[..blocks];
+    }
+    for t in 0..T {
+        assert_eq!(x[t].len(), len, "dot: rows of unequal length");
+        x_blocks[t] = &x[t].as_chunks().0[..blocks];
+    }
+    let mut acc = [[s.splat(0.0); R]; T];
+    for i in 0..blocks {
+        let mut row = [s.splat(0.0); R];
+        for r in 0..R {
+            row[r] = W::load(s, &w_blocks[r][i]);
+            if let Some(bytes) = ahead {
+                s.prefetch(w_blocks[r][i].as_ptr().cast::<u8>().wrapping_add(bytes));
+            }
+        }
+        for t in 0..T {
+            let v = s.load(&x_blocks[t][i]);
+            for r in 0..R {
+                acc[t][r] = s.add(acc[t][r], s.mul(row[r], v));
+            }
+        }
+    }
+    let done = blocks * LANES;
+    if done < len {
+        for t in 0..T {
+            let v = s.load(&padded(&x[t][done..]));
+            for r in 0..R {
+                acc[t][r] = s.add(acc[t][r], s.mul(W::load(s, &padded(&w[r][done..])), v));
+            }
+        }
+    }
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
+        for r in 0..R {
+            out[t][r] = fold(s, acc[t][r], |a, b| a + b);
+        }
+    }
+    out
+}

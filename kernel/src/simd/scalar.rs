@@ -1,0 +1,59 @@
+//! The `scalar` backend: arrays of 16, for every machine.
+
+use super::{Bf16, LANES, Simd, Weight};
+use core::array::from_fn;
+
+/// Plain arithmetic on arrays; every CPU has it.
+#[derive(Clone, Copy)]
+pub struct Scalar;
+
+impl Simd for Scalar {
+    type F32 = [f32; LANES];
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F32 {
+        [v; LANES]
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32; LANES]) -> Self::F32 {
+        *src
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[Bf16; LANES]) -> Self::F32 {
+        from_fn(|i| src[i].widen())
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F32, dst: &mut [f32; LANES]) {
+        *dst = v;
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| if a[i] < b[i] { b[i] } else { a[i] })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| if b[i] < a[i] { b[i] } else { a[i] })
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::F32) -> Self::F32 {
+        from_fn(|i| f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
+}

@@ -1,0 +1,79 @@
+//! The `wasm-simd128` backend: four registers of four lanes, without the relaxed instructions (N2).
+//!
+//! A module that holds these instructions is refused as a whole by an engine without simd128, so a [`Simd128`] that
+//! exists needs no further proof. Loads and stores go through references to whole arrays of 16.
+
+use super::{Bf16, LANES, Simd};
+use core::arch::wasm32::*;
+use core::array::from_fn;
+
+/// Proof that the build has simd128.
+#[derive(Clone, Copy)]
+pub struct Simd128;
+
+impl Simd for Simd128 {
+    type F32 = [v128; 4];
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F32 {
+        [f32x4_splat(v); 4]
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32; LANES]) -> Self::F32 {
+        let p: *const v128 = src.as_ptr().cast();
+        // SAFETY: `src` holds 16 values, four vectors; v128_load needs no alignment.
+        from_fn(|i| unsafe { v128_load(p.add(i)) })
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[Bf16; LANES]) -> Self::F32 {
+        let p: *const v128 = src.as_ptr().cast();
+        // SAFETY: `src` holds 16 values of 2 bytes, two vectors; v128_load needs no alignment.
+        let (a, b) = unsafe { (v128_load(p), v128_load(p.add(1))) };
+        let zero = u16x8_splat(0);
+        [
+            i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(zero, a),
+            i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(zero, a),
+            i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(zero, b),
+            i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(zero, b),
+        ]
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F32, dst: &mut [f32; LANES]) {
+        let p: *mut v128 = dst.as_mut_ptr().cast();
+        for (i, v) in v.into_iter().enumerate() {
+            // SAFETY: `dst` holds 16 values, four vectors; v128_store needs no alignment.
+            unsafe { v128_store(p.add(i), v) }
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_add(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_sub(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_mul(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_div(a[i], b[i]))
+    }
+    /// `pmax` is N7 to the letter.
+    #[inline(always)]
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_pmax(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_pmin(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn pow2(self, n: Self::F32) -> Self::F32 {
+        from_fn(|i| i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(n[i]), i32x4_splat(127)), 23))
+    }
+    #[inline(always)]
+    fn prefetch(self, _at: *const u8) {}
+}
