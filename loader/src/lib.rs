@@ -15,6 +15,7 @@ mod checkpoint;
 pub mod digest;
 mod dtype;
 mod entries;
+pub mod gguf;
 pub mod manifest;
 mod safe_file;
 mod safetensors;
