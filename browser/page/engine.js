@@ -1,0 +1,97 @@
+// The public face of the browser engine; the types are in engine.d.ts.
+
+import { fetchManifest } from "./load.js";
+import { ModelCache } from "./model-cache.js";
+import { WorkerConnection, unlessAborted } from "./worker-connection.js";
+
+export class Engine {
+  #worker;
+  #runs = 0;
+
+  /** What runs: see `EngineInfo`. */
+  info;
+
+  /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
+  static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto" }) {
+    if (!["auto", "simd128", "scalar"].includes(backend)) {
+      throw new RangeError(`backend is "auto", "simd128" or "scalar", not "${backend}"`);
+    }
+    signal?.throwIfAborted();
+    const worker = new WorkerConnection(new URL("./worker.js", import.meta.url), onProgress);
+    try {
+      return new Engine(worker, await unlessAborted(worker.call("load", { baseUrl: folderUrl(baseUrl), backend }), signal));
+    } catch (error) {
+      worker.close("the engine was not loaded");
+      throw error;
+    }
+  }
+
+  constructor(worker, info) {
+    this.#worker = worker;
+    this.info = info;
+  }
+
+  /** Generates greedily, one step at a time; leaving the loop, or the signal, stops it within one token. */
+  async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {} }) {
+    signal?.throwIfAborted();
+    const run = ++this.#runs;
+    const call = (operation, args) => unlessAborted(this.#worker.call(operation, { run, ...args }), signal);
+    try {
+      await call("start", { prompt, maxTokens });
+      for (;;) {
+        const { prefill, step, memoryBytes } = await call("advance");
+        this.info.memoryBytes = memoryBytes;
+        if (prefill) onPrefill(prefill);
+        if (step) yield step;
+        if (step?.finishReason) return;
+      }
+    } finally {
+      this.#worker.call("release", { run }).catch(() => {}); // a closed worker has released it
+    }
+  }
+
+  /** The token ids of a text. */
+  encode(text, { plainSpecial = false } = {}) {
+    return this.#worker.call("encode", { text, plainSpecial });
+  }
+
+  /** The text of token ids, special tokens included. */
+  decode(ids) {
+    return this.#worker.call("decode", { ids });
+  }
+
+  /** Ends the worker, which frees the memory; what is under way is rejected. */
+  dispose() {
+    this.#worker.close("the engine was disposed of");
+  }
+
+  /** What a folder holds, how large it is and how much of it is in the cache, without loading it. */
+  static async inspect({ baseUrl }) {
+    const cache = await ModelCache.open();
+    const manifest = JSON.parse(new TextDecoder().decode(await fetchManifest(folderUrl(baseUrl), cache)));
+    let bytes = 0;
+    let cachedBytes = 0;
+    for (const file of manifest.files) {
+      bytes += file.size;
+      cachedBytes += await cache.bytesOf(file);
+    }
+    return { name: manifest.name, bytes, cachedBytes };
+  }
+
+  /** Bytes of model files in this browser's cache, and why there is no cache where there is none. */
+  static async cacheSize() {
+    const cache = await ModelCache.open();
+    return { bytes: await cache.size(), unavailable: cache.unavailable };
+  }
+
+  /** Deletes all model files from this browser's cache; a loaded engine keeps working. */
+  static async deleteCache() {
+    await (await ModelCache.open()).clear();
+  }
+}
+
+function folderUrl(baseUrl) {
+  const url = new URL(baseUrl, globalThis.location?.href);
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url.href;
+}

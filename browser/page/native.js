@@ -1,0 +1,75 @@
+// The native side: the server that serves this page, or the recording of one on a static site.
+
+import { readEvents } from "./sse.js";
+
+/**
+ * What the server says about itself.
+ * @returns {Promise<object | "absent" | "unreachable">} the status; "absent" where there is no such server, "unreachable"
+ *   where nothing answers (offline)
+ */
+export async function fetchStatus(signal) {
+  let response;
+  try {
+    response = await fetch("../api/status", { cache: "no-store", signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return "unreachable";
+  }
+  // A static server answers 404, or a page of its own for every address.
+  if (!response.headers.get("content-type")?.startsWith("application/json")) return "absent";
+  const status = await response.json().catch(() => null);
+  return status && typeof status.ready === "boolean" ? status : "absent";
+}
+
+/**
+ * Generates on the server.
+ * @param {{prompt: string, maxTokens: number, signal: AbortSignal}} request
+ */
+export async function* generateNative({ prompt, maxTokens, signal }) {
+  // A lone surrogate has no UTF-8: it becomes U+FFFD, as it does on the way into WebAssembly.
+  const wellFormed = new TextDecoder().decode(new TextEncoder().encode(prompt));
+  const query = `prompt=${encodeURIComponent(wellFormed)}&max_tokens=${maxTokens}`;
+  const response = await fetch(`../api/generate?${query}`, { cache: "no-store", signal });
+  if (!response.ok) throw new Error(await errorText(response));
+  let finished = false;
+  for await (const { event, data } of readEvents(response)) {
+    const message = JSON.parse(data);
+    if (event === "token") yield message;
+    else if (event === "error") throw new Error(message.error);
+    else if (event === "done") finished = true;
+  }
+  if (!finished) throw new Error("the server closed the stream before the end of the text");
+}
+
+async function errorText(response) {
+  const text = await response.text().catch(() => "");
+  try {
+    return JSON.parse(text).error;
+  } catch {
+    return `the server answered ${response.status} ${response.statusText}`;
+  }
+}
+
+/** The recorded native runs of a static site; an empty list where there are none. @returns {Promise<object[]>} */
+export async function fetchRecordings() {
+  try {
+    const response = await fetch("./recorded.json");
+    const runs = response.ok ? await response.json() : [];
+    return Array.isArray(runs) ? runs : [];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * The steps of a recorded run, as `generateNative` yields them.
+ * @param {object} run what `lockstep generate --json` printed
+ * @param {(ids: number[]) => Promise<string>} decode
+ */
+export async function* replay(run, decode) {
+  for (const [i, tokenId] of run.token_ids.entries()) {
+    const done = i + 1 === run.token_ids.length;
+    const tokenText = done && run.finish_reason === "stop" ? "" : await decode([tokenId]);
+    yield { step: i + 1, tokenId, tokenText, logitsSha256: run.logits_sha256[i], done };
+  }
+}

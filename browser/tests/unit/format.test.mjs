@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chipParts, formatBytes, formatSeconds, shortDigest } from "../../page/format.js";
+
+test("bytes are shown in decimal units", () => {
+  assert.equal(formatBytes(0), "0 B");
+  assert.equal(formatBytes(861), "861 B");
+  assert.equal(formatBytes(999_499), "999 kB");
+  assert.equal(formatBytes(999_600), "1.0 MB");
+  assert.equal(formatBytes(2_104_556), "2.1 MB");
+  assert.equal(formatBytes(269_060_552), "269 MB");
+  assert.equal(formatBytes(4_294_967_296), "4.3 GB");
+});
+
+test("seconds are rounded up", () => {
+  assert.equal(formatSeconds(0.2), "1 s");
+  assert.equal(formatSeconds(89.5), "90 s");
+  assert.equal(formatSeconds(91), "2 min");
+});
+
+test("a digest is shortened, a missing one named", () => {
+  assert.equal(shortDigest("0123456789abcdef"), "0123456789ab");
+  assert.equal(shortDigest(undefined), "unknown");
+});
+
+test("what cannot be seen is marked", () => {
+  const shown = (text, last = false) => chipParts(text, last).map(({ text, mark }) => (mark ? `<${text}>` : text)).join("");
+  assert.equal(shown(" time"), "<·>time");
+  assert.equal(shown("\n\n"), "<↵↵>");
+  assert.equal(shown("a\tb\0"), "a<→>b<␀>");
+  assert.equal(shown("\u00a0"), "<U+00A0>");
+  assert.equal(shown("<b>"), "<b>");
+  assert.equal(shown("·"), "·");
+  assert.equal(shown(""), "<…>");
+  assert.equal(shown("", true), "<end>");
+});
