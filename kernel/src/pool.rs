@@ -83,8 +83,8 @@ pub fn split_columns(
     granule: usize,
     job: impl Fn(Columns<'_>) + Sync,
 ) {
-    assert!(row_len > 0 && matrix.len() % row_len == 0, "split: {} values in rows of {row_len}", matrix.len());
-    assert!(granule > 0 && row_len % granule == 0, "split: a row of {row_len} in granules of {granule}");
+    assert!(row_len > 0 && matrix.len().is_multiple_of(row_len), "split: {} values in rows of {row_len}", matrix.len());
+    assert!(granule > 0 && row_len.is_multiple_of(granule), "split: a row of {row_len} in granules of {granule}");
     let granules = row_len / granule;
     let parts = pool.threads().clamp(1, granules);
     let rows = matrix.len() / row_len;

@@ -132,7 +132,7 @@ impl Config {
         let heads = count(lookup, "num_attention_heads")?;
         let dim = count(lookup, "hidden_size")?;
         let head_dim = match lookup("head_dim") {
-            Field::Absent if dim % heads == 0 => dim / heads,
+            Field::Absent if dim.is_multiple_of(heads) => dim / heads,
             Field::Absent => {
                 let what = format!("hidden_size {dim} is no multiple of num_attention_heads {heads}");
                 return Err(ConfigError::Mismatch { what });
@@ -179,13 +179,13 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let mismatch = |what| Err(ConfigError::Mismatch { what });
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return mismatch(format!(
                 "num_attention_heads {} is no multiple of num_key_value_heads {}",
                 self.heads, self.kv_heads
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return mismatch(format!("head_dim {} is odd, but rotary embedding pairs its elements", self.head_dim));
         }
         match self.eos.iter().find(|id| **id as usize >= self.vocab) {

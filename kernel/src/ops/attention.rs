@@ -37,7 +37,12 @@ pub fn attention_forward(
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = dims;
     let row = heads * head_dim;
-    assert!(out.len() == q.len() && q.len() % row == 0, "attention: out {}, q {}, {dims:?}", out.len(), q.len());
+    assert!(
+        out.len() == q.len() && q.len().is_multiple_of(row),
+        "attention: out {}, q {}, {dims:?}",
+        out.len(),
+        q.len()
+    );
     assert!(keys.len() == kv_heads && values.len() == kv_heads, "attention: {} key heads, {dims:?}", keys.len());
     assert_eq!(heads % kv_heads, 0, "attention: {dims:?}");
     let tokens = q.len() / row;

@@ -33,7 +33,7 @@ pub fn matmul_forward(
     tokens: usize,
 ) {
     assert!(
-        tokens > 0 && out.len() % tokens == 0 && x.len() % tokens == 0,
+        tokens > 0 && out.len().is_multiple_of(tokens) && x.len().is_multiple_of(tokens),
         "matmul: out {} and x {} for {tokens} tokens",
         out.len(),
         x.len()

@@ -14,7 +14,7 @@ use crate::simd::{LANES, Op, Simd, Weight, order, padded};
 /// If the lengths do not match these shapes.
 pub fn rmsnorm_forward(exec: Exec<'_>, out: &mut [f32], x: &[f32], w: Weights<'_>, eps: f32) {
     let dim = w.len();
-    assert!(dim > 0 && out.len() == x.len() && x.len() % dim == 0, "rmsnorm: {} values, dim {dim}", x.len());
+    assert!(dim > 0 && out.len() == x.len() && x.len().is_multiple_of(dim), "rmsnorm: {} values, dim {dim}", x.len());
     split_rows(exec.pool, out, dim, |rows, out| {
         let x = &x[rows.start * dim..rows.end * dim];
         match w {

@@ -49,7 +49,7 @@ impl RopeTable {
 pub fn rope_forward(exec: Exec<'_>, x: &mut [f32], angles: &RopeAngles, tokens: usize, head_dim: usize) {
     let half = head_dim / 2;
     assert_eq!(angles.cos.len(), tokens * half, "rope: angles of {tokens} tokens, head_dim {head_dim}");
-    assert!(tokens > 0 && x.len() % (tokens * head_dim) == 0, "rope: {} values, {tokens} tokens", x.len());
+    assert!(tokens > 0 && x.len().is_multiple_of(tokens * head_dim), "rope: {} values, {tokens} tokens", x.len());
     let row = x.len() / tokens;
     split_rows(exec.pool, x, row, |range, x| {
         for (token, x) in range.zip(x.chunks_exact_mut(row)) {

@@ -1,0 +1,119 @@
+//! The spec oracle: the contract transcribed into plain loops, sharing nothing with the kernel.
+
+/// The halving tree (N5) with any operation.
+pub fn fold(mut a: [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for n in [8, 4, 2, 1] {
+        for j in 0..n {
+            a[j] = f(a[j], a[j + n]);
+        }
+    }
+    a[0]
+}
+
+/// N3-N5 for a sum of terms.
+pub fn sum(terms: &[f32]) -> f32 {
+    let mut a = [0.0_f32; 16];
+    for i in 0..terms.len().next_multiple_of(16) {
+        a[i % 16] += if i < terms.len() { terms[i] } else { 0.0 };
+    }
+    fold(a, |x, y| x + y)
+}
+
+/// N7
+pub fn max2(a: f32, b: f32) -> f32 {
+    if a < b { b } else { a }
+}
+
+/// N3-N5 and N7 for the maximum.
+pub fn max(values: &[f32]) -> f32 {
+    let mut a = [f32::NEG_INFINITY; 16];
+    for (i, v) in values.iter().enumerate() {
+        a[i % 16] = max2(a[i % 16], *v);
+    }
+    fold(a, max2)
+}
+
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let terms: Vec<f32> = x.iter().zip(y).map(|(x, y)| x * y).collect();
+    sum(&terms)
+}
+
+/// N8: exp, one value at a time.
+pub fn exp(x: f32) -> f32 {
+    let x = if x < -104.0 { -104.0 } else { x };
+    let x = if 89.0 < x { 89.0 } else { x };
+    if x.is_nan() {
+        return x;
+    }
+    let n = (x * f32::from_bits(0x3fb8aa3b)).round_ties_even();
+    let r = (x - n * f32::from_bits(0x3f317200)) - n * f32::from_bits(0x35bfbe8e);
+    let mut q = f32::from_bits(0x3ab52767);
+    for c in [0x3c091cce, 0x3d2aac58, 0x3e2aaa49, 0x3efffffe] {
+        q = q * r + f32::from_bits(c);
+    }
+    let p = (q * r * r + r) + 1.0;
+    let half = (n * 0.5).round_ties_even();
+    p * 2.0_f32.powi_exact(half as i32) * 2.0_f32.powi_exact((n - half) as i32)
+}
+
+/// A power of two, written down bit by bit.
+trait PowiExact {
+    fn powi_exact(self, n: i32) -> f32;
+}
+
+impl PowiExact for f32 {
+    fn powi_exact(self, n: i32) -> f32 {
+        assert!(self == 2.0 && (-126..=127).contains(&n));
+        f32::from_bits(((n + 127) as u32) << 23)
+    }
+}
+
+pub fn softmax(x: &[f32]) -> Vec<f32> {
+    let m = max(x);
+    let e: Vec<f32> = x.iter().map(|x| exp(x - m)).collect();
+    let z = sum(&e);
+    e.iter().map(|e| e / z).collect()
+}
+
+pub fn rmsnorm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
+    let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
+    let r = 1.0 / (sum(&squares) / x.len() as f32 + eps).sqrt();
+    x.iter().zip(w).map(|(x, w)| (x * r) * w).collect()
+}
+
+pub fn swiglu(g: f32, u: f32) -> f32 {
+    let z = 1.0 / (1.0 + exp(-g));
+    let a = g * z;
+    a * u
+}
+
+/// One head of one token at a position.
+pub fn rope(head: &[f32], position: usize, theta: f32) -> Vec<f32> {
+    let half = head.len() / 2;
+    let mut out = head.to_vec();
+    for i in 0..half {
+        let inv = 1.0 / libm::powf(theta, (2 * i) as f32 / head.len() as f32);
+        let angle = position as f32 * inv;
+        let (c, s) = (libm::cosf(angle), libm::sinf(angle));
+        let (a, b) = (head[i], head[i + half]);
+        out[i] = a * c - b * s;
+        out[i + half] = b * c + a * s;
+    }
+    out
+}
+
+/// One head of one token over the positions that it sees.
+pub fn attention(q: &[f32], keys: &[f32], values: &[f32], visible: usize) -> Vec<f32> {
+    let dim = q.len();
+    let scale = 1.0 / (dim as f32).sqrt();
+    let scores: Vec<f32> = (0..visible).map(|j| dot(q, &keys[j * dim..(j + 1) * dim]) * scale).collect();
+    let p = softmax(&scores);
+    let mut out = vec![0.0_f32; dim];
+    for d in 0..dim {
+        for j in 0..visible {
+            let term = p[j] * values[j * dim + d];
+            out[d] += term;
+        }
+    }
+    out
+}
