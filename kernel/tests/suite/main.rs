@@ -1,5 +1,7 @@
 //! The kernel against its contract, bit for bit, and against the truth, within bounds.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+
 mod config;
 mod inputs;
 mod invariance;
