@@ -33,6 +33,7 @@ export class Engine {
 
   /** Generates greedily, one step at a time; leaving the loop, or the signal, stops it within one token. */
   async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {} }) {
+    if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
     signal?.throwIfAborted();
     const run = ++this.#runs;
     const call = (operation, args) => unlessAborted(this.#worker.call(operation, { run, ...args }), signal);

@@ -18,14 +18,13 @@ const operations = {
     wasmMemory = (await wasm.default()).memory;
     const cache = await ModelCache.open();
     const assembly = new wasm.Assembly(await fetchManifest(baseUrl, cache));
-    const bytes = await receiveFiles({ assembly, baseUrl, cache, onProgress: throttled((event) => postMessage({ progress: event })) });
+    const files = assembly.files();
+    const bytes = await receiveFiles({ assembly, baseUrl, cache, onProgress: throttled((progress) => postMessage({ progress })) });
     try {
       engine = assembly.finish();
     } catch (error) {
-      for (const file of assembly.files()) await cache.evict(file);
+      for (const file of files) await cache.evict(file);
       throw error;
-    } finally {
-      assembly.free();
     }
     return { ...engine.info(), ...bytes, notCached: cache.unavailable, memoryBytes: memoryBytes() };
   },

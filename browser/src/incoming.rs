@@ -1,11 +1,13 @@
 //! One file on its way in: its bytes go where they will stay, and are hashed as they arrive.
 
 use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
 
+use kernel::transcript::Sha256;
 use loader::digest::{Sha256Digest, TensorDigest, hex};
 use loader::manifest::ManifestFile;
 use loader::{Bytes, Header, Part};
-use sha2::{Digest, Sha256};
 
 use crate::assembly::AssemblyError;
 
@@ -86,7 +88,7 @@ impl Incoming {
             Check::Whole(hash) => {
                 hash.update(&self.bytes[start..end]);
                 if end == self.bytes.len() {
-                    let found: Sha256Digest = hash.finalize_reset().into();
+                    let found = mem::take(hash).finish();
                     self.compare_whole(found)?;
                 }
                 Ok(())
@@ -112,7 +114,7 @@ impl Incoming {
         self.expect_complete()?;
         match self.check {
             Check::Weights(Weights { header: Some(header), digests, .. }) => {
-                let bytes: Bytes = std::sync::Arc::new(self.bytes);
+                let bytes: Bytes = Arc::new(self.bytes);
                 Ok((Part { file: self.listed.name, header, bytes }, digests))
             }
             _ => Err(AssemblyError::NotWeights { file: self.listed.name }),
@@ -174,7 +176,7 @@ impl Weights {
             if end < range.end {
                 break;
             }
-            let sha256: Sha256Digest = self.hash.finalize_reset().into();
+            let sha256 = mem::take(&mut self.hash).finish();
             let name = tensor.name.clone();
             match expected.get(&name) {
                 Some(listed) if *listed == sha256 => {}

@@ -1,10 +1,15 @@
 //! The kernel, tokenizer and loader as a WebAssembly engine, and the page that shows it.
 //!
-//! * [`assembly`] takes the model's files as they stream in, checks every byte and hands over a checkpoint;
+//! * [`assembly`] takes a model's files as they stream in, checks every byte and hands over a checkpoint;
+//! * [`engine`] generates with it;
+//! * `binding` is the thin layer that JavaScript calls.
 //!
-//! The page, its worker and the JavaScript face of the engine are in `page/`.
+//! `page/` holds the rest: `worker.js` owns the WebAssembly module, `engine.js` (with `engine.d.ts`) is the public face for
+//! any page, and `page.js` is our own.
 
 #![forbid(unsafe_code)]
 
 pub mod assembly;
+mod binding;
+pub mod engine;
 mod incoming;

@@ -1,0 +1,302 @@
+// The page: loads the model, runs both sides on the same prompt and compares them step by step.
+
+import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
+import { Engine } from "./engine.js";
+import { Facts } from "./facts.js";
+import { chipParts, formatBytes, formatSeconds } from "./format.js";
+import { fetchRecordings, fetchStatus, generateNative, replay } from "./native.js";
+import { Seam } from "./seam.js";
+import { Side } from "./side.js";
+
+const DEFAULT_PROMPT = "Once upon a time";
+/** The model folder on a static site, which is laid out like the server's addresses. */
+const DEFAULT_MODEL_URL = "../models/SmolLM2-135M-Instruct/";
+/** Where the model of the last visit was, for visits without a network. */
+const MODEL_URL_KEY = "lockstep-model-url";
+const STATUS_INTERVAL = 500;
+
+const $ = (id) => document.getElementById(id);
+const facts = new Facts();
+const native = new Side("native", inspect);
+const browser = new Side("browser", inspect);
+const seam = new Seam($("seam"));
+
+/** The native side: its status where a server is there, recorded runs where one was, otherwise nothing. */
+let server = null;
+let recordings = [];
+let engine = null;
+let stopping = null;
+
+async function start() {
+  showExamples(await (await fetch("examples.json")).json());
+  const keptShell = registerServiceWorker();
+  facts.cacheSize(await Engine.cacheSize());
+  const status = await waitForServer();
+  try {
+    if (typeof status === "object") {
+      server = status;
+      native.about(aboutServer(status));
+      facts.server(status);
+      await loadModel(new URL(status.modelUrl, location.href).href);
+      remember(status.modelUrl);
+    } else {
+      await startWithoutServer(status);
+    }
+  } catch (error) {
+    showFailure(error);
+  }
+  facts.offline(await keptShell, engine !== null && engine.info.notCached === null);
+}
+
+/** Asks the server for its status until it is ready, or is known to be absent. */
+async function waitForServer() {
+  for (;;) {
+    const status = await fetchStatus();
+    if (typeof status !== "object" || status.ready) return status;
+    native.about("the server is loading the model");
+    showLoading("Waiting for the server to load the model");
+    await new Promise((resolve) => setTimeout(resolve, STATUS_INTERVAL));
+  }
+}
+
+/** A static site, or no network: the recorded runs, and a question before anything large is fetched. */
+async function startWithoutServer(status) {
+  recordings = await fetchRecordings();
+  if (recordings.length > 0) {
+    $("native-badge").hidden = false;
+    native.about(`not a live server: recorded on ${recordings[0].backend}, ${threads(recordings[0].threads)}`);
+  } else {
+    native.about(status === "absent" ? "no native server here" : "no server answers");
+  }
+  facts.log(recordings.length > 0 ? `No server here; ${recordings.length} recorded native run(s)` : "No server here");
+  const remembered = status === "unreachable" ? recall() : null;
+  const baseUrl = new URL(remembered ?? DEFAULT_MODEL_URL, location.href).href;
+  const { name, bytes, cachedBytes } = await Engine.inspect({ baseUrl });
+  if (cachedBytes < bytes) {
+    showLoading(`${name} has to be fetched once: ${formatBytes(bytes - cachedBytes)}.`);
+    const button = $("load-model");
+    button.textContent = `Load model (${formatBytes(bytes - cachedBytes)})`;
+    button.hidden = false;
+    await new Promise((resolve) => button.addEventListener("click", resolve, { once: true }));
+    button.hidden = true;
+  }
+  await loadModel(baseUrl);
+}
+
+async function loadModel(baseUrl) {
+  facts.log(`Loading ${baseUrl}`);
+  browser.about("loading");
+  const progress = $("loading-progress");
+  progress.hidden = false;
+  const startedAt = performance.now();
+  let fetched = 0;
+  let before = { file: "", loaded: 0 };
+  const onProgress = ({ file, loaded, allLoaded, allTotal, fromCache }) => {
+    if (file !== before.file) before = { file, loaded: 0 };
+    if (!fromCache) fetched += loaded - before.loaded;
+    before.loaded = loaded;
+    progress.max = allTotal;
+    progress.value = allLoaded;
+    const speed = fetched / ((performance.now() - startedAt) / 1000);
+    const left = fetched > 0 ? `, ${formatBytes(speed)}/s, ${formatSeconds((allTotal - allLoaded) / speed)} left` : "";
+    const verb = fromCache ? "Reading the kept model" : "Fetching the model";
+    showLoading(`${verb}: ${formatBytes(allLoaded)} of ${formatBytes(allTotal)}${left}`);
+  };
+  engine = await Engine.load({ baseUrl, onProgress, backend: new URLSearchParams(location.search).get("backend") ?? "auto" });
+  const { info } = engine;
+  progress.hidden = true;
+  showLoading("");
+  browser.about(`${info.backend}, 1 thread`);
+  facts.engine(info);
+  facts.cacheSize(await Engine.cacheSize());
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  facts.log(`Model ready after ${seconds} s: ${formatBytes(info.bytesFromNetwork)} fetched, ${formatBytes(info.bytesFromCache)} kept from before`);
+  if (info.notCached !== null) facts.log(`The model is not kept for the next visit: ${info.notCached}`);
+  if (server && !server.weightsSha256) facts.server((server = await fetchStatus()));
+  $("generate").disabled = false;
+}
+
+/** Runs both sides on one prompt; ends with a final verdict. */
+async function run() {
+  // An empty prompt stands for the default, here as on the server.
+  const prompt = $("prompt").value || DEFAULT_PROMPT;
+  const maxTokens = Number($("max-tokens").value);
+  stopping = new AbortController();
+  const { signal } = stopping;
+  $("generate").disabled = true;
+  $("stop").disabled = false;
+  $("inspector").hidden = true;
+  for (const side of [native, browser]) side.begin(prompt);
+  seam.begin(maxTokens);
+  showVerdict("running", "Comparing step by step");
+  facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(prompt)}`);
+
+  const source = nativeSteps(prompt, maxTokens, signal);
+  const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
+  const outcomes = await Promise.allSettled([
+    source && follow(native, source),
+    follow(browser, engine.generate({ prompt, maxTokens, signal, onPrefill })),
+  ]);
+  const failures = outcomes.flatMap(({ reason }, i) => (reason && !signal.aborted ? [`${["native", "browser"][i]}: ${reason.message}`] : []));
+  const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";
+  finish(state, failures, source !== null);
+}
+
+/** The native side's steps for this request, or null where there are none; the column says why. */
+function nativeSteps(prompt, maxTokens, signal) {
+  if (server) return generateNative({ prompt, maxTokens, signal });
+  const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
+  if (recorded) return replay(recorded, (ids) => engine.decode(ids));
+  const known = recordings.map((run) => `${JSON.stringify(run.prompt)} with ${run.max_tokens} tokens`).join(", ");
+  native.note(known ? `Not recorded. Recorded: ${known}.` : "No native side to compare with.");
+  return null;
+}
+
+async function follow(side, source) {
+  for await (const token of source) {
+    side.add(token, token.done ?? token.finishReason !== null);
+    const index = side.steps.length - 1;
+    const [a, b] = [native.steps[index], browser.steps[index]];
+    if (a && b) {
+      const verdict = sameToken(a, b) && sameDigest(a, b) ? "match" : "differ";
+      for (const column of [native, browser]) column.mark(index, verdict);
+    }
+    seam.draw(index, a, b);
+    countMatches();
+  }
+}
+
+function countMatches() {
+  const comparison = compare(native.steps, browser.steps);
+  const { dataset } = $("verdict");
+  dataset.tokensMatched = comparison.tokensMatched;
+  dataset.digestsMatched = comparison.digestsMatched;
+  dataset.total = comparison.total;
+  return comparison;
+}
+
+function finish(state, failures, compared) {
+  const comparison = countMatches();
+  const { total, firstDifference } = comparison;
+  seam.fit(total);
+  let text = compared ? verdictText(comparison) : `${total} tokens in the browser, nothing native to compare with`;
+  if (state === "stopped") text = `Stopped: ${text}`;
+  if (state === "error") text = `Failed: ${failures.join("; ")}`;
+  if (state === "done" && compared && firstDifference !== null) {
+    text += `; first difference at step ${firstDifference}`;
+    inspect(firstDifference - 1);
+    for (const side of [native, browser]) side.mark(firstDifference - 1, "differ");
+  }
+  $("stop").disabled = true;
+  $("generate").disabled = engine === null;
+  facts.log(text);
+  facts.memory(engine.info.memoryBytes);
+  showVerdict(state, text, compared && total > 0 && firstDifference === null);
+}
+
+function showVerdict(state, text, equal = false) {
+  const verdict = $("verdict");
+  verdict.textContent = text;
+  verdict.classList.toggle("equal", equal);
+  verdict.dataset.state = state;
+}
+
+/** Shows one step of both sides in full. */
+function inspect(index) {
+  $("inspector").hidden = false;
+  const [a, b] = [native.steps[index], browser.steps[index]];
+  const equal = sameToken(a, b) && sameDigest(a, b);
+  $("inspector-title").textContent = `Step ${index + 1}${a && b ? (equal ? ": equal in every bit" : ": different") : ""}`;
+  for (const [name, side, step] of [["native", native, a], ["browser", browser, b]]) {
+    side.highlight(index);
+    $(`inspect-${name}-text`).textContent = step ? chipParts(step.tokenText, index + 1 === side.steps.length).map((part) => part.text).join("") : "none";
+    $(`inspect-${name}-id`).textContent = step?.tokenId ?? "";
+    $(`inspect-${name}-digest`).textContent = step?.logitsSha256.replace(/.{8}(?=.)/g, "$& ") ?? "";
+  }
+}
+
+function showExamples(prompts) {
+  const buttons = prompts.map((prompt) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "small";
+    button.textContent = prompt;
+    button.addEventListener("click", () => {
+      $("prompt").value = prompt;
+      const recorded = recordings.find((run) => run.prompt === prompt);
+      if (recorded) $("max-tokens").value = recorded.max_tokens;
+    });
+    return button;
+  });
+  $("examples").replaceChildren(...buttons);
+}
+
+function showLoading(text) {
+  $("loading").hidden = text === "";
+  $("loading-text").textContent = text;
+}
+
+function showFailure(error) {
+  $("loading-progress").hidden = true;
+  browser.about("not loaded");
+  showLoading("");
+  $("failure").textContent = `The model could not be loaded: ${error.message}`;
+  $("failure").hidden = false;
+  showVerdict("error", "No model in the browser");
+  facts.log(`The model could not be loaded: ${error.message}`);
+}
+
+function aboutServer({ backend, threads: count }) {
+  return [backend, count && threads(count)].filter(Boolean).join(", ") || "this server";
+}
+
+function threads(count) {
+  return count === 1 ? "1 thread" : `${count} threads`;
+}
+
+/** @returns {Promise<string | null>} why the page itself is not kept for offline visits, or null when it is */
+async function registerServiceWorker() {
+  if (!("serviceWorker" in navigator)) {
+    return isSecureContext ? "this browser has no service workers" : "this address is not a secure context (https or localhost)";
+  }
+  try {
+    await navigator.serviceWorker.register("service-worker.js");
+    await navigator.serviceWorker.ready;
+    return null;
+  } catch (error) {
+    return error.message;
+  }
+}
+
+function remember(modelUrl) {
+  try {
+    localStorage.setItem(MODEL_URL_KEY, modelUrl);
+  } catch {
+    // Storage is refused to this page; then it does not work offline.
+  }
+}
+
+function recall() {
+  try {
+    return localStorage.getItem(MODEL_URL_KEY);
+  } catch {
+    return null;
+  }
+}
+
+$("controls").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!$("generate").disabled) run();
+});
+$("stop").addEventListener("click", () => stopping?.abort());
+$("prompt").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("controls").requestSubmit();
+});
+$("delete-cache").addEventListener("click", async () => {
+  await Engine.deleteCache();
+  facts.cacheSize(await Engine.cacheSize());
+  facts.offline(null, false);
+  facts.log("The kept model was deleted; the loaded one stays until the page is closed");
+});
+
+start();

@@ -1,0 +1,80 @@
+// Keeps the page itself for visits without a network, and adds the headers for cross-origin isolation where a static server
+// does not send them. Network first: a new version on the server is seen at once. Model files are not its business.
+
+const CACHE_NAME = "lockstep-shell";
+
+const SHELL = [
+  "./",
+  "compare.js",
+  "download.js",
+  "engine.js",
+  "examples.json",
+  "facts.js",
+  "format.js",
+  "icon.svg",
+  "load.js",
+  "model-cache.js",
+  "native.js",
+  "page.js",
+  "seam.js",
+  "side.js",
+  "sse.js",
+  "style.css",
+  "worker-connection.js",
+  "worker.js",
+  "wasm/scalar/browser.js",
+  "wasm/scalar/browser_bg.wasm",
+  "wasm/simd128/browser.js",
+  "wasm/simd128/browser_bg.wasm",
+];
+/** Not everywhere there: the recorded runs of a static site. */
+const OPTIONAL = ["recorded.json"];
+
+const SCOPE = new URL("./", self.location.href).href;
+const KEPT = new Set([...SHELL, ...OPTIONAL].map((path) => new URL(path, SCOPE).href));
+
+self.addEventListener("install", (event) => event.waitUntil(install()));
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener("fetch", (event) => {
+  const { method, url } = event.request;
+  const address = url.replace(/[?#].*$/, "").replace(/\/index\.html$/, "/");
+  if (method === "GET" && KEPT.has(address)) event.respondWith(answer(address));
+});
+
+async function install() {
+  for (const path of SHELL) await keep(new URL(path, SCOPE).href, { required: true });
+  for (const path of OPTIONAL) await keep(new URL(path, SCOPE).href, { required: false });
+  await self.skipWaiting();
+}
+
+async function keep(address, { required }) {
+  const response = await fetch(address, { cache: "no-cache" });
+  if (response.ok) await store(address, withIsolation(response));
+  else if (required) throw new Error(`${address}: ${response.status}`);
+}
+
+async function answer(address) {
+  let response;
+  try {
+    response = await fetch(address, { cache: "no-cache" });
+  } catch {
+    const kept = await (await caches.open(CACHE_NAME)).match(address);
+    return kept ?? Response.error();
+  }
+  const isolated = withIsolation(response);
+  if (response.ok) await store(address, isolated.clone());
+  return isolated;
+}
+
+async function store(address, response) {
+  const cache = await caches.open(CACHE_NAME);
+  await cache.put(address, response);
+}
+
+function withIsolation(response) {
+  const headers = new Headers(response.headers);
+  headers.set("Cross-Origin-Opener-Policy", "same-origin");
+  headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}

@@ -1,0 +1,151 @@
+//! What JavaScript sees: four classes, whose methods throw `Error`s. The worker is the only caller.
+
+use bpe::Special;
+use js_sys::{Array, Error, Object, Reflect, Uint8Array};
+use loader::digest::hex;
+use wasm_bindgen::prelude::*;
+
+use crate::assembly;
+use crate::engine::{self, Advance};
+
+/// Runs once, before anything else: a panic throws a `PanicError` through the WebAssembly frames, which ends the engine.
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|panic| {
+        let error = Error::new(&panic.to_string());
+        error.set_name("PanicError");
+        wasm_bindgen::throw_val(error.into());
+    }));
+}
+
+/// The files of a model on their way in.
+#[wasm_bindgen]
+pub struct Assembly(assembly::Assembly);
+
+#[wasm_bindgen]
+impl Assembly {
+    /// Reads the bytes of `manifest.json`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(manifest: &[u8]) -> Result<Assembly, JsError> {
+        Ok(Assembly(assembly::Assembly::new(manifest)?))
+    }
+
+    /// The files to bring, as `{name, size, sha256}`, in the order in which the other methods count them from 0.
+    pub fn files(&self) -> Array {
+        let entry = |file: &loader::manifest::ManifestFile| {
+            let entries = [
+                ("name", JsValue::from(file.name.as_str())),
+                ("size", JsValue::from(file.size as f64)),
+                ("sha256", JsValue::from(hex(&file.sha256))),
+            ];
+            object(entries)
+        };
+        self.0.files().map(entry).collect()
+    }
+
+    /// Makes room for all files.
+    pub fn allocate(&mut self) -> Result<(), JsError> {
+        Ok(self.0.allocate()?)
+    }
+
+    /// Writes the next bytes of a file straight to their place in WebAssembly memory, and checks what they complete.
+    pub fn write(&mut self, file: usize, chunk: &Uint8Array) -> Result<(), JsError> {
+        Ok(self.0.write(file, chunk.length() as usize, |room| chunk.copy_to(room))?)
+    }
+
+    /// A copy of bytes of a file that have arrived.
+    pub fn read(&self, file: usize, start: usize, end: usize) -> Result<Uint8Array, JsError> {
+        let bytes = self.0.arrived(file)?.get(start..end);
+        Ok(bytes.map(Uint8Array::from).ok_or_else(|| JsError::new("these bytes have not arrived"))?)
+    }
+
+    /// Number of bytes of a file that have arrived.
+    pub fn filled(&self, file: usize) -> usize {
+        self.0.filled(file)
+    }
+
+    /// Forgets what has arrived of a file.
+    pub fn restart(&mut self, file: usize) {
+        self.0.restart(file);
+    }
+
+    /// The engine, when all files are there. The assembly cannot be used any more.
+    pub fn finish(self) -> Result<Engine, JsError> {
+        Ok(Engine(engine::Engine::new(self.0.finish()?)?))
+    }
+}
+
+/// A loaded model.
+#[wasm_bindgen]
+pub struct Engine(engine::Engine);
+
+#[wasm_bindgen]
+impl Engine {
+    /// `{name, source, weightsSha256, backend, selfTest, context}`, see `EngineInfo` in page/engine.d.ts.
+    pub fn info(&self) -> JsValue {
+        let self_test = self.0.self_test().as_ref().err().map(ToString::to_string);
+        object([
+            ("name", JsValue::from(self.0.name())),
+            ("source", JsValue::from(self.0.source())),
+            ("weightsSha256", JsValue::from(hex(&self.0.identity().weights))),
+            ("backend", JsValue::from(self.0.backend())),
+            ("selfTest", self_test.map_or(JsValue::NULL, JsValue::from)),
+            ("context", JsValue::from(self.0.context() as f64)),
+        ])
+    }
+
+    /// The token ids of a text.
+    pub fn encode(&self, text: &str, plain_special: bool) -> Vec<u32> {
+        self.0.encode(text, if plain_special { Special::Plain } else { Special::Parse })
+    }
+
+    /// The text of token ids.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, JsError> {
+        Ok(self.0.decode(ids)?)
+    }
+
+    /// Prepares a generation.
+    pub fn start(&self, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, JsError> {
+        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens)?))
+    }
+}
+
+/// A generation under way.
+#[wasm_bindgen]
+pub struct Run(engine::Run);
+
+#[wasm_bindgen]
+impl Run {
+    /// One unit of work: `{prefill: {done, total}}`, `{step: Token}` (page/engine.d.ts), or `{}` after the last token.
+    pub fn advance(&mut self, engine: &Engine) -> Result<JsValue, JsError> {
+        Ok(match self.0.advance(&engine.0)? {
+            Advance::Prefill { done, total } => {
+                let progress = object([("done", JsValue::from(done as f64)), ("total", JsValue::from(total as f64))]);
+                object([("prefill", progress)])
+            }
+            Advance::Token { step, token_id, text, logits_sha256, end } => {
+                let reason = end.map(|(reason, _)| JsValue::from(reason.as_str()));
+                let transcript = end.map(|(_, digest)| JsValue::from(hex(&digest)));
+                let step = object([
+                    ("step", JsValue::from(step as f64)),
+                    ("tokenId", JsValue::from(token_id)),
+                    ("tokenText", JsValue::from(text)),
+                    ("logitsSha256", JsValue::from(hex(&logits_sha256))),
+                    ("finishReason", reason.unwrap_or(JsValue::NULL)),
+                    ("transcriptSha256", transcript.unwrap_or(JsValue::NULL)),
+                ]);
+                object([("step", step)])
+            }
+            Advance::Finished => object([]),
+        })
+    }
+}
+
+fn object<const N: usize>(entries: [(&str, JsValue); N]) -> JsValue {
+    let object = Object::new();
+    for (key, value) in entries {
+        // Fails only for objects that refuse properties; this one is new.
+        let _ = Reflect::set(&object, &key.into(), &value);
+    }
+    object.into()
+}

@@ -1,0 +1,243 @@
+//! A loaded model and its generations, without JavaScript.
+
+use std::cell::Cell;
+use std::{error, fmt};
+
+use bpe::{Special, StreamDecoder, Tokenizer, TokenizerError, UnknownToken};
+use kernel::environment::{self, EnvironmentError};
+use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request};
+use kernel::golden::{self, GoldenError};
+use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::transcript::{Identity, Sha256Digest, transcript};
+use kernel::{Exec, simd::Backend};
+use loader::Checkpoint;
+use serde_json::{Map, Value};
+
+use crate::assembly::Assembled;
+
+/// A model that is ready to generate, on one thread.
+pub struct Engine {
+    name: String,
+    source: String,
+    model: Model,
+    tokenizer: Tokenizer,
+    identity: Identity,
+    self_test: Result<(), GoldenError>,
+}
+
+impl Engine {
+    /// Builds the model over the checkpoint's bytes, without copying them, and runs the self-test.
+    ///
+    /// # Errors
+    /// If config.json, tokenizer.json or the weights are no model that we can run, or the floating-point environment is
+    /// not that of the contract.
+    pub fn new(assembled: Assembled) -> Result<Engine, EngineError> {
+        environment::check().map_err(EngineError::Environment)?;
+        let keys: Map<String, Value> =
+            serde_json::from_slice(&assembled.config).map_err(|error| EngineError::ConfigJson(error.to_string()))?;
+        let config = Config::from_fields(|key| field(&keys, key)).map_err(EngineError::Config)?;
+        let tokenizer = Tokenizer::from_json(&assembled.tokenizer).map_err(EngineError::Tokenizer)?;
+        let model = load(config, &assembled.checkpoint)?;
+        Ok(Engine {
+            name: assembled.name,
+            source: assembled.source,
+            model,
+            tokenizer,
+            identity: Identity {
+                weights: assembled.weights_sha256,
+                adapter: None,
+                tokenizer: assembled.tokenizer_sha256,
+            },
+            self_test: golden::check(Exec::serial()),
+        })
+    }
+
+    /// Name of the model folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the weights came from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the results are computed with.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Longest prompt and output together, in tokens.
+    pub fn context(&self) -> usize {
+        self.model.config().context
+    }
+
+    /// Whether this build computes the golden bits.
+    pub fn self_test(&self) -> &Result<(), GoldenError> {
+        &self.self_test
+    }
+
+    /// The instruction set, by its name.
+    pub fn backend(&self) -> &'static str {
+        Backend::detect().name()
+    }
+
+    /// The token ids of a text.
+    pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        self.tokenizer.encode(text, special)
+    }
+
+    /// The text of token ids, special tokens included.
+    ///
+    /// # Errors
+    /// If the vocabulary does not have one of them.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, UnknownToken> {
+        self.tokenizer.decode(ids)
+    }
+}
+
+/// One generation under way. Dropping it stops it.
+pub struct Run {
+    generation: Generation,
+    decoder: StreamDecoder,
+}
+
+/// What one unit of work gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advance {
+    /// A part of the prompt was read.
+    Prefill {
+        /// Tokens read so far.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// A token was generated.
+    Token {
+        /// Its number, from 1.
+        step: usize,
+        /// Its id.
+        token_id: u32,
+        /// The text that it completes. The token that ends the text has none of its own.
+        text: String,
+        /// The digest of the logits that it was chosen from.
+        logits_sha256: Sha256Digest,
+        /// On the last token: why it is the last, and the transcript of the whole generation.
+        end: Option<(FinishReason, Sha256Digest)>,
+    },
+    /// There is nothing left to do.
+    Finished,
+}
+
+impl Run {
+    /// Prepares a generation; nothing is computed yet.
+    ///
+    /// # Errors
+    /// If the prompt is empty or too long, or a token id is not in the vocabulary.
+    pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, EngineError> {
+        let request = Request { prompt, max_tokens, ignore_eos: false };
+        let generation = Generation::new(&engine.model, request).map_err(EngineError::Generate)?;
+        Ok(Run { generation, decoder: StreamDecoder::new() })
+    }
+
+    /// Reads one part of the prompt, or generates one token.
+    ///
+    /// # Errors
+    /// If the weights give a logit that is no finite number, or a token that the tokenizer does not have.
+    pub fn advance(&mut self, engine: &Engine) -> Result<Advance, EngineError> {
+        let step = match self.generation.advance(&engine.model, Exec::serial()).map_err(EngineError::Generate)? {
+            Progress::Prefill { done, total } => return Ok(Advance::Prefill { done, total }),
+            Progress::Token(step) => step,
+            Progress::Finished(_) => return Ok(Advance::Finished),
+        };
+        let mut text = match step.finish_reason {
+            Some(FinishReason::Stop) => String::new(),
+            _ => self.decoder.push(&engine.tokenizer, step.token_id).map_err(EngineError::Token)?,
+        };
+        let end = step.finish_reason.map(|reason| {
+            text.push_str(&std::mem::take(&mut self.decoder).finish());
+            (reason, transcript(&engine.identity, &self.generation))
+        });
+        Ok(Advance::Token { step: step.step, token_id: step.token_id, text, logits_sha256: step.logits_sha256, end })
+    }
+}
+
+/// A value of config.json as the kernel takes it.
+fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
+    match keys.get(key) {
+        None | Some(Value::Null) => Field::Absent,
+        Some(Value::Bool(value)) => Field::Bool(*value),
+        Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
+        Some(Value::String(value)) => Field::Text(value),
+        Some(Value::Array(values)) => {
+            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
+        }
+        Some(Value::Object(_)) => Field::Other,
+    }
+}
+
+/// Binds the checkpoint's tensors, as views of the bytes that arrived, to the model's parameters.
+fn load(config: Config, checkpoint: &Checkpoint) -> Result<Model, EngineError> {
+    let refused = Cell::new(None);
+    let source = |name: &str| {
+        let (info, bytes) = checkpoint.tensor(name)?;
+        let dtype = match info.dtype {
+            loader::DType::F32 => DType::F32,
+            loader::DType::F16 => DType::F16,
+            loader::DType::Bf16 => DType::Bf16,
+            dtype => {
+                refused.set(Some(EngineError::Element { tensor: name.to_owned(), dtype }));
+                return None;
+            }
+        };
+        let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
+        Some(RawTensor { dtype, shape: info.shape.clone(), bytes })
+    };
+    Model::load(config, &source).map_err(|error| refused.take().unwrap_or(EngineError::Load(error)))
+}
+
+/// Why a model cannot be run or a text not be generated.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The floating-point environment is not that of the contract.
+    Environment(EnvironmentError),
+    /// config.json is not a JSON object.
+    ConfigJson(String),
+    /// config.json describes no model that we can run.
+    Config(ConfigError),
+    /// tokenizer.json describes no tokenizer that we can run.
+    Tokenizer(TokenizerError),
+    /// A tensor's elements are of a type that the model does not compute with.
+    Element {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: loader::DType,
+    },
+    /// The weights do not fit config.json.
+    Load(LoadError),
+    /// The kernel refuses the request, or cannot go on.
+    Generate(GenerateError),
+    /// The model generated a token that the tokenizer does not have.
+    Token(UnknownToken),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EngineError::Environment(error) => write!(f, "this browser cannot give the bits of the contract: {error}"),
+            EngineError::ConfigJson(error) => write!(f, "config.json is not a JSON object: {error}"),
+            EngineError::Config(error) => write!(f, "config.json: {error}"),
+            EngineError::Tokenizer(error) => write!(f, "tokenizer.json: {error}"),
+            EngineError::Element { tensor, dtype } => {
+                write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
+            }
+            EngineError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
+            EngineError::Generate(error) => error.fmt(f),
+            EngineError::Token(error) => write!(f, "model and tokenizer do not belong together: {error}"),
+        }
+    }
+}
+
+impl error::Error for EngineError {}

@@ -1,0 +1,157 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+
+const { Engine } = await import("../../page/engine.js");
+
+/** A worker that answers by `operations`; `log` keeps what it was asked. */
+class FakeWorker {
+  static last;
+  static operations;
+  log = [];
+  terminated = false;
+
+  constructor() {
+    FakeWorker.last = this;
+  }
+
+  postMessage({ id, operation, args }) {
+    this.log.push(operation);
+    Promise.resolve()
+      .then(() => FakeWorker.operations[operation](args))
+      .then((result) => ({ id, result }), (error) => ({ id, error: { name: error.name, message: error.message, fatal: error.fatal ?? false } }))
+      .then((data) => this.terminated || this.onmessage({ data }));
+  }
+
+  terminate() {
+    this.terminated = true;
+  }
+}
+
+const never = () => new Promise(() => {});
+
+beforeEach(() => {
+  globalThis.Worker = FakeWorker;
+  const runs = new Map();
+  FakeWorker.operations = {
+    load: () => ({ name: "tiny", memoryBytes: 1 }),
+    encode: ({ text, plainSpecial }) => [text.length, plainSpecial],
+    decode: ({ ids }) => ids.join(),
+    start: ({ run, maxTokens }) => runs.set(run, { step: -1, maxTokens }) && undefined,
+    advance: ({ run }) => {
+      const state = runs.get(run);
+      if (++state.step === 0) return { prefill: { done: 64, total: 70 }, memoryBytes: 2 };
+      const finishReason = state.step === state.maxTokens ? "length" : null;
+      return { step: { step: state.step, tokenId: 7, tokenText: "x", logitsSha256: "d", finishReason }, memoryBytes: 3 };
+    },
+    release: ({ run }) => void runs.delete(run),
+  };
+});
+
+afterEach(() => delete globalThis.Worker);
+
+const load = (options = {}) => Engine.load({ baseUrl: "http://host/model", ...options });
+
+async function collect(tokens) {
+  const all = [];
+  for await (const token of tokens) all.push(token.step);
+  return all;
+}
+
+test("an engine loads, encodes, decodes and generates", async () => {
+  const engine = await load();
+  assert.equal(engine.info.name, "tiny");
+  assert.deepEqual(await engine.encode("abc"), [3, false]);
+  assert.deepEqual(await engine.encode("abc", { plainSpecial: true }), [3, true]);
+  assert.equal(await engine.decode([1, 2]), "1,2");
+  const prefill = [];
+  assert.deepEqual(await collect(engine.generate({ prompt: "p", maxTokens: 3, onPrefill: (p) => prefill.push(p) })), [1, 2, 3]);
+  assert.deepEqual(prefill, [{ done: 64, total: 70 }]);
+  assert.equal(engine.info.memoryBytes, 3);
+  assert.equal(FakeWorker.last.log.at(-1), "release");
+});
+
+test("leaving the loop releases the generation", async () => {
+  const engine = await load();
+  for await (const { step } of engine.generate({ prompt: "p", maxTokens: 100 })) if (step === 2) break;
+  assert.equal(FakeWorker.last.log.at(-1), "release");
+  assert.equal(FakeWorker.last.log.filter((operation) => operation === "advance").length, 3);
+});
+
+test("two generations at once take turns", async () => {
+  const engine = await load();
+  const both = await Promise.all([collect(engine.generate({ prompt: "a", maxTokens: 3 })), collect(engine.generate({ prompt: "b", maxTokens: 2 }))]);
+  assert.deepEqual(both, [[1, 2, 3], [1, 2]]);
+});
+
+test("the signal stops a generation with its reason, also while the worker computes", async () => {
+  const engine = await load();
+  const controller = new AbortController();
+  const steps = [];
+  await assert.rejects(
+    async () => {
+      for await (const { step } of engine.generate({ prompt: "p", maxTokens: 100, signal: controller.signal })) {
+        steps.push(step);
+        if (step === 2) {
+          FakeWorker.operations.advance = never;
+          setTimeout(() => controller.abort(), 5);
+        }
+      }
+    },
+    { name: "AbortError" },
+  );
+  assert.deepEqual(steps, [1, 2]);
+  assert.equal(FakeWorker.last.log.at(-1), "release");
+  await assert.rejects(collect(engine.generate({ prompt: "p", signal: controller.signal })), { name: "AbortError" });
+});
+
+test("the signal stops loading and ends the worker", async () => {
+  FakeWorker.operations.load = never;
+  const controller = new AbortController();
+  const loading = load({ signal: controller.signal });
+  controller.abort();
+  await assert.rejects(loading, { name: "AbortError" });
+  assert.ok(FakeWorker.last.terminated);
+});
+
+test("errors of the worker keep name and text; it goes on after ordinary ones", async () => {
+  const engine = await load();
+  FakeWorker.operations.decode = () => { throw new RangeError("no token 99"); };
+  await assert.rejects(engine.decode([99]), { name: "RangeError", message: "no token 99" });
+  assert.deepEqual(await engine.encode("abc"), [3, false]);
+});
+
+test("a failure to load ends the worker", async () => {
+  FakeWorker.operations.load = () => { throw new Error("tensor a is damaged"); };
+  await assert.rejects(load(), /tensor a is damaged/);
+  assert.ok(FakeWorker.last.terminated);
+});
+
+test("a panic closes the engine", async () => {
+  const engine = await load();
+  FakeWorker.operations.encode = () => { throw Object.assign(new Error("index out of bounds"), { name: "PanicError", fatal: true }); };
+  await assert.rejects(engine.encode("a"), /index out of bounds/);
+  await assert.rejects(engine.decode([1]), /stopped after an internal error: index out of bounds/);
+  assert.ok(FakeWorker.last.terminated);
+});
+
+test("a worker that dies rejects what is under way", async () => {
+  const engine = await load();
+  FakeWorker.operations.encode = never;
+  const waiting = engine.encode("a");
+  FakeWorker.last.onerror({ message: "out of memory" });
+  await assert.rejects(waiting, /worker failed: out of memory/);
+  await assert.rejects(engine.encode("a"), /worker failed: out of memory/);
+});
+
+test("after dispose every call is refused", async () => {
+  const engine = await load();
+  engine.dispose();
+  await assert.rejects(engine.encode("a"), /disposed/);
+  await assert.rejects(collect(engine.generate({ prompt: "p" })), /disposed/);
+});
+
+test("wrong arguments are named", async () => {
+  await assert.rejects(load({ backend: "avx" }), /not "avx"/);
+  const engine = await load();
+  for (const maxTokens of [0, -1, 1.5, "3", NaN]) await assert.rejects(collect(engine.generate({ prompt: "p", maxTokens })), RangeError);
+});
