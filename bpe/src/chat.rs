@@ -1,0 +1,172 @@
+//! Chat templates: a conversation as the text and the ids that the model was trained on.
+
+use alloc::{
+    borrow::{Cow, ToOwned},
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+use minijinja::{Environment, ErrorKind, Template, syntax::SyntaxConfig, value::Value};
+
+use crate::{Special, Tokenizer};
+
+/// Instructions that a template may run; SmolLM2's needs about 30 a message. A template that loops for ever ends here.
+const FUEL: u64 = 1_000_000;
+const NAME: &str = "chat_template";
+
+/// One message of a conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// The Jinja template of a tokenizer_config.json.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// `bos_token`, `eos_token`, `unk_token`, `pad_token`, which templates may use.
+    tokens: BTreeMap<&'static str, Value>,
+}
+
+impl ChatTemplate {
+    /// Reads the field `chat_template` of a tokenizer_config.json: a template, or a list of named ones with a `default`.
+    ///
+    /// # Errors
+    /// If the file is not JSON, has no template, or the template is not Jinja.
+    pub fn from_config_json(bytes: &[u8]) -> Result<ChatTemplate, ChatError> {
+        let config: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| ChatError::Json { message: error.to_string() })?;
+        let template = match &config["chat_template"] {
+            serde_json::Value::Array(named) => {
+                named.iter().find(|entry| entry["name"] == "default").and_then(|entry| entry["template"].as_str())
+            }
+            template => template.as_str(),
+        };
+        let template = template.ok_or(ChatError::NoTemplate)?;
+        let tokens = ["bos_token", "eos_token", "unk_token", "pad_token"].into_iter().filter_map(|name| {
+            let token = &config[name];
+            let text = token.as_str().or_else(|| token["content"].as_str())?;
+            Some((name, Value::from(text)))
+        });
+        let mut environment = Environment::new();
+        // As transformers sets them.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(ChatError::template)?);
+        environment.set_fuel(Some(FUEL));
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned(NAME, template.to_owned()).map_err(ChatError::template)?;
+        Ok(ChatTemplate { environment, tokens: tokens.collect() })
+    }
+
+    /// The conversation as text, with the head of the assistant's next message if `add_generation_prompt`.
+    ///
+    /// # Errors
+    /// If the template refuses the messages, or does not end.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
+        let messages = messages.iter().map(|message| {
+            let fields = [("role", &message.role), ("content", &message.content)];
+            Value::from(BTreeMap::from(fields.map(|(name, text)| (name, Value::from(text.as_str())))))
+        });
+        let mut values = self.tokens.clone();
+        values.insert("messages", Value::from_iter(messages));
+        values.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        self.template()?.render(values).map_err(ChatError::template)
+    }
+
+    fn template(&self) -> Result<Template<'_, '_>, ChatError> {
+        self.environment.get_template(NAME).map_err(ChatError::template)
+    }
+
+    /// The ids of the conversation. A special token counts only if it starts in the template's own text: one that
+    /// is written in a message is plain text, so that nobody can end their message and speak as someone else.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, ChatError> {
+        let template = self.template()?;
+        let marker = unused_character(messages, template.source()).ok_or(ChatError::NoMarker)?;
+        let mark = |text: &str| mark_special(tokenizer, text, marker);
+        let marked: Vec<Message> =
+            messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) }).collect();
+        let rendered = self.render(&marked, add_generation_prompt)?;
+        let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.replace(marker, "")) };
+        Ok(tokenizer.encode_segments(&rendered, Special::Parse, unmark))
+    }
+}
+
+/// Puts `marker` after the first character of everything in `text` that is a special token, or could become one
+/// with what follows the text: then it matches no longer. The marker is taken out before the text is cut into pieces.
+fn mark_special(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
+    let mut marked = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        marked.push(c);
+        let rest = &text[at..];
+        if tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest)) {
+            marked.push(marker);
+        }
+    }
+    marked
+}
+
+/// A private-use character that is in none of the messages, nor in the template.
+fn unused_character(messages: &[Message], template: &str) -> Option<char> {
+    let used = |c: char| template.contains(c) || messages.iter().any(|m| m.content.contains(c) || m.role.contains(c));
+    ('\u{f0000}'..='\u{10fffd}').find(|&c| !used(c))
+}
+
+/// Why a conversation has no text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// tokenizer_config.json is not JSON in UTF-8.
+    Json {
+        /// What the JSON reader says, with line and column.
+        message: String,
+    },
+    /// tokenizer_config.json has no `chat_template`.
+    NoTemplate,
+    /// The template is not valid, refuses the messages, or does not end.
+    Template {
+        /// What the template engine says.
+        message: String,
+    },
+    /// The messages contain every character of planes 15 and 16; one that they do not contain is needed.
+    NoMarker,
+}
+
+impl ChatError {
+    fn template(error: minijinja::Error) -> Self {
+        let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+        ChatError::Template { message: format!("{error}{line}") }
+    }
+}
+
+impl fmt::Display for ChatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json { message } => {
+                write!(f, "tokenizer_config.json: not valid JSON: {message}; download the file again")
+            }
+            Self::NoTemplate => {
+                write!(f, "tokenizer_config.json: no `chat_template`; this model is not made for conversations")
+            }
+            Self::Template { message } => write!(f, "the model's chat template: {message}"),
+            Self::NoMarker => write!(f, "the messages contain every character from U+F0000 to U+10FFFD; leave one out"),
+        }
+    }
+}
+
+impl core::error::Error for ChatError {}

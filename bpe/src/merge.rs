@@ -1,0 +1,153 @@
+//! Byte-pair encoding of one piece: while a pair of neighbours has a merge, merge the one of lowest rank, among equals
+//! the leftmost.
+//!
+//! Two ways to find that pair, with the same answer: a scan, best for short pieces (quadratic), and a heap over
+//! a linked list for long ones (`n log n`, so that no input is slow).
+
+use alloc::{collections::BinaryHeap, vec::Vec};
+use core::cmp::Reverse;
+
+use hashbrown::HashMap;
+
+/// No token, no merge.
+const NONE: u32 = u32::MAX;
+
+/// Pieces of more symbols than this go through the heap; the two are about equally fast here.
+const LONGEST_SCANNED: usize = 64;
+
+/// The merges of a tokenizer.
+pub(crate) struct Merges {
+    /// The token of each byte, or `NONE`: such a byte is dropped, and its neighbours meet.
+    byte_tokens: [u32; 256],
+    /// Rank of the merge of two tokens.
+    ranks: HashMap<(u32, u32), u32>,
+    /// What the merge of each rank makes.
+    merged: Vec<u32>,
+}
+
+/// Two tokens and the token that they merge to; its rank is its place in the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Merge {
+    pub(crate) pair: (u32, u32),
+    pub(crate) merged: u32,
+}
+
+impl Merges {
+    /// `merges` in order of rank, no pair twice.
+    pub(crate) fn new(byte_tokens: [Option<u32>; 256], merges: &[Merge]) -> Self {
+        Merges {
+            byte_tokens: byte_tokens.map(|token| token.unwrap_or(NONE)),
+            ranks: (0..).zip(merges).map(|(rank, merge)| (merge.pair, rank)).collect(),
+            merged: merges.iter().map(|merge| merge.merged).collect(),
+        }
+    }
+
+    fn rank(&self, left: u32, right: u32) -> u32 {
+        self.ranks.get(&(left, right)).copied().unwrap_or(NONE)
+    }
+
+    /// Appends the tokens of `piece` to `out`. `scratch` holds nothing between calls but its memory.
+    pub(crate) fn encode(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let symbols = piece.iter().map(|&byte| self.byte_tokens[usize::from(byte)]).filter(|&token| token != NONE);
+        if piece.len() <= LONGEST_SCANNED {
+            self.scan(symbols, &mut scratch.symbols, out);
+        } else {
+            self.heap(symbols, scratch, out);
+        }
+    }
+
+    /// Finds the lowest rank by looking at all of them.
+    fn scan(&self, tokens: impl Iterator<Item = u32>, symbols: &mut Vec<Symbol>, out: &mut Vec<u32>) {
+        symbols.clear();
+        for token in tokens {
+            if let Some(last) = symbols.last_mut() {
+                last.rank = self.rank(last.token, token);
+            }
+            symbols.push(Symbol { token, rank: NONE });
+        }
+        // `min_by_key` takes the first among equals: the leftmost.
+        while let Some((at, &Symbol { rank, .. })) = symbols.iter().enumerate().min_by_key(|(_, symbol)| symbol.rank)
+            && rank != NONE
+        {
+            let token = self.merged[rank as usize];
+            symbols.remove(at + 1);
+            let rank = symbols.get(at + 1).map_or(NONE, |next| self.rank(token, next.token));
+            symbols[at] = Symbol { token, rank };
+            if let Some(before) = at.checked_sub(1) {
+                symbols[before].rank = self.rank(symbols[before].token, token);
+            }
+        }
+        out.extend(symbols.iter().map(|symbol| symbol.token));
+    }
+
+    /// Finds the lowest rank with a heap. An entry is out of date, and skipped, if the pair at its place has another
+    /// rank by now; every pair has an entry, so the first that is not out of date is the one to merge.
+    fn heap(&self, tokens: impl Iterator<Item = u32>, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let Scratch { nodes, queue, .. } = scratch;
+        nodes.clear();
+        for (at, token) in tokens.enumerate() {
+            if let Some(last) = nodes.last_mut() {
+                last.rank = self.rank(last.token, token);
+            }
+            nodes.push(Node { token, rank: NONE, before: at.wrapping_sub(1), after: at + 1 });
+        }
+        let mut entries = core::mem::take(queue).into_vec();
+        entries.clear();
+        entries.extend((0..).zip(nodes.iter()).filter(|(_, n)| n.rank != NONE).map(|(at, n)| Reverse((n.rank, at))));
+        *queue = BinaryHeap::from(entries);
+        while let Some(Reverse((rank, at))) = queue.pop() {
+            if nodes[at].rank != rank {
+                continue;
+            }
+            let token = self.merged[rank as usize];
+            let gone = nodes[at].after;
+            let after = nodes[gone].after;
+            nodes[gone].rank = NONE;
+            nodes[at].token = token;
+            nodes[at].after = after;
+            nodes[at].rank = NONE;
+            if after < nodes.len() {
+                nodes[after].before = at;
+                nodes[at].rank = self.rank(token, nodes[after].token);
+            }
+            let before = nodes[at].before;
+            if before < nodes.len() {
+                nodes[before].rank = self.rank(nodes[before].token, token);
+            }
+            for at in [before, at] {
+                if let Some(&Node { rank, .. }) = nodes.get(at)
+                    && rank != NONE
+                {
+                    queue.push(Reverse((rank, at)));
+                }
+            }
+        }
+        let mut at = 0;
+        while let Some(node) = nodes.get(at) {
+            out.push(node.token);
+            at = node.after;
+        }
+    }
+}
+
+/// Memory that encoding reuses from piece to piece.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    symbols: Vec<Symbol>,
+    nodes: Vec<Node>,
+    queue: BinaryHeap<Reverse<(u32, usize)>>,
+}
+
+/// A token and the rank of its merge with the next one.
+struct Symbol {
+    token: u32,
+    rank: u32,
+}
+
+/// A [`Symbol`] in a linked list; `before` and `after` are places, out of range at the two ends.
+struct Node {
+    token: u32,
+    rank: u32,
+    before: usize,
+    after: usize,
+}

@@ -1,0 +1,188 @@
+use alloc::{borrow::Cow, string::String, vec::Vec};
+
+use core::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::added::{AddedTokens, Segment};
+use crate::alphabet;
+use crate::definition::Definition;
+use crate::error::{TokenizerError, UnknownToken};
+use crate::merge::{Merges, Scratch};
+use crate::pieces::{Pieces, Split};
+
+/// What `encode` makes of the text of a special token, such as `<|im_end|>`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Special {
+    /// The special token.
+    Parse,
+    /// Text like any other. (Added tokens that are not special are found all the same.)
+    Plain,
+}
+
+/// A byte-level BPE tokenizer. It does not change after it was read, so threads may share it.
+///
+/// ```no_run
+/// let tokenizer = bpe::Tokenizer::from_json(&std::fs::read("tokenizer.json")?)?;
+/// let ids = tokenizer.encode("Once upon a time", bpe::Special::Parse);
+/// assert_eq!(tokenizer.decode(&ids)?, "Once upon a time");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Tokenizer {
+    split: Split,
+    added: AddedTokens,
+    merges: Merges,
+    tokens: TokenBytes,
+    whole: WholeTokens,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json.
+    ///
+    /// # Errors
+    /// If the file is damaged, or sets anything that is not supported and would change ids.
+    pub fn from_json(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
+        let Definition { tokens, byte_tokens, merges, added, split } = Definition::from_json(bytes)?;
+        let tokens = TokenBytes::new(&tokens);
+        let merges = Merges::new(byte_tokens, &merges);
+        let whole = WholeTokens::new(&tokens, &merges);
+        Ok(Tokenizer { split, added: AddedTokens::new(added), merges, tokens, whole })
+    }
+
+    /// The ids of `text`. Nothing is put before or after them.
+    ///
+    /// Every text has ids; bytes that the vocabulary has no token for are left out, as in the reference. The time is
+    /// proportional to the length of the text (times its logarithm where a single word is very long).
+    pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        self.encode_segments(text, special, Cow::Borrowed)
+    }
+
+    /// Like `encode`, but text between added tokens goes through `edit` first.
+    pub(crate) fn encode_segments<'t>(
+        &self,
+        text: &'t str,
+        special: Special,
+        edit: impl Fn(&'t str) -> Cow<'t, str>,
+    ) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        let mut scratch = Scratch::default();
+        self.added.split(text, special, |segment| match segment {
+            Segment::Token(id) => ids.push(id),
+            Segment::Text(text) => {
+                for piece in Pieces::new(&edit(text), self.split) {
+                    let piece = piece.as_bytes();
+                    match self.whole.find(piece, &self.tokens) {
+                        Some(id) => ids.push(id),
+                        None => self.merges.encode(piece, &mut scratch, &mut ids),
+                    }
+                }
+            }
+        });
+        ids
+    }
+
+    /// The text of `ids`, special tokens included. Bytes that are not UTF-8 become U+FFFD, one for each maximal part of
+    /// a character (as in the Unicode standard, section 3.9).
+    ///
+    /// # Errors
+    /// At the first id that is not below [`vocab_size`](Self::vocab_size).
+    pub fn decode(&self, ids: &[u32]) -> Result<String, UnknownToken> {
+        let mut bytes = Vec::with_capacity(ids.len() * 4);
+        for &id in ids {
+            bytes.extend_from_slice(self.token_bytes(id)?);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The bytes of one token; 313 tokens of SmolLM2 are not UTF-8 by themselves.
+    ///
+    /// # Errors
+    /// If `id` is not below [`vocab_size`](Self::vocab_size).
+    pub fn token_bytes(&self, id: u32) -> Result<&[u8], UnknownToken> {
+        self.tokens.get(id).ok_or(UnknownToken { id, vocab_size: self.vocab_size() })
+    }
+
+    /// The number of tokens, added ones included; ids are below it.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The id of the special token with this text.
+    pub fn special_id(&self, text: &str) -> Option<u32> {
+        self.added.iter().find(|token| token.special && token.content == text).map(|token| token.id)
+    }
+
+    /// Whether this is the id of a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.added.iter().any(|token| token.special && token.id == id)
+    }
+
+    /// The texts of all special tokens.
+    #[cfg(feature = "chat")]
+    pub(crate) fn special_texts(&self) -> impl Iterator<Item = &str> {
+        self.added.iter().filter(|token| token.special).map(|token| token.content.as_str())
+    }
+}
+
+/// The bytes of all tokens, one after the other.
+struct TokenBytes {
+    bytes: Vec<u8>,
+    /// `ends[id]` is where token `id` ends and the next one starts.
+    ends: Vec<usize>,
+}
+
+impl TokenBytes {
+    fn new(tokens: &[String]) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(tokens.len()));
+        for token in tokens {
+            bytes.extend(alphabet::bytes_of(token));
+            ends.push(bytes.len());
+        }
+        TokenBytes { bytes, ends }
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[inline]
+    fn get(&self, id: u32) -> Option<&[u8]> {
+        let id = id as usize;
+        let end = *self.ends.get(id)?;
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..end])
+    }
+}
+
+/// The tokens whose bytes merge to that very token: most pieces of ordinary text are one of them, found in one look-up.
+struct WholeTokens {
+    ids: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    longest: usize,
+}
+
+impl WholeTokens {
+    fn new(tokens: &TokenBytes, merges: &Merges) -> Self {
+        let mut whole = WholeTokens { ids: HashTable::new(), hasher: DefaultHashBuilder::default(), longest: 0 };
+        let mut scratch = Scratch::default();
+        let mut merged = Vec::new();
+        for (id, bytes) in (0..).map_while(|id| Some((id, tokens.get(id)?))) {
+            merged.clear();
+            merges.encode(bytes, &mut scratch, &mut merged);
+            if merged == [id] {
+                let hash = |&id: &u32| whole.hasher.hash_one(tokens.get(id));
+                whole.ids.insert_unique(whole.hasher.hash_one(Some(bytes)), id, hash);
+                whole.longest = whole.longest.max(bytes.len());
+            }
+        }
+        whole
+    }
+
+    #[inline]
+    fn find(&self, piece: &[u8], tokens: &TokenBytes) -> Option<u32> {
+        if piece.len() > self.longest {
+            return None;
+        }
+        self.ids.find(self.hasher.hash_one(Some(piece)), |&id| tokens.get(id) == Some(piece)).copied()
+    }
+}

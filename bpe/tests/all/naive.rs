@@ -1,0 +1,119 @@
+//! The textbook: split by looking at every character, merge by looking at every pair again and again.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::folder::JSON;
+
+/// A vocabulary as it stands in the file.
+pub struct Naive {
+    tokens: HashMap<String, u32>,
+    ranks: HashMap<(String, String), usize>,
+}
+
+impl Naive {
+    pub fn from_json(json: &Value) -> Naive {
+        let model = &json["model"];
+        let vocab = model["vocab"].as_object().unwrap();
+        let pair = |merge: &Value| match merge {
+            Value::String(text) => text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap(),
+            _ => (merge[0].as_str().unwrap().to_owned(), merge[1].as_str().unwrap().to_owned()),
+        };
+        Naive {
+            tokens: vocab.iter().map(|(token, id)| (token.clone(), id.as_u64().unwrap() as u32)).collect(),
+            ranks: model["merges"].as_array().unwrap().iter().map(pair).zip(0..).collect(),
+        }
+    }
+
+    pub fn real() -> Naive {
+        Naive::from_json(&serde_json::from_slice(&JSON).unwrap())
+    }
+
+    /// Merges one piece, its symbols being texts in the byte-level alphabet.
+    pub fn merge(&self, piece: &str) -> Vec<u32> {
+        let mut symbols: Vec<String> = piece
+            .bytes()
+            .map(|byte| alphabet(byte).to_string())
+            .filter(|symbol| self.tokens.contains_key(symbol))
+            .collect();
+        loop {
+            let mut best: Option<(usize, usize)> = None;
+            for at in 1..symbols.len() {
+                let pair = (symbols[at - 1].clone(), symbols[at].clone());
+                if let Some(&rank) = self.ranks.get(&pair)
+                    && best.is_none_or(|(lowest, _)| rank < lowest)
+                {
+                    best = Some((rank, at));
+                }
+            }
+            let Some((_, at)) = best else { break };
+            let right = symbols.remove(at);
+            symbols[at - 1].push_str(&right);
+        }
+        symbols.iter().map(|symbol| self.tokens[symbol]).collect()
+    }
+
+    /// Whole texts without special tokens, of characters whose class ASCII rules tell.
+    pub fn encode_ascii(&self, text: &str) -> Vec<u32> {
+        split_ascii(text).iter().flat_map(|piece| self.merge(piece)).collect()
+    }
+}
+
+/// GPT-2's byte-level alphabet, from its definition.
+fn alphabet(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|&b| !printable(b)).count() as u32;
+    char::from_u32(0x100 + before).unwrap()
+}
+
+/// Digits, then the pattern, on ASCII: every alternative is tried at every place as the pattern says.
+fn split_ascii(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for c in text.chars() {
+        assert!(c.is_ascii());
+        if c.is_ascii_digit() {
+            parts.extend([c.to_string(), String::new()]);
+        } else {
+            parts.last_mut().unwrap().push(c);
+        }
+    }
+    let mut pieces = Vec::new();
+    for part in parts {
+        let chars: Vec<char> = part.chars().collect();
+        let mut at = 0;
+        while at < chars.len() {
+            let len = first_alternative(&chars[at..]);
+            pieces.push(chars[at..at + len].iter().collect());
+            at += len;
+        }
+    }
+    pieces
+}
+
+fn first_alternative(chars: &[char]) -> usize {
+    // \s has no U+001C to U+001F in the reference, and has U+000B.
+    let space = |c: char| matches!(c, '\t'..='\r' | ' ');
+    let letter = |c: char| c.is_ascii_alphabetic();
+    let digit = |c: char| c.is_ascii_digit();
+    let other = |c: char| !space(c) && !letter(c) && !digit(c);
+    let text: String = chars.iter().collect();
+    for contraction in ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"] {
+        if text.starts_with(contraction) {
+            return contraction.len();
+        }
+    }
+    let optional_space = usize::from(chars[0] == ' ');
+    for class in [&letter as &dyn Fn(char) -> bool, &digit, &other] {
+        let run = chars[optional_space..].iter().take_while(|&&c| class(c)).count();
+        if run > 0 {
+            return optional_space + run;
+        }
+    }
+    let run = chars.iter().take_while(|&&c| space(c)).count();
+    // \s+(?!\S): the longest that is not followed by something visible, if there is one.
+    (1..=run).rev().find(|&len| chars.get(len).is_none_or(|&c| space(c))).unwrap_or(run)
+}
