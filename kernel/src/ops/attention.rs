@@ -4,6 +4,7 @@ use super::softmax::softmax;
 use crate::Exec;
 use crate::pool::{Columns, split_columns};
 use crate::simd::{LANES, Op, Simd, order};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// The shape of an attention layer.
@@ -73,19 +74,21 @@ impl Op for Attention<'_, '_> {
         let AttentionDims { heads, kv_heads, head_dim } = self.dims;
         let columns = self.out.range();
         let scale = 1.0 / libm::sqrtf(head_dim as f32);
-        let mut scores: Vec<f32> = Vec::with_capacity(self.positions);
+        let mut scores = vec![0.0; self.positions];
         for head in columns.start / head_dim..columns.end / head_dim {
             let kv_head = head / (heads / kv_heads);
             let (keys, values) = (&self.keys[kv_head], &self.values[kv_head]);
             for token in 0..self.tokens {
                 let visible = self.positions - self.tokens + token + 1;
                 let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
-                scores.clear();
-                scores.extend(keys.chunks_exact(head_dim).take(visible).map(|k| order::dot(s, q, k) * scale));
-                softmax(s, &mut scores);
+                let scores = &mut scores[..visible];
+                for (score, k) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
+                    *score = order::dot(s, q, k) * scale;
+                }
+                softmax(s, scores);
                 let first = head * head_dim - columns.start;
                 let out = &mut self.out.row(token)[first..first + head_dim];
-                weighted_sum(s, out, &scores, values);
+                weighted_sum(s, out, scores, values);
             }
         }
     }
@@ -95,15 +98,37 @@ impl Op for Attention<'_, '_> {
 #[inline(always)]
 fn weighted_sum<S: Simd>(s: S, out: &mut [f32], p: &[f32], v: &[f32]) {
     let dim = out.len();
-    let blocks = dim / LANES;
-    for block in 0..blocks {
-        let mut acc = s.splat(0.0);
-        for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
-            acc = s.add(acc, s.mul(s.splat(*p), s.load(&v.as_chunks().0[block])));
-        }
-        s.store(acc, &mut out.as_chunks_mut().0[block]);
+    let (blocks, tail) = out.as_chunks_mut::<LANES>();
+    let done = blocks.len() * LANES;
+    let (fours, ones) = blocks.as_chunks_mut::<4>();
+    for (i, four) in fours.iter_mut().enumerate() {
+        sum_blocks(s, four, p, &v[i * 4 * LANES..], dim);
     }
-    for d in blocks * LANES..dim {
-        out[d] = p.iter().zip(v.chunks_exact(dim)).fold(0.0, |acc, (p, v)| acc + *p * v[d]);
+    let start = done - ones.len() * LANES;
+    for (i, one) in ones.iter_mut().enumerate() {
+        sum_blocks(s, core::array::from_mut(one), p, &v[start + i * LANES..], dim);
+    }
+    for (d, out) in tail.iter_mut().enumerate() {
+        let mut acc = 0.0;
+        for (j, p) in p.iter().enumerate() {
+            acc += *p * v[j * dim + done + d];
+        }
+        *out = acc;
+    }
+}
+
+/// `N` neighbouring blocks of [`weighted_sum`]; row `j` of `v` starts at `j * stride`.
+#[inline(always)]
+fn sum_blocks<S: Simd, const N: usize>(s: S, out: &mut [[f32; LANES]; N], p: &[f32], v: &[f32], stride: usize) {
+    let mut acc = [s.splat(0.0); N];
+    for (j, p) in p.iter().enumerate() {
+        let (row, _) = v[j * stride..][..N * LANES].as_chunks();
+        let p = s.splat(*p);
+        for n in 0..N {
+            acc[n] = s.add(acc[n], s.mul(p, s.load(&row[n])));
+        }
+    }
+    for n in 0..N {
+        s.store(acc[n], &mut out[n]);
     }
 }

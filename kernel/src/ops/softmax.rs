@@ -26,7 +26,9 @@ impl Op for Softmax<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        self.x.chunks_exact_mut(self.len).for_each(|row| softmax(s, row));
+        for row in self.x.chunks_exact_mut(self.len) {
+            softmax(s, row);
+        }
     }
 }
 
@@ -34,19 +36,20 @@ impl Op for Softmax<'_> {
 #[inline(always)]
 pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
     let m = s.splat(order::max_of(s, x));
-    for_each_block(s, x, |v| exp(s, s.sub(v, m)));
-    let z = s.splat(order::sum(s, x));
-    for_each_block(s, x, |v| s.div(v, z));
-}
-
-/// Replaces every element by what `f` makes of it.
-#[inline(always)]
-fn for_each_block<S: Simd>(s: S, x: &mut [f32], f: impl Fn(S::F32) -> S::F32) {
     let (blocks, tail) = x.as_chunks_mut::<LANES>();
     for block in blocks {
-        s.store(f(s.load(block)), block);
+        s.store(exp(s, s.sub(s.load(block), m)), block);
     }
     let mut last = padded(tail);
-    s.store(f(s.load(&last)), &mut last);
+    s.store(exp(s, s.sub(s.load(&last), m)), &mut last);
+    tail.copy_from_slice(&last[..tail.len()]);
+
+    let z = s.splat(order::sum(s, x));
+    let (blocks, tail) = x.as_chunks_mut::<LANES>();
+    for block in blocks {
+        s.store(s.div(s.load(block), z), block);
+    }
+    let mut last = padded(tail);
+    s.store(s.div(s.load(&last), z), &mut last);
     tail.copy_from_slice(&last[..tail.len()]);
 }
