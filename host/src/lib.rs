@@ -1,1 +1,60 @@
-//! The lockstep command: generate, tokenize, logits, serve.
+//! The `lockstep` command: generate, tokenize, logits, bench, serve.
+//!
+//! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
+//! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
+//! one engine thread. Nothing here decides a bit of a result: that is the kernel's.
+#![deny(unsafe_code)] // `pool` alone has some.
+
+mod bench;
+mod cli;
+mod generate;
+mod logits;
+pub mod open;
+pub mod pool;
+mod run;
+mod serve;
+mod text;
+mod tokenize;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+/// Why a command failed; shown to the user as it is.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a command returns.
+pub type Outcome = Result<(), Failure>;
+
+/// Runs the command that the process was started with.
+///
+/// Exit codes: 0 ok, 1 failure, 2 usage (clap's).
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(cli.log_level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let outcome = match cli.command {
+        Command::Serve(arguments) => serve::serve(arguments),
+        Command::Generate(arguments) => generate::generate(arguments),
+        Command::Tokenize(arguments) => tokenize::tokenize(arguments),
+        Command::Logits(arguments) => logits::logits(arguments),
+        Command::Bench(arguments) => bench::bench(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

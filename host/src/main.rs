@@ -1,2 +1,6 @@
 //! The `lockstep` command.
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    host::main()
+}

@@ -1,0 +1,257 @@
+//! What users type. Every setting has an environment twin, `LOCKSTEP_` and the flag's name; a flag wins.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use kernel::simd::Backend;
+use loader::Access;
+use tracing::level_filters::LevelFilter;
+
+use crate::open::{self, OpenError, Opened};
+use crate::pool::{MAX_THREADS, ThreadPool};
+
+/// One language model, natively and in the browser, the same bits
+#[derive(Parser, Debug)]
+#[command(name = "lockstep", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage. Every LOCKSTEP_* variable sets the flag of its name.")]
+pub struct Cli {
+    /// What to log on stderr: off, error, warn, info, debug or trace
+    #[arg(long, env = "LOCKSTEP_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: LevelFilter,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve the page, the model files and the HTTP API
+    Serve(Serve),
+    /// Continue a prompt, greedily, and print the text as it comes
+    Generate(Generate),
+    /// Turn JSON lines {"text":...} on stdin into {"ids":[...]} on stdout
+    Tokenize(Tokenize),
+    /// Write the logits of every position of a prompt to a safetensors file
+    Logits(Logits),
+    /// Measure prefill and decode speed for every number of threads
+    Bench(Bench),
+}
+
+/// Which model, and what it runs on.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArguments {
+    #[command(flatten)]
+    pub folder: Folder,
+    /// Instruction set: auto (the fastest of this machine), scalar, x86-avx2, ...; the results are the same bits
+    #[arg(long, env = "LOCKSTEP_BACKEND", default_value = "auto", value_parser = Backend::from_name)]
+    pub backend: Backend,
+    /// Read the weights into memory instead of mapping the file
+    #[arg(long, env = "LOCKSTEP_NO_MMAP", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub no_mmap: bool,
+}
+
+impl ModelArguments {
+    /// Opens the model.
+    ///
+    /// # Errors
+    /// See [`open::open`].
+    pub fn open(&self, context: Context) -> Result<Opened, OpenError> {
+        let access = if self.no_mmap { Access::Read } else { Access::Map };
+        open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))
+    }
+}
+
+/// The model folder.
+#[derive(Args, Clone, Debug)]
+pub struct Folder {
+    /// Model folder as Hugging Face lays it out
+    #[arg(long, env = "LOCKSTEP_MODEL", value_name = "DIR", default_value = "models/SmolLM2-135M-Instruct")]
+    pub model: PathBuf,
+}
+
+/// How many threads compute.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Threads {
+    /// Threads that compute [default: one per processor core]; the results are the same bits
+    #[arg(long, env = "LOCKSTEP_THREADS", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+impl Threads {
+    /// The number asked for, or one per core.
+    pub fn count(self) -> usize {
+        self.threads.unwrap_or_else(ThreadPool::cores)
+    }
+}
+
+/// How long a sequence may be.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// Limit prompt and output together to N tokens [default: the model's own limit]
+    #[arg(long, env = "LOCKSTEP_CTX_SIZE", value_name = "N")]
+    pub ctx_size: Option<NonZeroUsize>,
+}
+
+/// A prompt as text or as token ids.
+#[derive(Args, Clone, Debug)]
+pub struct Prompt {
+    #[command(flatten)]
+    pub source: PromptSource,
+    #[command(flatten)]
+    pub special: Special,
+}
+
+/// Exactly one of the two.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct PromptSource {
+    /// Prompt as text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Prompt as token ids: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub prompt_ids: Option<Vec<u32>>,
+}
+
+/// What `<|im_start|>` and its like are in a text.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Special {
+    /// Take special tokens such as <|im_start|> in the text as plain text
+    #[arg(long, env = "LOCKSTEP_PLAIN_SPECIAL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub plain_special: bool,
+}
+
+impl Special {
+    /// The tokenizer's word for it.
+    pub fn mode(self) -> bpe::Special {
+        if self.plain_special { bpe::Special::Plain } else { bpe::Special::Parse }
+    }
+}
+
+/// `lockstep serve`
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    /// Address to listen on; any other than a loopback address opens the server to the network
+    #[arg(long, env = "LOCKSTEP_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 picks a free one
+    #[arg(long, env = "LOCKSTEP_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Folder of the page, built by `cargo run --release -p tools -- browser`
+    #[arg(long, env = "LOCKSTEP_WEB_ROOT", value_name = "DIR", default_value = "browser/dist")]
+    pub web_root: PathBuf,
+    /// Names other than localhost under which browsers may reach the server: a.example,b.example
+    #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `lockstep generate`
+#[derive(Args, Clone, Debug)]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// Generate at most N tokens
+    #[arg(long, env = "LOCKSTEP_MAX_TOKENS", value_name = "N", default_value = "25")]
+    pub max_tokens: NonZeroUsize,
+    /// Go on after the end-of-text token
+    #[arg(long, env = "LOCKSTEP_IGNORE_EOS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub ignore_eos: bool,
+    /// Print one JSON object with ids, digests, transcript and timings instead of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep tokenize`
+#[derive(Args, Clone, Debug)]
+pub struct Tokenize {
+    #[command(flatten)]
+    pub folder: Folder,
+    #[command(flatten)]
+    pub special: Special,
+    /// The reverse: {"ids":[...]} on stdin, {"text":...} on stdout, special tokens kept
+    #[arg(long)]
+    pub decode: bool,
+}
+
+/// `lockstep logits`
+#[derive(Args, Clone, Debug)]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// File to write: safetensors with `logits`, F32 [tokens, vocab]
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Print one JSON object with the ids and the digest of each position's logits
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep bench`
+#[derive(Args, Clone, Debug)]
+pub struct Bench {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Measure this number of threads only [default: each from one to one per processor core]
+    #[arg(long, env = "LOCKSTEP_THREADS", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_THREADS).contains(&count) => Ok(count),
+        _ => Err(format!("give a number from 1 to {MAX_THREADS}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_prompt_is_text_or_ids_and_never_both_or_none() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["lockstep", "generate"], words].concat());
+        assert!(parse(&["--prompt", "-- x"]).is_ok());
+        assert!(parse(&["--prompt-ids", "1,2,3"]).is_ok());
+        for words in [&[][..], &["--prompt", "x", "--prompt-ids", "1"], &["--prompt-ids", "1,x"]] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_numbers_and_backends_are_usage_errors() {
+        let wrong = [["--threads", "0"], ["--max-tokens", "0"], ["--ctx-size", "0"], ["--backend", "x87"]];
+        for [flag, value] in wrong {
+            let error = Cli::try_parse_from(["lockstep", "generate", "--prompt", "x", flag, value]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flag} {value}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `lockstep generate`: continues a prompt.
+
+use std::io::{self, IsTerminal, Write};
+
+use kernel::Exec;
+use kernel::generate::{Generation, Request};
+use kernel::transcript::{Identity, PROFILE, hex, transcript};
+use serde::Serialize;
+
+use crate::open::Opened;
+use crate::pool::ThreadPool;
+use crate::run::{Timings, run};
+use crate::text::{TextStream, harmless};
+use crate::{Failure, Outcome, cli};
+
+/// What `generate --json` prints.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    profile: &'static str,
+    weights_sha256: String,
+    tokenizer_sha256: String,
+    prompt_token_ids: Vec<u32>,
+    token_ids: Vec<u32>,
+    /// The generated text, without the prompt.
+    text: String,
+    finish_reason: &'static str,
+    /// One digest per generated token.
+    logits_sha256: Vec<String>,
+    transcript_sha256: String,
+    backend: &'static str,
+    threads: usize,
+    timings: Timings,
+}
+
+/// Runs the command: the text, piece by piece, or one JSON object, on stdout.
+///
+/// # Errors
+/// If the model cannot be opened, or the prompt is empty, unknown to it or too long for its context.
+pub fn generate(arguments: cli::Generate) -> Outcome {
+    let opened = arguments.model.open(arguments.context)?;
+    let request = Request {
+        prompt: prompt_ids(&arguments.prompt, &opened),
+        max_tokens: arguments.max_tokens.get(),
+        ignore_eos: arguments.ignore_eos,
+    };
+    let generation = Generation::new(&opened.model, request)?;
+    let pool = ThreadPool::new(arguments.threads.count())?;
+    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    if arguments.json { report(&opened, exec, generation) } else { stream(&opened, exec, generation) }
+}
+
+/// The prompt as token ids.
+pub fn prompt_ids(prompt: &cli::Prompt, opened: &Opened) -> Vec<u32> {
+    let text = || opened.tokenizer.encode(prompt.source.prompt.as_deref().unwrap_or_default(), prompt.special.mode());
+    prompt.source.prompt_ids.clone().unwrap_or_else(text)
+}
+
+fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcome {
+    let mut stdout = io::stdout().lock();
+    let terminal = stdout.is_terminal();
+    let mut text = TextStream::default();
+    run(&opened.model, exec, &mut generation, |step| {
+        let piece = text.push(&opened.tokenizer, step)?;
+        stdout.write_all(if terminal { harmless(&piece) } else { piece }.as_bytes())?;
+        Ok(stdout.flush()?)
+    })?;
+    // A prompt of the shell belongs on a line of its own; a file gets the text and nothing else.
+    if terminal {
+        writeln!(stdout)?;
+    }
+    Ok(())
+}
+
+fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcome {
+    let digest = opened.weights_digest();
+    let (mut text, mut whole) = (TextStream::default(), String::new());
+    let (reason, timings) = run(&opened.model, exec, &mut generation, |step| {
+        whole.push_str(&text.push(&opened.tokenizer, step)?);
+        Ok(())
+    })?;
+    let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let identity = Identity { weights, adapter: None, tokenizer: opened.tokenizer_sha256 };
+    let report = Report {
+        model: opened.name.clone(),
+        profile: PROFILE,
+        weights_sha256: hex(&weights),
+        tokenizer_sha256: hex(&opened.tokenizer_sha256),
+        prompt_token_ids: generation.prompt().to_vec(),
+        token_ids: generation.steps().iter().map(|step| step.token_id).collect(),
+        text: whole,
+        finish_reason: reason.as_str(),
+        logits_sha256: generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect(),
+        transcript_sha256: hex(&transcript(&identity, &generation)),
+        backend: exec.backend.name(),
+        threads: exec.pool.threads(),
+        timings,
+    };
+    print_json(&report)
+}
+
+/// Prints one JSON object and a line feed on stdout.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn print_json(value: &impl Serialize) -> Outcome {
+    Ok(writeln!(io::stdout(), "{}", serde_json::to_string(value)?)?)
+}

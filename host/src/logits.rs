@@ -1,0 +1,72 @@
+//! `lockstep logits`: the logits of every position of a prompt, as a file.
+
+use kernel::Exec;
+use kernel::model::{KvCache, Logits, Model, Workspace};
+use kernel::transcript::PROFILE;
+use loader::digest::{hex, sha256};
+use loader::{DType, TensorSource, write_safetensors};
+use serde::Serialize;
+
+use crate::generate::{print_json, prompt_ids};
+use crate::pool::ThreadPool;
+use crate::{Failure, Outcome, cli};
+
+/// Positions computed at a time.
+const CHUNK: usize = 64;
+
+/// What `logits --json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    output: String,
+    prompt_token_ids: &'a [u32],
+    shape: [usize; 2],
+    /// SHA-256 of each position's logits, as `generate` reports them.
+    logits_sha256: Vec<String>,
+    profile: &'static str,
+    backend: &'static str,
+}
+
+/// Runs the command: writes `logits`, F32 `[tokens, vocab]`, little-endian, whole or not at all.
+///
+/// # Errors
+/// If the model cannot be opened, the prompt is empty, unknown to it or too long, or the file cannot be written.
+pub fn logits(arguments: cli::Logits) -> Outcome {
+    let opened = arguments.model.open(arguments.context)?;
+    let ids = prompt_ids(&arguments.prompt, &opened);
+    let pool = ThreadPool::new(arguments.threads.count())?;
+    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let bytes = all_logits(&opened.model, exec, &ids)?;
+    let shape = [ids.len(), opened.model.config().vocab];
+    let tensor = TensorSource { name: "logits", dtype: DType::F32, shape: &shape, bytes: &bytes };
+    let metadata = [("model", opened.name.as_str()), ("profile", PROFILE)];
+    let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    write_safetensors(&arguments.output, &[tensor], &metadata)?;
+    if arguments.json {
+        let rows = bytes.chunks_exact(shape[1] * size_of::<f32>());
+        let report = Report {
+            output: arguments.output.display().to_string(),
+            prompt_token_ids: &ids,
+            shape,
+            logits_sha256: rows.map(|row| hex(&sha256(row))).collect(),
+            profile: PROFILE,
+            backend: exec.backend.name(),
+        };
+        print_json(&report)?;
+    }
+    Ok(())
+}
+
+/// The logits after each of `ids`, as little-endian bytes.
+fn all_logits(model: &Model, exec: Exec<'_>, ids: &[u32]) -> Result<Vec<u8>, Failure> {
+    let config = model.config();
+    if ids.is_empty() || ids.len() > config.context {
+        return Err(format!("the prompt has {} tokens: give 1 to {}", ids.len(), config.context).into());
+    }
+    let (mut cache, mut workspace) = (KvCache::new(config), Workspace::default());
+    let mut bytes = Vec::with_capacity(ids.len() * config.vocab * size_of::<f32>());
+    for chunk in ids.chunks(CHUNK) {
+        model.forward(exec, &mut cache, chunk, Logits::All, &mut workspace)?;
+        bytes.extend(workspace.logits().iter().flat_map(|logit| logit.to_le_bytes()));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,238 @@
+//! From a model folder to a model that can compute.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpe::{Tokenizer, TokenizerError};
+use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::transcript::Sha256Digest;
+use loader::digest::sha256;
+use loader::{Access, Checkpoint, CheckpointError};
+use serde_json::{Map, Value};
+
+/// A model folder, opened and validated.
+pub struct Opened {
+    /// The folder's own name, under which the model is known.
+    pub name: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// The model; its weights are views of `checkpoint`.
+    pub model: Arc<Model>,
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// SHA-256 of `tokenizer.json`.
+    pub tokenizer_sha256: Sha256Digest,
+    /// The weight files.
+    pub checkpoint: Arc<Checkpoint>,
+    /// `provenance.json`, where there is one: where the weights come from, as the tool that fetched them says.
+    pub provenance: Option<Value>,
+}
+
+/// Why a model folder could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// There is no such folder.
+    Missing(PathBuf),
+    /// A file could not be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A file is not the JSON object that it should be.
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+    /// `config.json` describes no model that we can run.
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ConfigError,
+    },
+    /// `tokenizer.json` describes no tokenizer that we can run.
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: TokenizerError,
+    },
+    /// The weight files are not what they should be.
+    Checkpoint {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong with them.
+        error: CheckpointError,
+    },
+    /// The weights do not fit `config.json`.
+    Load {
+        /// The folder.
+        dir: PathBuf,
+        /// How they differ.
+        error: LoadError,
+    },
+    /// The model needs a tensor whose elements are of a type that it does not compute with.
+    Element {
+        /// The tensor.
+        tensor: String,
+        /// The type of its elements.
+        dtype: loader::DType,
+    },
+    /// `--ctx-size` is more than the model can do.
+    Context {
+        /// The tokens asked for.
+        asked: usize,
+        /// The model's `max_position_embeddings`.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FETCH: &str = "cargo run --release -p tools -- fetch-model";
+        match self {
+            OpenError::Missing(dir) => write!(
+                f,
+                "no model folder {}: fetch the model with `{FETCH}`, or name a folder with --model DIR",
+                dir.display()
+            ),
+            OpenError::Read { path, error } if error.kind() == io::ErrorKind::NotFound => write!(
+                f,
+                "{} is missing: `{FETCH}` fetches a complete model folder, --model DIR names another one",
+                path.display()
+            ),
+            OpenError::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
+            OpenError::Json { path, error } => write!(f, "{} is not a JSON object: {error}", path.display()),
+            OpenError::Config { path, error } => write!(f, "{}: {error}", path.display()),
+            OpenError::Tokenizer { path, error } => write!(f, "{}: {error}", path.display()),
+            OpenError::Checkpoint { dir, error } => write!(f, "{}: {error}", dir.display()),
+            OpenError::Load { dir, error } => {
+                write!(f, "{}: the weights do not fit config.json: {error}", dir.display())
+            }
+            OpenError::Element { tensor, dtype } => {
+                write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
+            }
+            OpenError::Context { asked, limit } => {
+                write!(f, "--ctx-size {asked} is more than the {limit} tokens of this model's max_position_embeddings")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens the model folder `dir`; `ctx_size` is the most tokens that a sequence may have, if fewer than the model's own.
+///
+/// The weight files' headers are validated; their digest is not computed here (see [`Opened::weights_digest`]).
+///
+/// # Errors
+/// If a file is missing or is not what it should be; the message names it.
+pub fn open(dir: &Path, access: Access, ctx_size: Option<usize>) -> Result<Opened, OpenError> {
+    let dir = folder(dir)?;
+    let path = dir.join("config.json");
+    let keys = object(&path)?;
+    let mut config = Config::from_fields(|key| field(&keys, key)).map_err(|error| OpenError::Config { path, error })?;
+    if let Some(asked) = ctx_size {
+        let limit = config.context;
+        if asked > limit {
+            return Err(OpenError::Context { asked, limit });
+        }
+        config.context = asked;
+    }
+    let (tokenizer, tokenizer_sha256) = tokenizer(&dir)?;
+    let checkpoint =
+        Checkpoint::open(&dir, access).map_err(|error| OpenError::Checkpoint { dir: dir.clone(), error })?;
+    let model = load(config, &checkpoint, &dir)?;
+    let provenance = dir.join("provenance.json");
+    let provenance = if provenance.exists() { Some(Value::Object(object(&provenance)?)) } else { None };
+    Ok(Opened {
+        name: name_of(&dir),
+        dir,
+        model: Arc::new(model),
+        tokenizer: Arc::new(tokenizer),
+        tokenizer_sha256,
+        checkpoint: Arc::new(checkpoint),
+        provenance,
+    })
+}
+
+/// The tokenizer of a model folder, and the SHA-256 of its file.
+///
+/// # Errors
+/// If the folder or `tokenizer.json` is missing, or it describes no tokenizer that we can run.
+pub fn tokenizer(dir: &Path) -> Result<(Tokenizer, Sha256Digest), OpenError> {
+    let path = folder(dir)?.join("tokenizer.json");
+    let bytes = read(&path)?;
+    let sha256 = sha256(&bytes);
+    let tokenizer = Tokenizer::from_json(&bytes).map_err(|error| OpenError::Tokenizer { path, error })?;
+    Ok((tokenizer, sha256))
+}
+
+impl Opened {
+    /// Hashes the weights, on a thread of its own: beside the computation.
+    pub fn weights_digest(&self) -> std::thread::JoinHandle<Sha256Digest> {
+        let checkpoint = self.checkpoint.clone();
+        std::thread::spawn(move || checkpoint.digest())
+    }
+}
+
+/// The name of a model folder: its last component, also where the path is `.` or ends in `..`.
+pub fn name_of(dir: &Path) -> String {
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    full.file_name().map_or_else(|| "model".to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn folder(dir: &Path) -> Result<PathBuf, OpenError> {
+    if dir.is_dir() { Ok(dir.to_path_buf()) } else { Err(OpenError::Missing(dir.to_path_buf())) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path).map_err(|error| OpenError::Read { path: path.to_path_buf(), error })
+}
+
+fn object(path: &Path) -> Result<Map<String, Value>, OpenError> {
+    let bytes = read(path)?;
+    serde_json::from_slice(&bytes).map_err(|error| OpenError::Json { path: path.to_path_buf(), error })
+}
+
+/// A value of `config.json` as the kernel takes it.
+fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
+    match keys.get(key) {
+        None | Some(Value::Null) => Field::Absent,
+        Some(Value::Bool(value)) => Field::Bool(*value),
+        Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
+        Some(Value::String(value)) => Field::Text(value),
+        Some(Value::Array(values)) => {
+            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
+        }
+        Some(Value::Object(_)) => Field::Other,
+    }
+}
+
+/// Binds the checkpoint's tensors, as views of the files' bytes, to the model's parameters.
+fn load(config: Config, checkpoint: &Checkpoint, dir: &Path) -> Result<Model, OpenError> {
+    let refused = RefCell::new(None);
+    let source = |name: &str| {
+        let (info, bytes) = checkpoint.tensor(name)?;
+        let dtype = match info.dtype {
+            loader::DType::F32 => DType::F32,
+            loader::DType::F16 => DType::F16,
+            loader::DType::Bf16 => DType::Bf16,
+            dtype => {
+                *refused.borrow_mut() = Some(OpenError::Element { tensor: name.to_string(), dtype });
+                return None;
+            }
+        };
+        let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
+        Some(RawTensor { dtype, shape: info.shape.clone(), bytes })
+    };
+    let model = Model::load(config, &source);
+    model.map_err(|error| refused.take().unwrap_or_else(|| OpenError::Load { dir: dir.to_path_buf(), error }))
+}

@@ -1,0 +1,52 @@
+//! One generation from start to end, with the clock beside it: what the commands share.
+
+use std::time::Instant;
+
+use kernel::Exec;
+use kernel::generate::{FinishReason, Generation, Progress, Step};
+use kernel::model::Model;
+use serde::Serialize;
+
+use crate::{Failure, Outcome};
+
+/// How long the two phases of a generation took.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timings {
+    /// Tokens of the prompt.
+    pub prompt_n: usize,
+    /// Milliseconds until the first token was there.
+    pub prompt_ms: f64,
+    /// Tokens generated.
+    pub predicted_n: usize,
+    /// Milliseconds from the first token to the last: the time of `predicted_n - 1` decode steps.
+    pub predicted_ms: f64,
+}
+
+/// Runs `generation` to its end and hands each step to `on_step` as it comes.
+///
+/// # Errors
+/// The kernel's, and those of `on_step`.
+pub fn run(
+    model: &Model,
+    exec: Exec<'_>,
+    generation: &mut Generation,
+    mut on_step: impl FnMut(&Step) -> Outcome,
+) -> Result<(FinishReason, Timings), Failure> {
+    let start = Instant::now();
+    let mut timings = Timings { prompt_n: generation.prompt().len(), ..Timings::default() };
+    loop {
+        match generation.advance(model, exec)? {
+            Progress::Prefill { .. } => {}
+            Progress::Token(step) => {
+                let now = start.elapsed().as_secs_f64() * 1e3;
+                if timings.predicted_n == 0 {
+                    timings.prompt_ms = now;
+                }
+                timings.predicted_n += 1;
+                timings.predicted_ms = now - timings.prompt_ms;
+                on_step(&step)?;
+            }
+            Progress::Finished(reason) => return Ok((reason, timings)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Files over HTTP: the page and the model.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::{Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+
+use super::reply::{Body, error, try_again};
+use super::send::send;
+use super::state::State;
+
+/// `/web/...`: a file of the web root, `index.html` for the root itself.
+pub async fn page<B>(state: &State, request: &Request<B>) -> Response<Body> {
+    let root = &state.arguments.web_root;
+    if !root.join("index.html").is_file() {
+        let message = format!(
+            "there is no page in {}: build it with `cargo run --release -p tools -- browser`, or name its folder with \
+             --web-root DIR",
+            root.display()
+        );
+        return error(StatusCode::NOT_FOUND, message);
+    }
+    match decode(request.uri().path(), "/web/") {
+        Ok(name) => {
+            let name = if name.is_empty() { "index.html" } else { &name };
+            match inside(root, name) {
+                Some(path) => send(request, &path).await,
+                None => not_found(request),
+            }
+        }
+        Err(response) => response,
+    }
+}
+
+/// `/models/<folder name>/<file>`: a file of the model folder that the model needs.
+pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body> {
+    let Some(opened) = state.model.get() else {
+        return try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
+    };
+    let name = match decode(request.uri().path(), "/models/") {
+        Ok(name) => name,
+        Err(response) => return response,
+    };
+    match name.split_once('/') {
+        Some((folder, file)) if folder == state.model_name && state.model_files().contains(file) => {
+            send(request, &opened.dir.join(file)).await
+        }
+        _ => not_found(request),
+    }
+}
+
+fn not_found<B>(request: &Request<B>) -> Response<Body> {
+    error(StatusCode::NOT_FOUND, format_args!("nothing at {}", request.uri().path()))
+}
+
+/// What follows `prefix` in `path`, decoded.
+fn decode(path: &str, prefix: &str) -> Result<String, Response<Body>> {
+    let rest = path.strip_prefix(prefix).unwrap_or_default();
+    match percent_decode_str(rest).decode_utf8() {
+        Ok(name) => Ok(name.into_owned()),
+        Err(_) => Err(error(StatusCode::BAD_REQUEST, "the path's percent-encoding is not UTF-8")),
+    }
+}
+
+/// The path of `name` inside `root`; `None` if it leads out of it, by dots or by a symbolic link, or does not exist.
+fn inside(root: &Path, name: &str) -> Option<PathBuf> {
+    let plain = !name.contains(['\\', '\0']) && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+    let path = plain.then(|| root.join(name).canonicalize().ok())??;
+    path.starts_with(root.canonicalize().ok()?).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        for file in ["secret", "root/a.js", "root/sub/b.js", "root/...", "root/a b"] {
+            std::fs::write(folder.path().join(file), file).unwrap();
+        }
+        for name in ["a.js", "sub/b.js", "...", "a b"] {
+            assert!(inside(&root, name).is_some(), "{name}");
+        }
+        let absolute = folder.path().join("secret").display().to_string();
+        for name in
+            ["../secret", "sub/../../secret", "..", "/etc/passwd", &absolute, "a.js\0", "sub\\b.js", "none", "./a.js"]
+        {
+            assert_eq!(inside(&root, name), None, "{name}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
+            assert_eq!(inside(&root, "link"), None);
+        }
+    }
+}

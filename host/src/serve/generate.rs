@@ -1,0 +1,185 @@
+//! `GET /api/generate`: continues a prompt, greedily, as a stream of events.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::{Response, StatusCode};
+use kernel::generate::{Generation, Request, Step};
+use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::engine::{Event, SubmitError};
+use super::query::{Query, QueryError};
+use super::reply::{self, Body};
+use super::state::State;
+use super::stream::{Events, Gone, events};
+use crate::text::TextStream;
+
+/// The prompt of a request that has none, or an empty one.
+const PROMPT: &str = "Once upon a time";
+/// The tokens of a request that does not say how many.
+const MAX_TOKENS: usize = 25;
+
+/// What a query asks for.
+struct Asked {
+    prompt: String,
+    max_tokens: usize,
+    special: bpe::Special,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Result<Asked, QueryError> {
+        let query = Query::parse(query)?;
+        let plain = query.switch("plain_special")?;
+        Ok(Asked {
+            prompt: query.get("prompt").filter(|prompt| !prompt.is_empty()).unwrap_or(PROMPT).to_string(),
+            max_tokens: query.count("max_tokens")?.unwrap_or(MAX_TOKENS),
+            special: if plain { bpe::Special::Plain } else { bpe::Special::Parse },
+        })
+    }
+}
+
+/// Answers with the events `init`, `token`..., `done`; or with the status that says why not.
+pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
+    let asked = match Asked::parse(query) {
+        Ok(asked) => asked,
+        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
+    };
+    if state.model.get().is_none() {
+        return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
+    }
+    let (text, max_tokens) = (asked.prompt.clone(), asked.max_tokens);
+    let generation = match prepare(state.clone(), asked).await {
+        Ok(generation) => generation,
+        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
+    };
+    let init = json!({ "prompt": text, "inputTokens": generation.prompt(), "maxTokens": max_tokens });
+    match state.engine.submit(generation) {
+        Ok(progress) => {
+            let (response, events) = events();
+            tokio::spawn(tell(state.clone(), init, progress, events));
+            response
+        }
+        Err(SubmitError::Full) => {
+            reply::try_again(StatusCode::TOO_MANY_REQUESTS, "too many generations are waiting; try again in a moment")
+        }
+        Err(SubmitError::Ended) => {
+            reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended; restart the server")
+        }
+    }
+}
+
+/// Tokenizes and validates, away from the threads that serve connections.
+async fn prepare(state: Arc<State>, asked: Asked) -> Result<Generation, String> {
+    let prepare = move || {
+        let opened = state.model.get().ok_or("the model is still loading")?;
+        let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
+        let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false };
+        Generation::new(&opened.model, request).map_err(|error| error.to_string())
+    };
+    tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Tells a client of its generation until it ends, the client goes, or the server is asked to end.
+///
+/// When this returns, the receiver of the generation's events is dropped, and the engine drops the generation.
+async fn tell(state: Arc<State>, init: Value, progress: UnboundedReceiver<Event>, events: Events) {
+    let told = tokio::select! {
+        biased;
+        gone = events.gone() => Err(gone),
+        told = follow(&state, &init, progress, &events) => told,
+    };
+    match told {
+        Ok(Told { tokens, reason }) => tracing::info!(tokens, reason, "generate"),
+        Err(Gone) => tracing::info!("generate: the client went away"),
+    }
+}
+
+/// How a stream of events ended.
+struct Told {
+    tokens: usize,
+    reason: &'static str,
+}
+
+async fn follow(
+    state: &State,
+    init: &Value,
+    mut progress: UnboundedReceiver<Event>,
+    events: &Events,
+) -> Result<Told, Gone> {
+    let Some(opened) = state.model.get() else { return fail(events, 0, "the model is not loaded").await };
+    events.send(0, "init", init).await?;
+    let start = Instant::now();
+    let mut text = TextStream::default();
+    let mut tokens = 0;
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = state.ending.cancelled() => {
+                let reason = "shutdown";
+                events.send(tokens, "done", &done(tokens, start, reason)).await?;
+                return Ok(Told { tokens, reason });
+            }
+            event = progress.recv() => event,
+        };
+        match event {
+            Some(Event::Token(step)) => {
+                tokens = step.step;
+                match text.push(&opened.tokenizer, &step) {
+                    Ok(text) => events.send(tokens, "token", &token(&step, &text)).await?,
+                    Err(error) => return fail(events, tokens, &error.to_string()).await,
+                }
+            }
+            Some(Event::Finished(reason, generation)) => {
+                let mut data = done(tokens, start, reason.as_str());
+                let Some(weights) = weights(state).await else {
+                    return fail(events, tokens, "the weights could not be hashed").await;
+                };
+                let identity = Identity { weights, adapter: None, tokenizer: opened.tokenizer_sha256 };
+                data["transcriptSha256"] = hex(&transcript(&identity, &generation)).into();
+                data["weightsSha256"] = hex(&weights).into();
+                data["tokenizerSha256"] = hex(&opened.tokenizer_sha256).into();
+                events.send(tokens, "done", &data).await?;
+                return Ok(Told { tokens, reason: reason.as_str() });
+            }
+            Some(Event::Failed(error)) => return fail(events, tokens, &error).await,
+            None => return fail(events, tokens, "the engine has ended; restart the server").await,
+        }
+    }
+}
+
+/// The weights digest, when it is known; `None` if it will never be.
+async fn weights(state: &State) -> Option<Sha256Digest> {
+    *state.weights.subscribe().wait_for(|digest| digest.is_some()).await.ok()?
+}
+
+fn token(step: &Step, text: &str) -> Value {
+    json!({
+        "step": step.step,
+        "tokenId": step.token_id,
+        "tokenText": text,
+        "done": step.finish_reason.is_some(),
+        "logitsSha256": hex(&step.logits_sha256),
+    })
+}
+
+fn done(tokens: usize, start: Instant, reason: &str) -> Value {
+    let seconds = start.elapsed().as_secs_f64();
+    json!({
+        "totalTokens": tokens,
+        "elapsedMs": seconds * 1e3,
+        "tokensPerSec": tokens as f64 / seconds,
+        "finishReason": reason,
+        "profile": PROFILE,
+    })
+}
+
+/// Sends `error`, and `done` after it: clients wait for that.
+async fn fail(events: &Events, tokens: usize, error: &str) -> Result<Told, Gone> {
+    tracing::error!(tokens, error, "generate");
+    let reason = "error";
+    events.send(tokens, "error", &json!({ "error": error })).await?;
+    events.send(tokens, "done", &json!({ "totalTokens": tokens, "finishReason": reason })).await?;
+    Ok(Told { tokens, reason })
+}

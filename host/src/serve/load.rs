@@ -1,0 +1,60 @@
+//! Loads the model and starts computing, beside the server that answers already.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use kernel::Exec;
+use tokio::sync::oneshot;
+
+use super::engine::Queue;
+use super::state::State;
+use crate::pool::ThreadPool;
+use crate::{Failure, Outcome};
+
+/// Starts the engine's thread, which loads the model first. The future is ready if the thread ends, with the reason why: it
+/// works as long as the server does.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start(state: Arc<State>, queue: Queue) -> Result<impl Future<Output = Failure>, Failure> {
+    let (report, end) = oneshot::channel();
+    std::thread::Builder::new().name("engine".to_string()).spawn(move || {
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&state, queue)));
+        let reason = match worked {
+            Ok(Ok(())) => "the engine has ended".into(),
+            Ok(Err(error)) => error,
+            Err(_) => "the engine panicked, see above".into(),
+        };
+        // Nobody listens if the server has ended before.
+        let _ = report.send(reason);
+    })?;
+    Ok(async { end.await.unwrap_or_else(|_| "the engine has ended".into()) })
+}
+
+fn work(state: &Arc<State>, queue: Queue) -> Outcome {
+    let arguments = &state.arguments;
+    let opened = arguments.model.open(arguments.context)?;
+    let pool = ThreadPool::new(arguments.threads.count())?;
+    let model = opened.model.clone();
+    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    hash(state, opened.checkpoint.clone())?;
+    state.model.get_or_init(|| opened);
+    tracing::info!(
+        model = state.model_name,
+        backend = exec.backend.name(),
+        threads = arguments.threads.count(),
+        "ready"
+    );
+    queue.work(&model, exec);
+    Ok(())
+}
+
+/// Hashes the weights beside everything else.
+fn hash(state: &Arc<State>, checkpoint: Arc<loader::Checkpoint>) -> Outcome {
+    let state = state.clone();
+    std::thread::Builder::new().name("weights-digest".to_string()).spawn(move || {
+        state.weights.send_replace(Some(checkpoint.digest()));
+    })?;
+    Ok(())
+}

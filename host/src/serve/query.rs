@@ -1,0 +1,124 @@
+//! The query of a request, as browsers' `URLSearchParams` and HTML forms write it.
+
+use std::fmt;
+
+use percent_encoding::percent_decode;
+
+/// The names and values of a query, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+/// What is wrong with a query.
+#[derive(Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// Some `%xx` are not UTF-8.
+    Utf8,
+    /// A parameter is not what it should be.
+    Value { name: &'static str, value: String, wanted: &'static str },
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QueryError::Utf8 => f.write_str("the query's percent-encoding is not UTF-8"),
+            QueryError::Value { name, value, wanted } => write!(f, "{name}={value:?}: give {wanted}"),
+        }
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+impl Query {
+    /// Decodes what stands behind the `?`.
+    ///
+    /// # Errors
+    /// If a percent-encoding is not UTF-8.
+    pub fn parse(text: &str) -> Result<Query, QueryError> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        pairs.collect::<Result<_, _>>().map(Query)
+    }
+
+    /// The first value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of `name` as an integer of at least 1.
+    ///
+    /// # Errors
+    /// If there is a value and it is not such an integer, in decimal digits.
+    pub fn count(&self, name: &'static str) -> Result<Option<usize>, QueryError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        match value.parse() {
+            Ok(count) if digits && count >= 1 => Ok(Some(count)),
+            _ => Err(QueryError::Value { name, value: value.to_string(), wanted: "an integer of at least 1" }),
+        }
+    }
+
+    /// The value of `name` as a switch; absent is off.
+    ///
+    /// # Errors
+    /// If there is a value and it is not one of `1`, `true`, `0`, `false`.
+    pub fn switch(&self, name: &'static str) -> Result<bool, QueryError> {
+        match self.get(name) {
+            Some("1" | "true") => Ok(true),
+            None | Some("0" | "false") => Ok(false),
+            Some(value) => Err(QueryError::Value { name, value: value.to_string(), wanted: "true or false" }),
+        }
+    }
+}
+
+fn decode(text: &str) -> Result<String, QueryError> {
+    let bytes: Vec<u8> = text.bytes().map(|b| if b == b'+' { b' ' } else { b }).collect();
+    percent_decode(&bytes).decode_utf8().map(|text| text.into_owned()).map_err(|_| QueryError::Utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(text: &str) -> Result<Option<usize>, QueryError> {
+        Query::parse(text).unwrap().count("n")
+    }
+
+    #[test]
+    fn decodes_as_urlsearchparams_does() {
+        let query = Query::parse("a=x+y%2B%20z&&b&c=1=2&a=second&%C3%A9=%F0%9F%99%82&d=%zz%4").unwrap();
+        assert_eq!(query.get("a"), Some("x y+ z"));
+        assert_eq!(query.get("b"), Some(""));
+        assert_eq!(query.get("c"), Some("1=2"));
+        assert_eq!(query.get("é"), Some("🙂"));
+        assert_eq!(query.get("d"), Some("%zz%4"));
+        assert_eq!(query.get("e"), None);
+        assert_eq!(Query::parse("").unwrap(), Query::default());
+    }
+
+    #[test]
+    fn percent_encoding_that_is_not_utf8_is_refused() {
+        for text in ["a=%ff", "%C3=a", "a=%ED%A0%80", "b=1&a=%F0%9F%99"] {
+            assert_eq!(Query::parse(text), Err(QueryError::Utf8), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_an_integer_of_at_least_one() {
+        assert_eq!(count("n=25"), Ok(Some(25)));
+        assert_eq!(count("n=007"), Ok(Some(7)));
+        assert_eq!(count("m=25"), Ok(None));
+        for value in ["0", "-1", "", "1.0", "1e3", "%2B5", "+5", "5+", "five", "0x10", "99999999999999999999"] {
+            assert!(count(&format!("n={value}")).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        let switch = |text| Query::parse(text).unwrap().switch("s");
+        assert_eq!((switch("s=true"), switch("s=0"), switch("")), (Ok(true), Ok(false), Ok(false)));
+        assert!(switch("s=yes").is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! The whole HTTP API.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::{Request, Response, StatusCode};
+
+use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
+use super::state::State;
+use super::{files, generate, guard};
+
+/// Answers any request.
+///
+/// # Errors
+/// Never: what goes wrong is a response.
+pub async fn answer<B>(state: Arc<State>, request: Request<B>) -> Result<Response<Body>, Infallible> {
+    let response = match guard::check_host(&request, &state.arguments.allowed_hosts) {
+        Ok(()) => route(&state, &request).await,
+        Err(refused) => error(StatusCode::FORBIDDEN, refused),
+    };
+    tracing::debug!(method = %request.method(), uri = %request.uri(), status = response.status().as_u16());
+    Ok(with_policies(response))
+}
+
+async fn route<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body> {
+    let path = request.uri().path();
+    match (request.method().as_str(), path) {
+        ("GET" | "HEAD", "/" | "/web") => redirect("/web/"),
+        ("GET" | "HEAD", "/api/status") => json(StatusCode::OK, &state.status()),
+        ("GET", "/api/generate") => match guard::check_site(request.headers()) {
+            Err(refused) => error(StatusCode::FORBIDDEN, refused),
+            // An `EventSource` that lost its connection: 204 tells it to stop, see `stream`.
+            Ok(()) if request.headers().contains_key("last-event-id") => reply(StatusCode::NO_CONTENT, &[], nothing()),
+            Ok(()) => generate::generate(state, request.uri().query().unwrap_or_default()).await,
+        },
+        ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
+        ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
+        (_, "/api/generate") => wrong_method("GET"),
+        (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
+        _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
+        _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What all requests share.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use kernel::transcript::{PROFILE, Sha256Digest, hex};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Engine;
+use crate::cli;
+use crate::open::{Opened, name_of};
+
+/// Files of a model folder that may be asked for besides its weights.
+const MODEL_FILES: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "manifest.json",
+    "model.safetensors.index.json",
+    "provenance.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// The state of the server.
+pub struct State {
+    /// How it was started.
+    pub arguments: cli::Serve,
+    /// The name of the model folder.
+    pub model_name: String,
+    /// The model, once it is loaded.
+    pub model: OnceLock<Opened>,
+    /// The weights digest, once they are hashed.
+    pub weights: watch::Sender<Option<Sha256Digest>>,
+    /// The thread that computes.
+    pub engine: Engine,
+    /// Cancelled when the server is asked to end.
+    pub ending: CancellationToken,
+}
+
+impl State {
+    /// The state before the model is loaded.
+    pub fn new(arguments: cli::Serve, engine: Engine) -> State {
+        State {
+            model_name: name_of(&arguments.model.folder.model),
+            arguments,
+            model: OnceLock::new(),
+            weights: watch::Sender::new(None),
+            engine,
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// The files of the model folder that may be asked for; none before the model is loaded.
+    pub fn model_files(&self) -> BTreeSet<&str> {
+        let Some(opened) = self.model.get() else { return BTreeSet::new() };
+        opened.checkpoint.shards().iter().map(|shard| shard.file()).chain(MODEL_FILES).collect()
+    }
+
+    /// The answer of `/api/status`.
+    pub fn status(&self) -> Value {
+        let config = self.model.get().map(|opened| opened.model.config());
+        let opened = self.model.get();
+        json!({
+            "ready": opened.is_some(),
+            "model": self.model_name,
+            "modelUrl": format!("/models/{}/", utf8_percent_encode(&self.model_name, NON_ALPHANUMERIC)),
+            "hiddenSize": config.map(|c| c.dim),
+            "intermediateSize": config.map(|c| c.hidden),
+            "vocabSize": config.map(|c| c.vocab),
+            "layers": config.map(|c| c.layers),
+            "heads": config.map(|c| c.heads),
+            "kvHeads": config.map(|c| c.kv_heads),
+            "headDim": config.map(|c| c.head_dim),
+            "contextLength": config.map(|c| c.context),
+            "source": opened.and_then(|o| o.provenance.as_ref()),
+            "weightsSha256": self.weights.borrow().as_ref().map(hex),
+            "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
+            "profile": PROFILE,
+            "backend": self.arguments.model.backend.name(),
+            "threads": self.arguments.threads.count(),
+            "activeGenerations": self.engine.active(),
+            "waitingGenerations": self.engine.waiting(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the `lockstep` binary with the real model.
