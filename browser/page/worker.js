@@ -15,7 +15,8 @@ const operations = {
   async load({ baseUrl, backend }) {
     const build = backend === "auto" ? (hasSimd128() ? "simd128" : "scalar") : backend;
     const wasm = await import(`./wasm/${build}/browser.js`);
-    wasmMemory = (await wasm.default()).memory;
+    const moduleUrl = new URL(`./wasm/${build}/browser_bg.wasm`, import.meta.url);
+    wasmMemory = (await wasm.default({ module_or_path: moduleUrl })).memory;
     const cache = await ModelCache.open();
     const assembly = new wasm.Assembly(await fetchManifest(baseUrl, cache));
     const files = assembly.files();

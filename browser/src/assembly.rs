@@ -1,8 +1,8 @@
 //! A model that arrives file by file, in chunks of any size, and is checked while it arrives.
 //!
-//! The bytes are written once, to the place where the model will read them. config.json, tokenizer.json and the index are
-//! compared with their own hashes, weights tensor by tensor as each is complete, and in the end with the weights digest:
-//! every byte is hashed once.
+//! The bytes are written once, to the place where the model will read them. Weights are compared with the manifest tensor by
+//! tensor, as each is complete, and in the end by the weights digest; every other file by its own hash. So every byte is
+//! hashed once.
 
 use std::{error, fmt};
 
@@ -16,7 +16,7 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The files of a manifest that the engine needs, on their way in.
+/// The files of a manifest, on their way in.
 pub struct Assembly {
     manifest: Manifest,
     files: Vec<Incoming>,
@@ -45,13 +45,10 @@ impl Assembly {
     /// Reads the manifest.
     ///
     /// # Errors
-    /// If it is malformed, or lacks a file that the engine needs.
+    /// If it is malformed, or lacks a file that every model has.
     pub fn new(manifest: &[u8]) -> Result<Assembly, AssemblyError> {
         let manifest = Manifest::from_json(manifest).map_err(AssemblyError::Manifest)?;
-        let needed = |file: &&ManifestFile| {
-            [CONFIG, TOKENIZER, INDEX].contains(&file.name.as_str()) || file.name.ends_with(".safetensors")
-        };
-        let files: Vec<Incoming> = manifest.files.iter().filter(needed).cloned().map(Incoming::new).collect();
+        let files: Vec<Incoming> = manifest.files.iter().cloned().map(Incoming::new).collect();
         for file in [CONFIG, TOKENIZER] {
             if manifest.file(file).is_none() {
                 return Err(AssemblyError::NotListed { file });
@@ -123,11 +120,12 @@ impl Assembly {
                     tokenizer = file.into_bytes()?;
                 }
                 INDEX => index = Some(file.into_bytes()?),
-                _ => {
+                _ if file.is_weights() => {
                     let (part, digests) = file.into_part()?;
                     parts.push(part);
                     tensors.extend(digests);
                 }
+                _ => drop(file.into_bytes()?),
             }
         }
         let checkpoint = Checkpoint::from_parts(parts, index.as_deref()).map_err(AssemblyError::Checkpoint)?;
