@@ -67,19 +67,18 @@ impl Staging {
         self.dir.join(name)
     }
 
-    /// Writes a JSON file.
-    pub fn write_json(&self, name: &str, contents: &Json) -> Result<(), FetchError> {
+    /// Writes a text file.
+    pub fn write(&self, name: &str, contents: &str) -> Result<(), FetchError> {
         let path = self.path(name);
-        SafeFile::write(&path, format!("{contents:#}\n").as_bytes()).map_err(FetchError::io("write", &path))
+        SafeFile::write(&path, contents.as_bytes()).map_err(FetchError::io("write", &path))
     }
 
     /// Hashes the files, writes provenance and manifest, and moves everything into the model folder, the manifest
     /// last: a folder without one is not complete.
     pub fn finish(self, files: &[&str], origin: &Origin) -> Result<Manifest, FetchError> {
-        self.write_json(PROVENANCE, &origin.provenance)?;
+        self.write(PROVENANCE, &format!("{:#}\n", origin.provenance))?;
         let manifest = self.manifest(files, origin)?;
-        let path = self.path(manifest::FILE_NAME);
-        SafeFile::write(&path, manifest.to_json().as_bytes()).map_err(FetchError::io("write", &path))?;
+        self.write(manifest::FILE_NAME, &manifest.to_json())?;
 
         fs::create_dir_all(&self.target).map_err(FetchError::io("make the folder", &self.target))?;
         let old = self.target.join(manifest::FILE_NAME);

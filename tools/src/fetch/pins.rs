@@ -19,11 +19,7 @@ pub const REVISION: &str = "12fd25f77366fa6b3b4b768ec3050bf629380bac";
 
 /// The hub's files, small ones first so that a wrong repository shows before the long download.
 pub const HUB_FILES: [Pin; 6] = [
-    Pin {
-        name: "config.json",
-        size: 861,
-        sha256: "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a",
-    },
+    Pin { name: "config.json", size: 861, sha256: "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a" },
     Pin {
         name: "generation_config.json",
         size: 132,

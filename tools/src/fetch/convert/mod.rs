@@ -5,7 +5,6 @@ mod tokenizer;
 mod weights;
 
 use loader::gguf::{Gguf, GgufError, Value};
-use serde_json::Value as Json;
 
 pub use weights::Weights;
 
@@ -13,11 +12,11 @@ pub use weights::Weights;
 #[derive(Debug)]
 pub struct Converted {
     /// `config.json`.
-    pub config: Json,
+    pub config: String,
     /// `tokenizer.json`.
-    pub tokenizer: Json,
+    pub tokenizer: String,
     /// `tokenizer_config.json`.
-    pub tokenizer_config: Json,
+    pub tokenizer_config: String,
     /// The tensors of `model.safetensors`.
     pub weights: Weights,
 }

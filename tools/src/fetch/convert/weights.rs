@@ -164,8 +164,11 @@ mod tests {
 
     #[test]
     fn names_outside_of_the_model_have_no_place() {
-        assert!(place("blk.2.attn_q.weight", 3).is_some_and(|(name, _)| name == "model.layers.2.self_attn.q_proj.weight"));
-        for name in ["blk.3.attn_q.weight", "blk.2.attn_q.bias", "blk.x.attn_q.weight", "blk.2.weight", "other.weight"] {
+        assert!(
+            place("blk.2.attn_q.weight", 3).is_some_and(|(name, _)| name == "model.layers.2.self_attn.q_proj.weight")
+        );
+        for name in ["blk.3.attn_q.weight", "blk.2.attn_q.bias", "blk.x.attn_q.weight", "blk.2.weight", "other.weight"]
+        {
             assert!(place(name, 3).is_none(), "{name}");
         }
     }
