@@ -1,1 +1,9 @@
 //! Tests of the `lockstep` binary with the real model.
+
+mod command;
+mod commands;
+mod files;
+mod guard;
+mod lifetime;
+mod server;
+mod stream;

@@ -79,9 +79,8 @@ fn logits_are_nearly_as_close_to_binary64_as_those_of_torch() {
 fn n11_no_bit_depends_on_backend_threads_or_chunks() {
     let model = opened();
     let tokens: Vec<u32> = (0..40).map(|i| (i * 37) % 40_000 + 20).collect();
-    let digest = |exec: Exec<'_>, piece: usize| -> Sha256Digest {
-        logits_digest(&last_logits(&model, exec, &tokens, piece))
-    };
+    let digest =
+        |exec: Exec<'_>, piece: usize| -> Sha256Digest { logits_digest(&last_logits(&model, exec, &tokens, piece)) };
     let expected = digest(Exec { backend: Backend::SCALAR, pool: &SerialPool }, 40);
     for backend in Backend::available() {
         for (threads, piece) in [(1, 1), (2, 7), (3, 64), (5, 16)] {

@@ -1,1 +1,44 @@
+//! The state before the model is loaded, which a test of the real server is too late to see.
 
+use clap::Parser;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::serve::engine::engine;
+
+async fn ask(path: &str) -> (u16, Option<String>, Value) {
+    let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b"]).command else {
+        unreachable!("the command is serve")
+    };
+    let (engine, _queue) = engine();
+    let state = Arc::new(State::new(arguments, engine));
+    let request = Request::get(path).header("host", "localhost").body(()).unwrap();
+    let response = answer(state, request).await.unwrap();
+    let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, retry, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn the_status_is_200_and_not_ready() {
+    let (status, _, body) = ask("/api/status").await;
+    assert_eq!((status, &body["ready"], &body["hiddenSize"]), (200, &Value::Bool(false), &Value::Null));
+    assert_eq!(body["modelUrl"], "/models/a%20b/");
+}
+
+#[tokio::test]
+async fn what_needs_the_model_is_503_with_a_time_to_come_back() {
+    for path in ["/api/generate", "/models/a%20b/config.json"] {
+        let (status, retry, body) = ask(path).await;
+        assert_eq!((status, retry.as_deref()), (503, Some("1")), "{path}");
+        assert!(body["error"].as_str().unwrap().contains("loading"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_400_all_the_same() {
+    assert_eq!(ask("/api/generate?max_tokens=0").await.0, 400);
+}

@@ -1,0 +1,161 @@
+//! Several clients, clients that leave, and the end of the server.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::server::{PATIENCE, Server, request, start};
+use crate::stream::{events, generate, tokens};
+
+/// Asks for a long generation and returns once its first token is there.
+fn begin(server: &Server) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=4000", "")));
+    let mut line = String::new();
+    while !line.starts_with("event: token") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no token came");
+    }
+    stream
+}
+
+#[test]
+fn a_client_that_leaves_stops_its_generation() {
+    let server = start(&[]);
+    let stream = begin(&server);
+    assert_eq!(server.status()["activeGenerations"], 1);
+    drop(stream);
+    let left = Instant::now();
+    server.wait_for("activeGenerations", &json!(0));
+    // Far less than the minutes that the rest would take, and enough for a token on a busy machine.
+    assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_is_forgotten() {
+    let server = start(&[]);
+    let working: Vec<_> = (0..4).map(|_| begin(&server)).collect();
+    let waiting: Vec<_> = (0..3).map(|_| server.send(&request("GET", "/api/generate?max_tokens=4000", ""))).collect();
+    server.wait_for("waitingGenerations", &json!(3));
+    drop(waiting);
+    drop(working);
+    server.wait_for("waitingGenerations", &json!(0));
+    server.wait_for("activeGenerations", &json!(0));
+    assert_eq!(generate(&server, "max_tokens=2").len(), 4);
+}
+
+#[test]
+fn a_full_queue_is_429_and_says_when_to_come_back() {
+    let server = start(&[]);
+    let working: Vec<_> = (0..4).map(|_| begin(&server)).collect();
+    let waiting: Vec<_> = (0..32).map(|_| server.send(&request("GET", "/api/generate?max_tokens=4000", ""))).collect();
+    server.wait_for("waitingGenerations", &json!(32));
+    let answer = server.get("/api/generate");
+    assert!(answer.header("retry-after").is_some());
+    answer.error(429);
+    drop((working, waiting));
+}
+
+/// N11: what else the server is doing changes no bit; and nobody waits for the other's end.
+#[test]
+fn two_clients_at_once_get_what_each_gets_alone() {
+    let server = start(&[]);
+    let queries = ["max_tokens=24", "prompt=The+capital+of+France+is&max_tokens=24"];
+    let alone = queries.map(|query| tokens(&generate(&server, query)));
+    let read = |query: &str| {
+        let mut stream = server.send(&request("GET", &format!("/api/generate?{query}"), ""));
+        let (mut bytes, mut first) = (Vec::new(), None);
+        let mut buffer = [0; 4096];
+        loop {
+            let count = stream.read(&mut buffer).unwrap();
+            if count == 0 {
+                break;
+            }
+            bytes.extend(&buffer[..count]);
+            if first.is_none() && String::from_utf8_lossy(&bytes).contains("event: token") {
+                first = Some(Instant::now());
+            }
+        }
+        (String::from_utf8(bytes).unwrap(), first.unwrap(), Instant::now())
+    };
+    let answers = std::thread::scope(|scope| {
+        let other = scope.spawn(|| read(queries[1]));
+        [read(queries[0]), other.join().unwrap()]
+    });
+    for ((text, _, _), alone) in answers.iter().zip(&alone) {
+        for (id, digest) in alone.0.iter().zip(&alone.1) {
+            assert!(
+                text.contains(&format!("\"logitsSha256\":{digest}")) && text.contains(&format!("\"tokenId\":{id}"))
+            );
+        }
+    }
+    let (_, first_of_0, end_of_0) = answers[0];
+    let (_, first_of_1, end_of_1) = answers[1];
+    assert!(first_of_0 < end_of_1 && first_of_1 < end_of_0, "one waited for the other");
+}
+
+#[cfg(unix)]
+fn signal(server: &Server, name: &str) {
+    let status = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[cfg(unix)]
+fn exit_code(server: &mut Server) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = server.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(start.elapsed() < PATIENCE, "the server did not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_streams_cleanly() {
+    let mut server = start(&[]);
+    let mut stream = begin(&server);
+    signal(&server, "-INT");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing: {rest:?}");
+    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).expect("a done event");
+    assert!(done.contains("\"finishReason\":\"shutdown\""), "{done}");
+    assert_eq!(exit_code(&mut server), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_an_idle_server_with_an_open_connection_at_once() {
+    let mut server = start(&[]);
+    let mut stream = server.send("GET /api/status HTTP/1.1\nHost: localhost\n\n");
+    stream.read_exact(&mut [0; 16]).unwrap();
+    let asked = Instant::now();
+    signal(&server, "-TERM");
+    assert_eq!(exit_code(&mut server), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_says_what_to_do() {
+    let server = start(&[]);
+    let port = server.port.to_string();
+    let finished = crate::command::run_with_model("serve", &["--port", &port]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains(&port) && finished.stderr.contains("--port"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_stream_that_nobody_reads_does_not_hold_up_the_others() {
+    let server = start(&[]);
+    let silent = server.send(&request("GET", "/api/generate?max_tokens=40", ""));
+    assert_eq!(generate(&server, "max_tokens=4").len(), 6);
+    server.wait_for("activeGenerations", &json!(0));
+    let mut late = String::new();
+    BufReader::new(silent).read_to_string(&mut late).unwrap();
+    assert!(late.contains("event: done") && events("id: 0\nevent: x\ndata: 1\n\n").len() == 1);
+}

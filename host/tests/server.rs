@@ -1,0 +1,150 @@
+//! A server of its own for each test, and requests byte by byte.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::command::{lockstep, model};
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server; ended when dropped.
+pub struct Server {
+    pub child: Child,
+    pub port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a server with the real model and waits until that is loaded.
+pub fn start(arguments: &[&str]) -> Server {
+    let mut command = lockstep("serve");
+    command.args(["--port", "0"]).arg("--model").arg(model()).args(arguments);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("listening on ") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "the server ended without a line that says where it listens");
+    }
+    let address = line.trim().strip_prefix("listening on http://127.0.0.1:").unwrap();
+    let port = address.strip_suffix("/web/").unwrap().parse().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let server = Server { child, port };
+    server.wait_for("ready", &Value::Bool(true));
+    server
+}
+
+impl Server {
+    /// Sends `request` as it is, `\n` for CRLF, without waiting for an answer.
+    pub fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends `request` as it is and reads the whole answer.
+    pub fn exchange(&self, request: &str) -> Answer {
+        let mut bytes = Vec::new();
+        self.send(request).read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes, request.starts_with("HEAD"))
+    }
+
+    /// A request with these lines of headers, each with its line feed.
+    pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
+        self.exchange(&request(method, path, headers))
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, "")
+    }
+
+    pub fn status(&self) -> Value {
+        self.get("/api/status").json()
+    }
+
+    /// Waits until the status has this value.
+    pub fn wait_for(&self, key: &str, value: &Value) {
+        let start = Instant::now();
+        while self.status()[key] != *value {
+            assert!(start.elapsed() < PATIENCE, "{key} did not become {value}: {}", self.status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+pub fn request(method: &str, path: &str, headers: &str) -> String {
+    format!("{method} {path} HTTP/1.1\nHost: localhost\nConnection: close\n{headers}\n")
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8], head_only: bool) -> Answer {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the head");
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = unchunk(&answer.body);
+        } else if let Some(length) = answer.header("content-length").filter(|_| !head_only && status != 304) {
+            assert_eq!(answer.body.len(), length.parse::<usize>().unwrap());
+        }
+        answer
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The message of an error with this status.
+    pub fn error(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{self:?}");
+        let object = self.json();
+        assert_eq!(object.as_object().unwrap().len(), 1, "{object}");
+        object["error"].as_str().unwrap().to_string()
+    }
+}
+
+/// The body without the lengths of its chunks; the last chunk must be there.
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        body.read_until(b'\n', &mut line).unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).expect("a chunk's length");
+        if length == 0 {
+            assert_eq!(body, b"\r\n", "the end of the last chunk");
+            return whole;
+        }
+        whole.extend(&body[..length]);
+        body = body[length..].strip_prefix(b"\r\n").expect("the end of a chunk");
+    }
+}
