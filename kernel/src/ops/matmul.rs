@@ -6,12 +6,10 @@ use crate::pool::{Columns, split_columns};
 use crate::simd::order::dot_tile;
 use crate::simd::{Op, Simd, Weight};
 use alloc::vec::Vec;
+use core::array::from_fn;
 
-/// Weight rows and tokens of a tile of a prefill: on AVX2 eight registers accumulate and leave room for the operands.
-const ROWS: usize = 2;
-const TOKENS: usize = 2;
-/// Weight rows that are read side by side when there is one token: memory has four streams to work on.
-const STREAMS: usize = 4;
+/// Weight rows that are widened at a time.
+const PANEL: usize = 4;
 /// From how many tokens on it pays to widen the weights of a tile once instead of once a token.
 const WIDEN_FROM: usize = 8;
 /// How far ahead of its use a weight stream is asked for, in bytes.
@@ -74,7 +72,8 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens == 1 {
-            self.one_token(s);
+            // Weight rows side by side: memory has as many streams to work on.
+            if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 2>(s) }
         } else if self.tokens < WIDEN_FROM {
             let rows = self.out.range();
             let w = &self.w[rows.start * self.cols..rows.end * self.cols];
@@ -87,16 +86,16 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 
 impl<W: Weight> MatMul<'_, '_, W> {
     #[inline(always)]
-    fn one_token<S: Simd>(&mut self, s: S) {
+    fn one_token<S: Simd, const STREAMS: usize>(&mut self, s: S) {
         let (cols, range) = (self.cols, self.out.range());
         let (tiles, rest) = self.out.row(0).as_chunks_mut::<STREAMS>();
         let mut w = self.w[range.start * cols..range.end * cols].chunks_exact(cols);
-        let mut next = || w.next().unwrap_or_default();
         for tile in tiles {
-            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, [next(), next(), next(), next()], [self.x], Some(AHEAD));
+            let rows = from_fn(|_| w.next().unwrap_or_default());
+            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, rows, [self.x], Some(AHEAD));
         }
-        for out in rest {
-            [[*out]] = dot_tile::<S, W, 1, 1>(s, [next()], [self.x], Some(AHEAD));
+        for (out, w) in rest.iter_mut().zip(w) {
+            [[*out]] = dot_tile::<S, W, 1, 1>(s, [w], [self.x], Some(AHEAD));
         }
     }
 
@@ -104,9 +103,9 @@ impl<W: Weight> MatMul<'_, '_, W> {
     #[inline(always)]
     fn widened<S: Simd>(&mut self, s: S) {
         let (cols, range) = (self.cols, self.out.range());
-        let mut panel: Vec<f32> = Vec::with_capacity(ROWS * cols);
-        for first in (0..range.len()).step_by(ROWS) {
-            let count = ROWS.min(range.len() - first);
+        let mut panel: Vec<f32> = Vec::with_capacity(PANEL * cols);
+        for first in (0..range.len()).step_by(PANEL) {
+            let count = PANEL.min(range.len() - first);
             let start = (range.start + first) * cols;
             panel.clear();
             panel.extend(self.w[start..start + count * cols].iter().map(|w| w.widen()));
@@ -117,25 +116,31 @@ impl<W: Weight> MatMul<'_, '_, W> {
     /// The outputs of all tokens for the weight rows in `w`, which belong to the columns from `first` on.
     #[inline(always)]
     fn panel<S: Simd, V: Weight>(&mut self, s: S, w: &[V], first: usize) {
-        let cols = self.cols;
-        for (tile, w) in w.chunks(ROWS * cols).enumerate() {
-            let column = first + tile * ROWS;
-            let mut token = 0;
-            while token < self.tokens {
-                let x = &self.x[token * cols..];
-                let full = self.tokens - token >= TOKENS;
-                if full && w.len() == ROWS * cols {
-                    let x = [&x[..cols], &x[cols..2 * cols]];
-                    let y = dot_tile::<S, V, ROWS, TOKENS>(s, [&w[..cols], &w[cols..]], x, None);
-                    for (t, y) in y.iter().enumerate() {
-                        self.out.row(token + t)[column..column + ROWS].copy_from_slice(y);
-                    }
-                    token += TOKENS;
-                } else {
-                    for (r, w) in w.chunks_exact(cols).enumerate() {
-                        [[self.out.row(token)[column + r]]] = dot_tile::<S, V, 1, 1>(s, [w], [&x[..cols]], None);
-                    }
-                    token += 1;
+        if S::ACCUMULATORS >= 4 {
+            self.tiles::<S, V, 2, 2>(s, w, first);
+        } else {
+            self.tiles::<S, V, 2, 1>(s, w, first);
+        }
+    }
+
+    /// [`Self::panel`] in tiles of `R` rows and `T` tokens, and what is left over one by one.
+    #[inline(always)]
+    fn tiles<S: Simd, V: Weight, const R: usize, const T: usize>(&mut self, s: S, w: &[V], first: usize) {
+        let (cols, tokens) = (self.cols, self.tokens);
+        for (tile, w) in w.chunks(R * cols).enumerate() {
+            let column = first + tile * R;
+            let whole = if w.len() == R * cols { tokens / T * T } else { 0 };
+            for token in (0..whole).step_by(T) {
+                let rows: [&[V]; R] = from_fn(|r| &w[r * cols..(r + 1) * cols]);
+                let x: [&[f32]; T] = from_fn(|t| &self.x[(token + t) * cols..(token + t + 1) * cols]);
+                for (t, y) in dot_tile::<S, V, R, T>(s, rows, x, None).iter().enumerate() {
+                    self.out.row(token + t)[column..column + R].copy_from_slice(y);
+                }
+            }
+            for token in whole..tokens {
+                let x = &self.x[token * cols..(token + 1) * cols];
+                for (r, w) in w.chunks_exact(cols).enumerate() {
+                    [[self.out.row(token)[column + r]]] = dot_tile::<S, V, 1, 1>(s, [w], [x], None);
                 }
             }
         }

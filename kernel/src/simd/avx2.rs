@@ -34,6 +34,8 @@ macro_rules! halves {
 impl Simd for Avx2 {
     type F32 = F32x16;
 
+    const ACCUMULATORS: usize = 4;
+
     #[inline(always)]
     fn splat(self, v: f32) -> F32x16 {
         // SAFETY: `self` proves AVX2.

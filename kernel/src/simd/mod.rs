@@ -27,6 +27,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen binary32 values.
     type F32: Copy;
 
+    /// How many of them can accumulate in registers while others pass through.
+    const ACCUMULATORS: usize;
+
     /// `v` in every lane.
     fn splat(self, v: f32) -> Self::F32;
     /// Reads 16 values.

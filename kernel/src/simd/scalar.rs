@@ -10,6 +10,8 @@ pub struct Scalar;
 impl Simd for Scalar {
     type F32 = [f32; LANES];
 
+    const ACCUMULATORS: usize = 4;
+
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F32 {
         [v; LANES]

@@ -14,6 +14,8 @@ pub struct Simd128;
 impl Simd for Simd128 {
     type F32 = [v128; 4];
 
+    const ACCUMULATORS: usize = 2;
+
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F32 {
         [f32x4_splat(v); 4]
