@@ -5,4 +5,7 @@ pub mod bundle;
 pub mod fetch;
 pub mod packages;
 pub mod process;
+pub mod site;
+pub mod start;
+pub mod test;
 pub mod workspace;

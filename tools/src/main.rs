@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bundle, fetch};
+use tools::{bundle, fetch, site, start, test};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -21,12 +21,21 @@ enum Command {
     FetchModel(fetch::Options),
     /// Builds the page and its WebAssembly module.
     Browser(bundle::Options),
+    /// Fetches the model, builds page and server, and serves.
+    Start(start::Options),
+    /// Sets up all that the tests need, browsers included, and runs them.
+    Test(test::Options),
+    /// Makes a static site: the page, the weights, and a recorded native run.
+    Site(site::Options),
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match Cli::parse().command {
         Command::FetchModel(options) => fetch::run(&options).map_err(Into::into),
         Command::Browser(options) => bundle::run(&options).map_err(Into::into),
+        Command::Start(options) => start::run(&options).map_err(Into::into),
+        Command::Test(options) => test::run(&options).map_err(Into::into),
+        Command::Site(options) => site::run(&options).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

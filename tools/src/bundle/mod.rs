@@ -13,7 +13,7 @@ use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
 pub use route::{Choice, Route, RouteError};
 use stamp::Stamp;
-pub use stamp::walk;
+use stamp::walk;
 
 /// The builds of the module, and the target features of each. No relaxed SIMD: its bits differ between machines (N2).
 const VARIANTS: [(&str, &str); 2] = [("simd128", "+simd128"), ("scalar", "-simd128")];
@@ -159,7 +159,10 @@ fn generate(module: &Path, out: &Path) -> Result<(), BundleError> {
 }
 
 /// Copies all files below `from`, with their folders.
-fn copy_tree(from: &Path, to: &Path) -> Result<(), BundleError> {
+///
+/// # Errors
+/// If one cannot be read or written.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<(), BundleError> {
     for file in walk(from, &[]).map_err(at(from))? {
         let copy = to.join(file.strip_prefix(from).unwrap_or(&file));
         if let Some(folder) = copy.parent() {

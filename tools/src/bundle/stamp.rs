@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use loader::digest::{hex, sha256};
 
 /// The stamp's name in the bundle.
 pub const NAME: &str = "bundle.json";
@@ -54,7 +54,7 @@ fn files(bundle: &Path) -> io::Result<BTreeMap<String, String>> {
     for file in walk(bundle, &[])? {
         let name = relative(bundle, &file);
         if name != NAME {
-            digests.insert(name, hex(&Sha256::digest(std::fs::read(file)?)));
+            digests.insert(name, hex(&sha256(&std::fs::read(file)?)));
         }
     }
     Ok(digests)
@@ -66,21 +66,17 @@ fn files(bundle: &Path) -> io::Result<BTreeMap<String, String>> {
 /// # Errors
 /// If an input is missing or cannot be read.
 pub fn inputs(root: &Path, inputs: &[&str], without: &[&str]) -> io::Result<String> {
-    let mut all = Sha256::new();
+    let mut lines = String::new();
     for input in inputs {
         let path = root.join(input);
         let files = if path.is_dir() { walk(&path, without)? } else { vec![path] };
         for file in files {
-            let content =
-                std::fs::read(&file).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;
-            let name = relative(root, &file);
-            for part in [name.as_bytes(), &content] {
-                all.update((part.len() as u64).to_le_bytes());
-                all.update(part);
-            }
+            let content = std::fs::read(&file)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
+            lines += &format!("{} {}\n", hex(&sha256(&content)), relative(root, &file));
         }
     }
-    Ok(hex(&all.finalize()))
+    Ok(hex(&sha256(lines.as_bytes())))
 }
 
 /// All files below `dir` in the order of their paths, without the folders of these names.
@@ -102,10 +98,6 @@ pub fn walk(dir: &Path, without: &[&str]) -> io::Result<Vec<PathBuf>> {
 fn relative(root: &Path, file: &Path) -> String {
     let path = file.strip_prefix(root).unwrap_or(file);
     path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,146 @@
+//! `tools site`: the page as a static site, with its own weights and a recorded native run.
+//!
+//! The site has the layout of the server's addresses, so that the page finds everything at the same relative places:
+//! `web/` is the page, `models/<name>/` the model folder, and `index.html` leads to `web/`.
+
+mod recording;
+mod shards;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::bundle::{self, BundleError, Choice, FolderError, Replacement};
+use crate::fetch::{self, FetchError};
+use crate::process::ProcessError;
+use crate::start;
+use crate::workspace::{Workspace, WorkspaceError};
+use loader::manifest::ManifestError;
+use loader::{CheckpointError, WriteError};
+
+/// The recorded native runs: also the file by which a site of ours is known.
+const RECORDED: &str = "web/recorded.json";
+
+/// The command line of `site`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// The folder to make; one that this command made before is replaced.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The model folder [default: the one of `fetch-model`, which is fetched if needed].
+    #[arg(long, env = "LOCKSTEP_MODEL")]
+    pub model: Option<PathBuf>,
+}
+
+/// Why there is no site.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The repository was not found.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The model is not there.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The page is not there.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The folder is somebody else's, or cannot be replaced.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The server does not build, or its run failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A JSON file or answer is not what it should be.
+    #[error("{what} is not what it should be: {reason}")]
+    Json {
+        /// The file, or the command that wrote it.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The model folder's manifest is malformed.
+    #[error("{0}; `cargo run --release -p tools -- fetch-model` makes a model folder with a manifest")]
+    Manifest(#[from] ManifestError),
+    /// The weights cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A shard cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A tensor alone is larger than a shard may be.
+    #[error("tensor {name} has {bytes} bytes, more than fit into a file of {limit} bytes", limit = shards::LIMIT)]
+    TensorTooLarge {
+        /// The tensor.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The weights are not those of the manifest.
+    #[error(
+        "the weights in {folder} have the digest {found}, and its manifest.json says {expected}: the folder is damaged; fetch the model again"
+    )]
+    Digest {
+        /// The model folder.
+        folder: PathBuf,
+        /// The digest of the weights.
+        found: String,
+        /// The digest in the manifest.
+        expected: String,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot read or write {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> SiteError {
+    move |source| SiteError::File { path: path.to_owned(), source }
+}
+
+/// Makes the site.
+///
+/// # Errors
+/// If the folder is somebody else's, or a part cannot be made; the folder is then as it was.
+pub fn run(options: &Options) -> Result<(), SiteError> {
+    let workspace = Workspace::find()?;
+    let out = std::path::absolute(&options.out).map_err(at(&options.out))?;
+    let model = match &options.model {
+        Some(model) => model.clone(),
+        None => {
+            fetch::run(&fetch::Options { dir: workspace.model() })?;
+            workspace.model()
+        }
+    };
+    build(&workspace, &model, &out)?;
+    eprintln!(
+        "The site is in {}. Any web server can serve it, such as `python3 -m http.server --directory {0}`.",
+        out.display()
+    );
+    Ok(())
+}
+
+/// Makes the site for the model in the folder `model`.
+///
+/// # Errors
+/// As [`run`].
+pub fn build(workspace: &Workspace, model: &Path, out: &Path) -> Result<(), SiteError> {
+    let site = Replacement::of(out, RECORDED)?;
+    bundle::build(workspace, &workspace.bundle(), Choice::Auto)?;
+    start::build_server(workspace)?;
+    bundle::copy_tree(&workspace.bundle(), &site.path().join("web"))?;
+    write(&site.path().join("index.html"), include_str!("index.html"))?;
+    eprintln!("Writing the weights in files of less than {} MB.", shards::LIMIT / 1_000_000);
+    let name = shards::write_model(model, &site.path().join("models"))?;
+    eprintln!("Recording native runs.");
+    let runs = recording::record(workspace, &site.path().join("models").join(name))?;
+    write(&site.path().join(RECORDED), &runs)?;
+    Ok(site.finish()?)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), SiteError> {
+    fs::write(path, text).map_err(at(path))
+}

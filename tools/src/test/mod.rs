@@ -1,0 +1,216 @@
+//! `tools test`: sets up all that the tests need, and runs them.
+
+mod setup;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::bundle::BundleError;
+use crate::fetch::FetchError;
+use crate::packages::PackageError;
+use crate::process::{self, ProcessError};
+use crate::site::SiteError;
+use crate::workspace::{self, Workspace, WorkspaceError};
+
+/// A part of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Part {
+    /// Format, lints, and the tests of all crates.
+    Rust,
+    /// The page's modules, in Node.
+    Unit,
+    /// The page with the real model and the real server, in the browsers.
+    E2e,
+}
+
+/// A browser of the end-to-end tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Browser {
+    /// Chromium.
+    Chromium,
+    /// Firefox.
+    Firefox,
+    /// WebKitGTK: Safari's engine.
+    Webkit,
+}
+
+impl Browser {
+    /// The name that the end-to-end tests have for it.
+    fn name(self) -> &'static str {
+        match self {
+            Browser::Chromium => "chromium",
+            Browser::Firefox => "firefox",
+            Browser::Webkit => "webkit",
+        }
+    }
+}
+
+/// The command line of `test`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Run only this part (can be given twice) [default: all].
+    #[arg(long, value_enum)]
+    pub only: Vec<Part>,
+    /// Run the end-to-end tests only in this browser (can be given twice) [default: all].
+    #[arg(long, value_enum)]
+    pub browser: Vec<Browser>,
+}
+
+/// Why the tests did not all pass.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The repository was not found.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// A package is missing.
+    #[error(transparent)]
+    Packages(#[from] PackageError),
+    /// The model is not there.
+    #[error(transparent)]
+    Model(#[from] FetchError),
+    /// The page is not there.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The static site is not there.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// A program of the set-up failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A program is missing although its package is there.
+    #[error("{0} was not found on the PATH")]
+    Missing(String),
+    /// A file cannot be read or written.
+    #[error("cannot read or write {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Tests failed.
+    #[error("these parts of the tests failed:\n{}", .0.join("\n"))]
+    Failed(Vec<String>),
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
+    move |source| TestError::File { path: path.to_owned(), source }
+}
+
+/// Sets up and runs the parts asked for. A failing part does not keep the next from running.
+///
+/// # Errors
+/// If the set-up or a part fails.
+pub fn run(options: &Options) -> Result<(), TestError> {
+    let workspace = Workspace::find()?;
+    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::E2e]);
+    let browsers = chosen(&options.browser, &[Browser::Chromium, Browser::Firefox, Browser::Webkit]);
+    let mut failed = Vec::new();
+    for part in parts {
+        let commands = match part {
+            Part::Rust => rust(&workspace)?,
+            Part::Unit => vec![node_tests(&workspace, "unit")?],
+            Part::E2e => vec![end_to_end(&workspace, &browsers)?],
+        };
+        for mut command in commands {
+            if let Err(error) = process::run(&mut command) {
+                eprintln!("{error}");
+                failed.push(format!("  {}", process::line(&command)));
+            }
+        }
+    }
+    if failed.is_empty() {
+        eprintln!("All tests passed.");
+        Ok(())
+    } else {
+        Err(TestError::Failed(failed))
+    }
+}
+
+/// What was asked for, each once, or all.
+fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
+    let asked: BTreeSet<T> = asked.iter().copied().collect();
+    if asked.is_empty() { all.to_vec() } else { asked.into_iter().collect() }
+}
+
+fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
+    eprintln!("The crates: format, lints, tests.");
+    setup::rust_components()?;
+    setup::reference_model(workspace)?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = workspace::cargo();
+        command.args(arguments).current_dir(&workspace.root);
+        command
+    };
+    Ok(vec![
+        cargo(&["fmt", "--all", "--check"]),
+        cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
+    ])
+}
+
+/// Node's test runner with all test files of a folder of `browser/tests`.
+fn node_tests(workspace: &Workspace, folder: &str) -> Result<Command, TestError> {
+    let tests = workspace.root.join("browser/tests");
+    eprintln!("The tests in {}.", workspace.short(&tests.join(folder)));
+    setup::node()?;
+    let mut command = Command::new("node");
+    command.arg("--test").args(test_files(&tests, folder)?).current_dir(tests);
+    Ok(command)
+}
+
+/// The names of the test files, relative to the folder `tests`.
+fn test_files(tests: &Path, folder: &str) -> Result<Vec<String>, TestError> {
+    let path = tests.join(folder);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&path).map_err(at(&path))? {
+        let name = entry.map_err(at(&path))?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".test.mjs") {
+            names.push(format!("{folder}/{name}"));
+        }
+    }
+    names.sort();
+    if names.is_empty() { Err(TestError::Missing(format!("a test in {}", path.display()))) } else { Ok(names) }
+}
+
+fn end_to_end(workspace: &Workspace, browsers: &[Browser]) -> Result<Command, TestError> {
+    let mut command = node_tests(workspace, "e2e")?;
+    setup::browsers(browsers)?;
+    setup::node_packages(&workspace.root.join("browser/tests"))?;
+    let model = setup::reference_model(workspace)?;
+    // The site's bundle and server are those of the other tests too.
+    let site = workspace.target.join("e2e-site");
+    crate::site::build(workspace, &model, &site)?;
+    let names: Vec<&str> = browsers.iter().map(|browser| browser.name()).collect();
+    command
+        .env("LOCKSTEP_E2E_BROWSERS", names.join(","))
+        .env("LOCKSTEP_E2E_SERVER", workspace.lockstep())
+        .env("LOCKSTEP_E2E_MODEL", model)
+        .env("LOCKSTEP_E2E_WEB_ROOT", workspace.bundle())
+        .env("LOCKSTEP_E2E_SITE", site);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_runs_once_and_nothing_means_all() {
+        assert_eq!(chosen(&[], &[Part::Rust, Part::E2e]), [Part::Rust, Part::E2e]);
+        assert_eq!(chosen(&[Part::E2e, Part::Unit, Part::E2e], &[]), [Part::Unit, Part::E2e]);
+    }
+
+    #[test]
+    fn only_test_files_are_run_and_none_is_an_error() {
+        let tests = tempfile::tempdir().unwrap();
+        let folder = tests.path().join("unit");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(test_files(tests.path(), "unit").is_err());
+        for name in ["b.test.mjs", "a.test.mjs", "server.mjs"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        assert_eq!(test_files(tests.path(), "unit").unwrap(), ["unit/a.test.mjs", "unit/b.test.mjs"]);
+    }
+}

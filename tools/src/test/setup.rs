@@ -1,0 +1,104 @@
+//! What the tests need: Rust's components, the reference model, Node and its packages, the browsers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Browser, TestError, at};
+use crate::fetch;
+use crate::packages::{self, Need};
+use crate::process;
+use crate::workspace::{self, Workspace};
+
+/// rustfmt and clippy.
+pub(super) fn rust_components() -> Result<(), TestError> {
+    let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(command, _)| process::capture(workspace::cargo().args([command, "--version"])).is_err())
+        .map(|(_, component)| component)
+        .collect();
+    if !missing.is_empty() {
+        eprintln!("Adding to the Rust toolchain what checks format and lints: {}.", missing.join(", "));
+        process::run(Command::new("rustup").args(["component", "add"]).args(missing))?;
+    }
+    Ok(())
+}
+
+/// The folder of a model with the weights that the references were made with.
+pub(super) fn reference_model(workspace: &Workspace) -> Result<PathBuf, TestError> {
+    fetch::run(&fetch::Options { dir: workspace.model() })?;
+    Ok(workspace.model())
+}
+
+/// Node, which runs the page's tests, and npm.
+pub(super) fn node() -> Result<(), TestError> {
+    packages::ensure(&[
+        Need::program(&["node"], "nodejs", "runs the tests of the page"),
+        Need::program(&["npm"], "npm", "installs the library that drives the browsers"),
+    ])?;
+    Ok(())
+}
+
+/// The packages of `package-lock.json`, as pinned there; their install scripts do not run.
+pub(super) fn node_packages(tests: &Path) -> Result<(), TestError> {
+    let lock = tests.join("package-lock.json");
+    let wanted = std::fs::read(&lock).map_err(at(&lock))?;
+    // Written after a whole installation, with the lock file that it followed.
+    let done = tests.join("node_modules/.installed-package-lock.json");
+    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    eprintln!("Installing the library that drives the browsers, as pinned in browser/tests/package-lock.json.");
+    process::run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(tests))?;
+    std::fs::write(&done, wanted).map_err(at(&done))
+}
+
+/// The browsers, and for WebKit a display and a message bus.
+pub(super) fn browsers(browsers: &[Browser]) -> Result<(), TestError> {
+    let needs: Vec<Need> = browsers.iter().flat_map(|&browser| needs(browser)).collect();
+    packages::ensure(&needs)?;
+    Ok(())
+}
+
+fn needs(browser: Browser) -> Vec<Need> {
+    match browser {
+        Browser::Chromium => vec![Need::program(
+            &["chromium", "chromium-browser", "google-chrome"],
+            "chromium",
+            "a browser that the page must work in",
+        )],
+        Browser::Firefox => {
+            vec![Need::program(&["firefox-esr", "firefox"], "firefox-esr", "a browser that the page must work in")]
+        }
+        Browser::Webkit => vec![
+            Need::program(
+                &["WebKitWebDriver"],
+                "webkit2gtk-driver",
+                "WebKit, Safari's engine, that the page must work in",
+            ),
+            Need::program(&["xvfb-run"], "xvfb", "a display for WebKit"),
+            Need::program(&["xauth"], "xauth", "the key to that display"),
+            Need::program(&["dbus-run-session"], "dbus", "a message bus for WebKit"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installed_node_packages_are_not_installed_again() {
+        let tests = tempfile::tempdir().unwrap();
+        std::fs::write(tests.path().join("package-lock.json"), "lock").unwrap();
+        std::fs::create_dir(tests.path().join("node_modules")).unwrap();
+        std::fs::write(tests.path().join("node_modules/.installed-package-lock.json"), "lock").unwrap();
+        assert!(node_packages(tests.path()).is_ok());
+    }
+
+    #[test]
+    fn a_missing_lock_file_is_named() {
+        let tests = tempfile::tempdir().unwrap();
+        let error = node_packages(tests.path()).unwrap_err().to_string();
+        assert!(error.contains("package-lock.json"), "{error}");
+    }
+}
