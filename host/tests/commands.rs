@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::command::{lockstep, model, run, run_with_model};
+use crate::command::{lockstep, run, run_with_model};
+use crate::model;
 
 /// The first tokens after "Once upon a time", from the reference.
 pub const PROMPT: [u32; 4] = [6403, 1980, 253, 655];
@@ -133,7 +134,7 @@ fn a_missing_model_names_the_command_that_fetches_it() {
 fn a_variable_sets_the_flag_of_its_name_and_a_flag_wins() {
     let run = |flags: &[&str]| {
         let mut command = lockstep("generate");
-        command.env("LOCKSTEP_MODEL", model()).env("LOCKSTEP_THREADS", "3").env("LOCKSTEP_MAX_TOKENS", "2");
+        command.env("LOCKSTEP_MODEL", model::dir()).env("LOCKSTEP_THREADS", "3").env("LOCKSTEP_MAX_TOKENS", "2");
         command.env("LOCKSTEP_IGNORE_EOS", "1").env("LOCKSTEP_BACKEND", "auto");
         run(command.args(["--prompt", "Once upon a time", "--json"]).args(flags), b"").json()
     };
@@ -144,7 +145,7 @@ fn a_variable_sets_the_flag_of_its_name_and_a_flag_wins() {
 }
 
 fn tokenize(flags: &[&str], stdin: &str) -> (Option<i32>, String, String) {
-    let finished = run(lockstep("tokenize").arg("--model").arg(model()).args(flags), stdin.as_bytes());
+    let finished = run(lockstep("tokenize").arg("--model").arg(model::dir()).args(flags), stdin.as_bytes());
     (finished.code, finished.stdout, finished.stderr)
 }
 

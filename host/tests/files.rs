@@ -1,8 +1,9 @@
 //! The page and the model files.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 
-use crate::command::model;
+use crate::model;
 use crate::server::{Server, start};
 
 #[test]
@@ -57,7 +58,7 @@ fn model_path(server: &Server, file: &str) -> String {
 fn model_files_are_served_whole_and_in_parts() {
     let server = start(&[]);
     let path = model_path(&server, "tokenizer.json");
-    let file = fs::read(model().join("tokenizer.json")).unwrap();
+    let file = fs::read(model::dir().join("tokenizer.json")).unwrap();
     let whole = server.get(&path);
     assert_eq!((whole.status, whole.header("accept-ranges"), whole.body == file), (200, Some("bytes"), true));
     let length = file.len();
@@ -86,7 +87,7 @@ fn model_files_are_served_whole_and_in_parts() {
 fn the_weights_can_be_asked_about_and_read_from_the_middle() {
     let server = start(&[]);
     let path = model_path(&server, "model.safetensors");
-    let file = fs::File::open(model().join("model.safetensors")).unwrap();
+    let mut file = fs::File::open(model::dir().join("model.safetensors")).unwrap();
     let length = file.metadata().unwrap().len();
     let head = server.request("HEAD", &path, "");
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -95,7 +96,8 @@ fn the_weights_can_be_asked_about_and_read_from_the_middle() {
 
     let answer = server.request("GET", &path, "Range: bytes=100000000-101048575\n");
     let mut expected = vec![0; 1 << 20];
-    std::os::unix::fs::FileExt::read_exact_at(&file, &mut expected, 100_000_000).unwrap();
+    file.seek(SeekFrom::Start(100_000_000)).unwrap();
+    file.read_exact(&mut expected).unwrap();
     assert!(answer.status == 206 && answer.body == expected);
 }
 

@@ -5,5 +5,7 @@ mod commands;
 mod files;
 mod guard;
 mod lifetime;
+mod model;
+mod numerics;
 mod server;
 mod stream;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::command::{lockstep, model};
+use crate::command::lockstep;
+use crate::model;
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,7 +30,7 @@ impl Drop for Server {
 /// Starts a server with the real model and waits until that is loaded.
 pub fn start(arguments: &[&str]) -> Server {
     let mut command = lockstep("serve");
-    command.args(["--port", "0"]).arg("--model").arg(model()).args(arguments);
+    command.args(["--port", "0"]).arg("--model").arg(model::dir()).args(arguments);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();

@@ -75,6 +75,7 @@ async fn listen(arguments: cli::Serve) -> Outcome {
             (stream, seat) = accept(&listener, seats.clone()) => serve_connection(stream, seat, &state, &connections),
         }
     };
+    drop(listener);
     state.ending.cancel();
     tokio::select! {
         () = connections.shutdown() => {}
