@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use loader::{CheckpointError, WriteError};
 
 use super::convert::ConvertError;
+use super::hub::HubError;
 use crate::packages::PackageError;
 use crate::process::ProcessError;
 use crate::workspace::WorkspaceError;
@@ -33,6 +34,9 @@ pub enum FetchError {
         /// The file that was being written.
         path: PathBuf,
     },
+    /// The hub did not give the model.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A file is not what its pin says.
     #[error("{file} is not the file expected: {found}, expected {expected}")]
     Mismatch {

@@ -5,13 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt;
-use loader::digest::{Sha256Digest, weights_digest};
+use loader::digest::{Sha256Digest, hex, weights_digest};
 use loader::manifest::{self, Manifest, ManifestFile};
 use loader::{Access, Checkpoint, SafeFile, sync_folder_of};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::FetchError;
+use super::pins::Pin;
 
 /// File that tells where a folder's contents came from.
 pub const PROVENANCE: &str = "provenance.json";
@@ -37,6 +38,8 @@ pub struct Origin {
     pub source: &'static str,
     /// Revision at the source.
     pub revision: String,
+    /// The files that belong to the folder.
+    pub files: Vec<&'static str>,
     /// The contents of `provenance.json`.
     pub provenance: Json,
 }
@@ -62,6 +65,11 @@ impl Staging {
         &self.dir
     }
 
+    /// The model folder.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// The place of that file while the folder is prepared.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -75,9 +83,9 @@ impl Staging {
 
     /// Hashes the files, writes provenance and manifest, and moves everything into the model folder, the manifest
     /// last: a folder without one is not complete.
-    pub fn finish(self, files: &[&str], origin: &Origin) -> Result<Manifest, FetchError> {
+    pub fn finish(self, origin: &Origin) -> Result<Manifest, FetchError> {
         self.write(PROVENANCE, &format!("{:#}\n", origin.provenance))?;
-        let manifest = self.manifest(files, origin)?;
+        let manifest = self.manifest(origin)?;
         self.write(manifest::FILE_NAME, &manifest.to_json())?;
 
         fs::create_dir_all(&self.target).map_err(FetchError::io("make the folder", &self.target))?;
@@ -97,7 +105,7 @@ impl Staging {
         Ok(manifest)
     }
 
-    fn manifest(&self, files: &[&str], origin: &Origin) -> Result<Manifest, FetchError> {
+    fn manifest(&self, origin: &Origin) -> Result<Manifest, FetchError> {
         let checkpoint = Checkpoint::open(&self.dir, Access::Map)?;
         let tensors = checkpoint.tensor_digests();
         let entry = |name: &str| {
@@ -110,7 +118,7 @@ impl Staging {
             name,
             source: origin.source.to_owned(),
             revision: Some(origin.revision.clone()),
-            files: files.iter().copied().chain([PROVENANCE]).map(entry).collect::<Result<_, FetchError>>()?,
+            files: origin.files.iter().copied().chain([PROVENANCE]).map(entry).collect::<Result<_, FetchError>>()?,
             tensors: tensors.iter().map(|tensor| (tensor.name.clone(), tensor.sha256)).collect(),
             weights_sha256: weights_digest(tensors),
         })
@@ -140,6 +148,12 @@ pub fn complete(dir: &Path) -> Option<Manifest> {
             && hash_file(&path).is_ok_and(|(size, sha256)| size == file.size && sha256 == file.sha256)
     };
     manifest.files.iter().all(unchanged).then_some(manifest)
+}
+
+/// Whether the file has the size and hash of the pin.
+pub fn is_pinned(path: &Path, pin: &Pin) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() == pin.size)
+        && hash_file(path).is_ok_and(|(_, sha256)| hex(&sha256) == pin.sha256)
 }
 
 /// Size and SHA-256 of a file.

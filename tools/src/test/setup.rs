@@ -25,7 +25,7 @@ pub(super) fn rust_components() -> Result<(), TestError> {
 
 /// The folder of a model with the weights that the references were made with.
 pub(super) fn reference_model(workspace: &Workspace) -> Result<PathBuf, TestError> {
-    fetch::run(&fetch::Options { dir: workspace.model() })?;
+    fetch::run(&fetch::Options::automatic(workspace.model()))?;
     Ok(workspace.model())
 }
 
