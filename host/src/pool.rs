@@ -6,7 +6,7 @@
 //!
 //! # How a region runs
 //! Everything hangs on one word, `state`: the region's number, whether workers may still enter it, and how many are inside.
-//! 1. The caller puts the address of its [`Region`] into `region` and opens the next number.
+//! 1. The caller puts the address of its `Region` into `region` and opens the next number.
 //! 2. A worker enters by raising the count, in one step with the check that the region is open; then it claims parts.
 //! 3. The caller claims parts too. When none is left it closes the region and waits for the count to fall to zero.
 //!
@@ -125,7 +125,7 @@ impl ThreadPool {
         for thread in 1..threads {
             let (shared, report) = (pool.shared.clone(), report.clone());
             let worker = move || {
-                // The receiver waits for every report: it is there.
+                // Nobody listens after a bad report.
                 let _ = report.send(environment(thread));
                 drop(report);
                 shared.work();
@@ -189,7 +189,13 @@ impl Region<'_> {
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.job)(part))) {
                 self.next.store(self.parts, Relaxed);
-                lock(&self.panic).get_or_insert(panic);
+                let mut first = lock(&self.panic);
+                if first.is_none() {
+                    *first = Some(panic);
+                } else {
+                    // Dropping it could panic once more, and nothing may unwind out of here.
+                    std::mem::forget(panic);
+                }
             }
         }
     }
@@ -227,9 +233,10 @@ impl Shared {
         let mut last = 0; // No region has this number: a worker that starts late still joins the one that runs.
         while let Some(number) = self.enter(last) {
             last = number;
-            // SAFETY: the address was stored before the region was opened, and `enter` saw it open and counted this thread
-            // in, in one step. `close` waits for the count to fall, and `ThreadPool::run` calls it before its region goes
-            // (nothing between `open` and `close` unwinds): the region outlives this borrow.
+            // SAFETY: a region may be shared between threads (checked below). Its address was stored before the region was
+            // opened, and `enter` saw it open and counted this thread in, in one step. `close` waits for the count to
+            // fall, and `ThreadPool::run` calls it before its region goes (nothing between `open` and `close` unwinds):
+            // the region outlives this borrow.
             let region = unsafe { &*self.region.load(Relaxed) };
             region.claim();
             self.state.fetch_sub(1, Release);
@@ -269,6 +276,12 @@ impl Shared {
         self.sleepers.fetch_sub(1, SeqCst);
     }
 }
+
+/// Regions are looked at by several threads.
+const _: () = {
+    const fn is_sync<T: Sync>() {}
+    is_sync::<Region<'static>>();
+};
 
 /// One look of a caller that waits for the last parts; now and then it lends its core to them.
 fn pause(looks: &mut u32) {
