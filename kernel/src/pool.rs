@@ -37,10 +37,21 @@ pub struct Columns<'a> {
     matrix: PhantomData<&'a mut [f32]>,
 }
 
-impl Columns<'_> {
+impl<'a> Columns<'a> {
+    /// All columns of `matrix` (rows of `row_len`).
+    pub fn all(matrix: &'a mut [f32], row_len: usize) -> Columns<'a> {
+        let rows = matrix.len() / row_len;
+        Columns { start: matrix.as_mut_ptr(), row_len, rows, range: 0..row_len, matrix: PhantomData }
+    }
+
     /// Which columns these are.
     pub fn range(&self) -> Range<usize> {
         self.range.clone()
+    }
+
+    /// How many rows the matrix has.
+    pub fn rows(&self) -> usize {
+        self.rows
     }
 
     /// These columns of row `row`.

@@ -73,7 +73,6 @@ impl Op for Attention<'_, '_> {
     fn eval<S: Simd>(mut self, s: S) {
         let AttentionDims { heads, kv_heads, head_dim } = self.dims;
         let columns = self.out.range();
-        let scale = 1.0 / libm::sqrtf(head_dim as f32);
         let mut scores = vec![0.0; self.positions];
         for head in columns.start / head_dim..columns.end / head_dim {
             let kv_head = head / (heads / kv_heads);
@@ -82,16 +81,23 @@ impl Op for Attention<'_, '_> {
                 let visible = self.positions - self.tokens + token + 1;
                 let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
                 let scores = &mut scores[..visible];
-                for (score, k) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
-                    *score = order::dot(s, q, k) * scale;
-                }
-                softmax(s, scores);
+                probabilities(s, scores, q, keys);
                 let first = head * head_dim - columns.start;
                 let out = &mut self.out.row(token)[first..first + head_dim];
                 weighted_sum(s, out, scores, values);
             }
         }
     }
+}
+
+/// What a head gives each position that it sees; `keys`: `[positions, q.len()]`.
+#[inline(always)]
+pub(super) fn probabilities<S: Simd>(s: S, p: &mut [f32], q: &[f32], keys: &[f32]) {
+    let scale = 1.0 / libm::sqrtf(q.len() as f32);
+    for (p, k) in p.iter_mut().zip(keys.chunks_exact(q.len())) {
+        *p = order::dot(s, q, k) * scale;
+    }
+    softmax(s, p);
 }
 
 /// `out = Σ_j p_j v_j` in rising `j` (N6); `v`: `[positions, out.len()]`.

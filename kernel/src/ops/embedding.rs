@@ -1,6 +1,6 @@
 //! Token embedding.
 
-use super::Weights;
+use super::{Weights, residual_forward};
 use crate::Exec;
 use crate::pool::split_rows;
 use crate::simd::Weight;
@@ -24,4 +24,19 @@ pub fn embedding_forward(exec: Exec<'_>, out: &mut [f32], table: Weights<'_>, to
             }
         }
     });
+}
+
+/// The gradient of [`embedding_forward`]'s table: every token's row receives its gradient, in the order of the tokens.
+///
+/// Shapes: `dtable`: `[vocab, dim]`; `dout`: `[tokens, dim]`.
+/// Order: `dtable[token] = dtable[token] + dout[t]` in rising `t` (N6).
+///
+/// # Panics
+/// If the lengths do not match these shapes, or a token is outside the vocabulary.
+pub fn embedding_backward(exec: Exec<'_>, dtable: &mut [f32], dout: &[f32], tokens: &[u32], dim: usize) {
+    assert_eq!(dout.len(), tokens.len() * dim, "embedding: {} tokens of {dim}", tokens.len());
+    for (dout, token) in dout.chunks_exact(dim).zip(tokens) {
+        let row = *token as usize * dim;
+        residual_forward(exec, &mut dtable[row..row + dim], dout);
+    }
 }

@@ -1,10 +1,11 @@
 //! The linear layer.
 
-use super::Weights;
+use super::{Weights, residual_forward};
 use crate::Exec;
 use crate::pool::{Columns, split_columns};
+use crate::simd::axis::{Factors, Terms, accumulate};
 use crate::simd::order::dot_tile;
-use crate::simd::{Op, Simd, Weight};
+use crate::simd::{LANES, Op, Simd, Weight};
 use alloc::vec::Vec;
 use core::array::from_fn;
 
@@ -49,6 +50,82 @@ pub fn matmul_forward(
             None => {}
         }
     });
+}
+
+/// The gradients of [`matmul_forward`]'s input: `dx += dout W`.
+///
+/// Shapes: `dx`: `[tokens, cols]`; `dout`: `[tokens, rows]`; `w`: `[rows, cols]`.
+/// Order: `dx[t] = dx[t] + Σ_o dout[t][o] W[o]` in rising `o` (N6), from the value in `dx`.
+///
+/// # Panics
+/// If the lengths do not match these shapes.
+pub fn matmul_backward_input(exec: Exec<'_>, dx: &mut [f32], dout: &[f32], w: Weights<'_>, tokens: usize) {
+    assert!(tokens > 0 && dx.len().is_multiple_of(tokens), "matmul: dx {} for {tokens} tokens", dx.len());
+    let (rows, cols) = (dout.len() / tokens, dx.len() / tokens);
+    assert!(dout.len() == tokens * rows && w.len() == rows * cols, "matmul: weights for [{rows}, {cols}]");
+    let factors = Factors { values: dout, term: 1, row: rows };
+    split_columns(exec.pool, dx, cols, granule(cols), |out| match w {
+        Weights::F32(values) => {
+            exec.backend.run(Accumulate { out, terms: rows, factors, vectors: Terms { values, stride: cols } });
+        }
+        Weights::Bf16(values) => {
+            exec.backend.run(Accumulate { out, terms: rows, factors, vectors: Terms { values, stride: cols } });
+        }
+    });
+}
+
+/// The gradients of [`matmul_forward`]'s weights: `dw += dout^T x`.
+///
+/// Shapes: `dw`: `[rows, cols]`; `dout`: `[tokens, rows]`; `x`: `[tokens, cols]`.
+/// Order: `dw[o] = dw[o] + Σ_t dout[t][o] x[t]` in rising `t` (N6), from the value in `dw`: micro-batches one after the
+/// other give the bits of one batch.
+///
+/// # Panics
+/// If the lengths do not match these shapes.
+pub fn matmul_backward_weight(exec: Exec<'_>, dw: &mut [f32], dout: &[f32], x: &[f32], tokens: usize) {
+    assert!(tokens > 0 && x.len().is_multiple_of(tokens), "matmul: x {} for {tokens} tokens", x.len());
+    let (rows, cols) = (dout.len() / tokens, x.len() / tokens);
+    assert!(dout.len() == tokens * rows && dw.len() == rows * cols, "matmul: gradients of [{rows}, {cols}]");
+    let factors = Factors { values: dout, term: rows, row: 1 };
+    let vectors = Terms { values: x, stride: cols };
+    split_columns(exec.pool, dw, cols, granule(cols), |out| {
+        exec.backend.run(Accumulate { out, terms: tokens, factors, vectors });
+    });
+}
+
+/// The gradients of [`matmul_forward`]'s bias: `dbias[o] = dbias[o] + Σ_t dout[t][o]` in rising `t` (N6).
+///
+/// Shapes: `dbias`: `[rows]`; `dout`: `[tokens, rows]`.
+///
+/// # Panics
+/// If `dout` is no whole number of rows.
+pub fn matmul_backward_bias(exec: Exec<'_>, dbias: &mut [f32], dout: &[f32]) {
+    let rows = dbias.len();
+    assert!(rows > 0 && dout.len().is_multiple_of(rows), "matmul: dout {} for {rows} rows", dout.len());
+    for dout in dout.chunks_exact(rows) {
+        residual_forward(exec, dbias, dout);
+    }
+}
+
+/// Threads share columns in whole vectors where they can.
+fn granule(cols: usize) -> usize {
+    if cols.is_multiple_of(LANES) { LANES } else { 1 }
+}
+
+struct Accumulate<'a, 'b, W> {
+    out: Columns<'b>,
+    terms: usize,
+    factors: Factors<'a>,
+    vectors: Terms<'a, W>,
+}
+
+impl<W: Weight> Op for Accumulate<'_, '_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(mut self, s: S) {
+        accumulate(s, &mut self.out, 0..self.terms, self.factors, self.vectors);
+    }
 }
 
 fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {

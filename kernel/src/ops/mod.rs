@@ -6,6 +6,8 @@
 //! of the caller and panic, with the operator's name and the numbers.
 
 mod attention;
+mod attention_backward;
+mod cross_entropy;
 mod embedding;
 mod matmul;
 mod residual;
@@ -15,13 +17,15 @@ mod softmax;
 mod swiglu;
 
 pub use attention::{AttentionDims, attention_forward};
-pub use embedding::embedding_forward;
-pub use matmul::matmul_forward;
+pub use attention_backward::attention_backward;
+pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward};
+pub use embedding::{embedding_backward, embedding_forward};
+pub use matmul::{matmul_backward_bias, matmul_backward_input, matmul_backward_weight, matmul_forward};
 pub use residual::residual_forward;
-pub use rmsnorm::rmsnorm_forward;
-pub use rope::{RopeAngles, RopeTable, rope_forward};
-pub use softmax::softmax_forward;
-pub use swiglu::swiglu_forward;
+pub use rmsnorm::{rmsnorm_backward, rmsnorm_forward};
+pub use rope::{RopeAngles, RopeTable, rope_backward, rope_forward};
+pub use softmax::{softmax_backward, softmax_forward};
+pub use swiglu::{swiglu_backward, swiglu_forward};
 
 use crate::simd::Bf16;
 

@@ -47,6 +47,28 @@ impl RopeTable {
 /// # Panics
 /// If the lengths do not match these shapes.
 pub fn rope_forward(exec: Exec<'_>, x: &mut [f32], angles: &RopeAngles, tokens: usize, head_dim: usize) {
+    rotate(exec, x, angles, tokens, head_dim, |a, b, cos, sin| (a * cos - b * sin, b * cos + a * sin));
+}
+
+/// The gradient of [`rope_forward`], in place: rotates back.
+///
+/// Shapes: `dx`: `[tokens, heads * head_dim]`, the gradient of the output that becomes that of the input.
+/// Order: `da = da' * cos + db' * sin`, `db = db' * cos - da' * sin`.
+///
+/// # Panics
+/// If the lengths do not match these shapes.
+pub fn rope_backward(exec: Exec<'_>, dx: &mut [f32], angles: &RopeAngles, tokens: usize, head_dim: usize) {
+    rotate(exec, dx, angles, tokens, head_dim, |a, b, cos, sin| (a * cos + b * sin, b * cos - a * sin));
+}
+
+fn rotate(
+    exec: Exec<'_>,
+    x: &mut [f32],
+    angles: &RopeAngles,
+    tokens: usize,
+    head_dim: usize,
+    pair: impl Fn(f32, f32, f32, f32) -> (f32, f32) + Sync,
+) {
     let half = head_dim / 2;
     assert_eq!(angles.cos.len(), tokens * half, "rope: angles of {tokens} tokens, head_dim {head_dim}");
     assert!(tokens > 0 && x.len().is_multiple_of(tokens * head_dim), "rope: {} values, {tokens} tokens", x.len());
@@ -58,7 +80,7 @@ pub fn rope_forward(exec: Exec<'_>, x: &mut [f32], angles: &RopeAngles, tokens: 
             for head in x.chunks_exact_mut(head_dim) {
                 let (a, b) = head.split_at_mut(half);
                 for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                    (*a, *b) = pair(*a, *b, *cos, *sin);
                 }
             }
         }

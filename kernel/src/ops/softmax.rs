@@ -3,7 +3,7 @@
 use crate::Exec;
 use crate::math::exp;
 use crate::pool::split_rows;
-use crate::simd::{LANES, Op, Simd, order, padded};
+use crate::simd::{LANES, Op, Simd, order, padded, store};
 
 /// Turns each row of `x` into probabilities, in place.
 ///
@@ -52,4 +52,48 @@ pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
     let mut last = padded(tail);
     s.store(s.div(s.load(&last), z), &mut last);
     tail.copy_from_slice(&last[..tail.len()]);
+}
+
+/// The gradient of [`softmax_forward`], in place: from that of the probabilities to that of the inputs.
+///
+/// Shapes: `dp`, `p`: `[rows, len]`; `p` is the forward pass's result.
+/// Order: `c = sum(p * dp)` by lanes (N3-N5), `p * (dp - c)`.
+///
+/// # Panics
+/// If `p` and `dp` differ in length or are no whole number of rows.
+pub fn softmax_backward(exec: Exec<'_>, dp: &mut [f32], p: &[f32], len: usize) {
+    assert_eq!(dp.len(), p.len(), "softmax: dp and p differ in length");
+    split_rows(exec.pool, dp, len, |rows, dp| {
+        exec.backend.run(SoftmaxBackward { dp, p: &p[rows.start * len..rows.end * len], len });
+    });
+}
+
+struct SoftmaxBackward<'a> {
+    dp: &'a mut [f32],
+    p: &'a [f32],
+    len: usize,
+}
+
+impl Op for SoftmaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        for (dp, p) in self.dp.chunks_exact_mut(self.len).zip(self.p.chunks_exact(self.len)) {
+            softmax_gradient(s, dp, p);
+        }
+    }
+}
+
+/// One row of [`softmax_backward`].
+#[inline(always)]
+pub(super) fn softmax_gradient<S: Simd>(s: S, dp: &mut [f32], p: &[f32]) {
+    let c = s.splat(order::dot(s, p, dp));
+    let (blocks, tail) = dp.as_chunks_mut::<LANES>();
+    let (p_blocks, p_tail) = p.as_chunks();
+    for (dp, p) in blocks.iter_mut().zip(p_blocks) {
+        s.store(s.mul(s.load(p), s.sub(s.load(dp), c)), dp);
+    }
+    let last = s.mul(s.load(&padded(p_tail)), s.sub(s.load(&padded(tail)), c));
+    store(s, last, tail);
 }

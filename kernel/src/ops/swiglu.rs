@@ -3,7 +3,8 @@
 use crate::Exec;
 use crate::math::exp;
 use crate::pool::split_rows;
-use crate::simd::{LANES, Op, Simd, padded};
+use crate::simd::{LANES, Op, Simd, padded, store};
+use alloc::vec;
 
 /// `out = silu(gate) * up` (Shazeer 2020).
 ///
@@ -33,9 +34,7 @@ struct SwiGlu<'a> {
 
 #[inline(always)]
 fn swiglu<S: Simd>(s: S, g: S::F32, u: S::F32) -> S::F32 {
-    let one = s.splat(1.0);
-    let z = s.div(one, s.add(one, exp(s, s.mul(g, s.splat(-1.0)))));
-    s.mul(s.mul(g, z), u)
+    s.mul(s.mul(g, sigmoid(s, g)), u)
 }
 
 impl Op for SwiGlu<'_> {
@@ -52,5 +51,71 @@ impl Op for SwiGlu<'_> {
         let mut last = [0.0; LANES];
         s.store(swiglu(s, s.load(&padded(gate_tail)), s.load(&padded(up_tail))), &mut last);
         out_tail.copy_from_slice(&last[..out_tail.len()]);
+    }
+}
+
+/// The gradients of [`swiglu_forward`], which take the place of the saved inputs.
+///
+/// Shapes: `gate`, `up`, `dout`: the same; `gate` becomes `dgate` and `up` becomes `dup`.
+/// Order: with the forward pass's `z` and `a`: `dup = dout * a`, `dgate = (dout * u) * (z * (1 + g * (1 - z)))`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn swiglu_backward(exec: Exec<'_>, gate: &mut [f32], up: &mut [f32], dout: &[f32]) {
+    assert!(gate.len() == dout.len() && up.len() == dout.len(), "swiglu: dout {}, gate {}", dout.len(), gate.len());
+    let u: &[f32] = up;
+    let g: &[f32] = gate;
+    let mut dup = vec![0.0; dout.len()];
+    split_rows(exec.pool, &mut dup, 1, |range, out| {
+        exec.backend.run(SwiGluUp { out, gate: &g[range.clone()], dout: &dout[range] });
+    });
+    split_rows(exec.pool, gate, 1, |range, gate| {
+        exec.backend.run(SwiGluGate { gate, up: &u[range.clone()], dout: &dout[range] });
+    });
+    up.copy_from_slice(&dup);
+}
+
+#[inline(always)]
+fn sigmoid<S: Simd>(s: S, g: S::F32) -> S::F32 {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.mul(g, s.splat(-1.0)))))
+}
+
+struct SwiGluUp<'a> {
+    out: &'a mut [f32],
+    gate: &'a [f32],
+    dout: &'a [f32],
+}
+
+impl Op for SwiGluUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        for ((out, g), d) in self.out.chunks_mut(LANES).zip(self.gate.chunks(LANES)).zip(self.dout.chunks(LANES)) {
+            let (g, d) = (s.load(&padded(g)), s.load(&padded(d)));
+            store(s, s.mul(d, s.mul(g, sigmoid(s, g))), out);
+        }
+    }
+}
+
+struct SwiGluGate<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+    dout: &'a [f32],
+}
+
+impl Op for SwiGluGate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let one = s.splat(1.0);
+        for ((gate, u), d) in self.gate.chunks_mut(LANES).zip(self.up.chunks(LANES)).zip(self.dout.chunks(LANES)) {
+            let (g, u, d) = (s.load(&padded(gate)), s.load(&padded(u)), s.load(&padded(d)));
+            let z = sigmoid(s, g);
+            let slope = s.mul(z, s.add(one, s.mul(g, s.sub(one, z))));
+            store(s, s.mul(s.mul(d, u), slope), gate);
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! Everything generic over the trait is `#[inline(always)]`: a function that is not inlined into the dispatcher's entry
 //! is compiled without the instruction set, with the right bits at a fraction of the speed.
 
+pub mod axis;
 mod dispatch;
 pub mod order;
 pub(crate) mod scalar;
@@ -99,4 +100,12 @@ pub(crate) fn padded<W: Weight>(tail: &[W]) -> [W; LANES] {
     let mut block = [W::zeroed(); LANES];
     block[..tail.len()].copy_from_slice(tail);
     block
+}
+
+/// Writes the first lanes of `v`, as many as `dst` is long.
+#[inline(always)]
+pub(crate) fn store<S: Simd>(s: S, v: S::F32, dst: &mut [f32]) {
+    let mut block = [0.0; LANES];
+    s.store(v, &mut block);
+    dst.copy_from_slice(&block[..dst.len()]);
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
 mod config;
+mod differences;
+mod gradients;
 mod inputs;
 mod invariance;
 mod ops;

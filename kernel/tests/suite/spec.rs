@@ -117,3 +117,94 @@ pub fn attention(q: &[f32], keys: &[f32], values: &[f32], visible: usize) -> Vec
     }
     out
 }
+
+/// N6: sums along an outer axis, from what is there: `out[i][c] += Σ_k factor(k, i) * vector(k, c)`.
+pub fn accumulate(
+    out: &mut [f32],
+    columns: usize,
+    terms: usize,
+    factor: impl Fn(usize, usize) -> f32,
+    vector: impl Fn(usize, usize) -> f32,
+) {
+    for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+        for (c, out) in row.iter_mut().enumerate() {
+            for k in 0..terms {
+                let product = factor(k, i) * vector(k, c);
+                *out += product;
+            }
+        }
+    }
+}
+
+/// One row: what is added to `dx`, and the terms that `dw` receives.
+pub fn rmsnorm_backward(dout: &[f32], x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
+    let squares: Vec<f32> = x.iter().map(|x| x * x).collect();
+    let r = 1.0 / (sum(&squares) / x.len() as f32 + eps).sqrt();
+    let n: Vec<f32> = x.iter().map(|x| x * r).collect();
+    let g: Vec<f32> = dout.iter().zip(w).map(|(d, w)| d * w).collect();
+    let c = dot(&g, &n) / x.len() as f32;
+    let dx = g.iter().zip(&n).map(|(g, n)| r * (g - n * c)).collect();
+    (dx, dout.iter().zip(&n).map(|(d, n)| d * n).collect())
+}
+
+pub fn softmax_backward(dp: &[f32], p: &[f32]) -> Vec<f32> {
+    let c = dot(p, dp);
+    p.iter().zip(dp).map(|(p, dp)| p * (dp - c)).collect()
+}
+
+/// `(dgate, dup)`
+pub fn swiglu_backward(dh: f32, g: f32, u: f32) -> (f32, f32) {
+    let z = 1.0 / (1.0 + exp(-g));
+    let a = g * z;
+    ((dh * u) * (z * (1.0 + g * (1.0 - z))), dh * a)
+}
+
+/// N8: ln, one value at a time, for positive normal numbers.
+pub fn ln(x: f32) -> f32 {
+    assert!(x.is_normal() && x > 0.0);
+    let (mut m, mut k) = (f32::from_bits((x.to_bits() & 0x7fffff) | 0x3f800000), (x.to_bits() >> 23) as i32 - 127);
+    if m.to_bits() & 0x7fffff >= 0x3504f3 {
+        (m, k) = (m * 0.5, k + 1);
+    }
+    let f = m - 1.0;
+    let s = f / (2.0 + f);
+    let z = s * s;
+    let c = [0x3f2aaaaa, 0x3eccce13, 0x3e91e9ee, 0x3e789e26].map(f32::from_bits);
+    let r = z * (c[0] + z * (c[1] + z * (c[2] + z * c[3])));
+    let h = (f * f) * 0.5;
+    let k = k as f32;
+    k * f32::from_bits(0x3f317180) - ((h - (s * (h + r) + k * f32::from_bits(0x3717f7d1))) - f)
+}
+
+pub fn cross_entropy(logits: &[f32], target: usize) -> f32 {
+    let m = max(logits);
+    let e: Vec<f32> = logits.iter().map(|l| exp(l - m)).collect();
+    ln(sum(&e)) - (logits[target] - m)
+}
+
+/// `[dq, dk, dv]` of one sequence, as the contract writes them.
+pub fn attention_backward(dout: &[f32], q: &[f32], k: &[f32], v: &[f32], shape: [usize; 3]) -> [Vec<f32>; 3] {
+    let [heads, kv_heads, dim] = shape;
+    let tokens = q.len() / (heads * dim);
+    let scale = 1.0 / (dim as f32).sqrt();
+    let at = |j: usize, heads: usize, h: usize| (j * heads + h) * dim;
+    let (mut dq, mut dk, mut dv) = (vec![0.0_f32; q.len()], vec![0.0_f32; k.len()], vec![0.0_f32; v.len()]);
+    for h in 0..heads {
+        let kv = h / (heads / kv_heads);
+        for t in 0..tokens {
+            let (query, d) = (&q[at(t, heads, h)..][..dim], &dout[at(t, heads, h)..][..dim]);
+            let scores: Vec<f32> = (0..=t).map(|j| dot(query, &k[at(j, kv_heads, kv)..][..dim]) * scale).collect();
+            let p = softmax(&scores);
+            let dp: Vec<f32> = (0..=t).map(|j| dot(d, &v[at(j, kv_heads, kv)..][..dim])).collect();
+            let ds: Vec<f32> = softmax_backward(&dp, &p).iter().map(|ds| ds * scale).collect();
+            for j in 0..=t {
+                for c in 0..dim {
+                    dq[at(t, heads, h) + c] += ds[j] * k[at(j, kv_heads, kv) + c];
+                    dk[at(j, kv_heads, kv) + c] += ds[j] * query[c];
+                    dv[at(j, kv_heads, kv) + c] += p[j] * d[c];
+                }
+            }
+        }
+    }
+    [dq, dk, dv]
+}

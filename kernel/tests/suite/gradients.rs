@@ -1,0 +1,334 @@
+//! The rows of the backward operators. Their truth is made of central differences of the forward formulas.
+
+use crate::differences::{self, gradient};
+use crate::inputs::{Numbers, Truth, guarded, same_bits};
+use crate::ops::{Outcome, Row, widen};
+use crate::spec;
+use kernel::ops::*;
+
+pub const ROWS: [Row; 11] = [
+    Row { name: "matmul_backward_input", bound: 3.0, cases: matmul_input },
+    Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
+    Row { name: "matmul_backward_bias", bound: 1.0, cases: matmul_bias },
+    Row { name: "rmsnorm_backward", bound: 4.0, cases: rmsnorm },
+    Row { name: "rope_backward", bound: 2.0, cases: rope },
+    Row { name: "attention_backward", bound: 12.0, cases: attention },
+    Row { name: "softmax_backward", bound: 20.0, cases: softmax },
+    Row { name: "swiglu_backward", bound: 4.0, cases: swiglu },
+    Row { name: "cross_entropy_forward", bound: 1.0, cases: cross_entropy },
+    Row { name: "cross_entropy_backward", bound: 3.0, cases: cross_entropy_gradient },
+    Row { name: "embedding_backward", bound: 1.0, cases: embedding },
+];
+
+/// Shapes of linear layers: tokens, rows, columns.
+const LINEAR: [(usize, usize, usize); 8] =
+    [(1, 1, 1), (2, 5, 15), (3, 16, 16), (5, 7, 17), (4, 9, 53), (17, 3, 31), (8, 6, 64), (6, 33, 48)];
+
+/// Adds what was in the destination, exactly as a sum that starts from it does not: bits come from the spec alone.
+fn plus(truth: Vec<Truth>, start: &[f32]) -> Vec<Truth> {
+    let add = |(t, s): (Truth, &f32)| Truth { value: t.value + f64::from(*s), scale: t.scale + f64::from(s.abs()) };
+    truth.into_iter().zip(start).map(add).collect()
+}
+
+fn linear(x: &[f64], w: &[f64], cols: usize) -> Vec<f64> {
+    let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum();
+    x.chunks_exact(cols).flat_map(|x| w.chunks_exact(cols).map(move |w| dot(x, w))).collect()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|v| f64::from(*v)).collect()
+}
+
+fn matmul_input(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, rows, cols): (usize, usize, usize), n: &mut Numbers| {
+        let (x, dout, start) = (n.f32s(tokens * cols), n.f32s(tokens * rows), n.f32s(tokens * cols));
+        let stored = n.bf16s(rows * cols);
+        let w = widen(&stored);
+        let mut spec = start.clone();
+        spec::accumulate(&mut spec, cols, rows, |o, t| dout[t * rows + o], |o, c| w[o * cols + c]);
+        Outcome {
+            shape: format!("[{tokens}, {rows}, {cols}]"),
+            truth: plus(gradient(&x, &dout, |x| linear(x, &wide(&w), cols)), &start),
+            spec,
+            run: Box::new(move |exec| {
+                let run = |w| {
+                    guarded(tokens * cols, |out| {
+                        out.copy_from_slice(&start);
+                        matmul_backward_input(exec, out, &dout, w, tokens);
+                    })
+                };
+                let (narrow, wide) = (run(Weights::Bf16(&stored)), run(Weights::F32(&w)));
+                assert!(same_bits(&narrow, &wide), "bfloat16 widens exactly");
+                narrow
+            }),
+        }
+    };
+    LINEAR.iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn matmul_weight(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, rows, cols): (usize, usize, usize), n: &mut Numbers| {
+        let (x, dout, start) = (n.f32s(tokens * cols), n.f32s(tokens * rows), n.f32s(rows * cols));
+        let mut spec = start.clone();
+        spec::accumulate(&mut spec, cols, tokens, |t, o| dout[t * rows + o], |t, c| x[t * cols + c]);
+        Outcome {
+            shape: format!("[{tokens}, {rows}, {cols}]"),
+            truth: plus(gradient(&vec![0.5; rows * cols], &dout, |w| linear(&wide(&x), w, cols)), &start),
+            spec,
+            run: Box::new(move |exec| {
+                guarded(rows * cols, |out| {
+                    out.copy_from_slice(&start);
+                    // Two micro-batches, one after the other, are one batch (N11).
+                    let first = tokens / 2;
+                    if first > 0 {
+                        matmul_backward_weight(exec, out, &dout[..first * rows], &x[..first * cols], first);
+                    }
+                    matmul_backward_weight(exec, out, &dout[first * rows..], &x[first * cols..], tokens - first);
+                })
+            }),
+        }
+    };
+    LINEAR.iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn matmul_bias(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, rows): (usize, usize), n: &mut Numbers| {
+        let (dout, start) = (n.f32s(tokens * rows), n.f32s(rows));
+        let mut spec = start.clone();
+        spec::accumulate(&mut spec, rows, tokens, |_, _| 1.0, |t, o| dout[t * rows + o]);
+        let sums = |b: &[f64]| (0..tokens).flat_map(|_| b.to_vec()).collect();
+        Outcome {
+            shape: format!("[{tokens}, {rows}]"),
+            truth: plus(gradient(&vec![0.5; rows], &dout, sums), &start),
+            spec,
+            run: Box::new(move |exec| {
+                guarded(rows, |out| {
+                    out.copy_from_slice(&start);
+                    matmul_backward_bias(exec, out, &dout);
+                })
+            }),
+        }
+    };
+    [(1, 1), (3, 17), (9, 40)].iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn rmsnorm(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, dim): (usize, usize), n: &mut Numbers| {
+        let (x, dout, stored, eps) = (n.f32s(tokens * dim), n.f32s(tokens * dim), n.bf16s(dim), 1e-5);
+        let (w, dx, dw) = (widen(&stored), n.f32s(tokens * dim), n.f32s(dim));
+        let (mut spec, mut spec_w) = (dx.clone(), dw.clone());
+        for t in 0..tokens {
+            let at = t * dim..(t + 1) * dim;
+            let (change, terms) = spec::rmsnorm_backward(&dout[at.clone()], &x[at.clone()], &w, eps);
+            spec[at].iter_mut().zip(change).for_each(|(s, c)| *s += c);
+            spec_w.iter_mut().zip(terms).for_each(|(s, t)| *s += t);
+        }
+        spec.extend(spec_w);
+        let norm =
+            |x: &[f64], w: &[f64]| x.chunks_exact(dim).flat_map(|x| differences::rmsnorm(x, w, eps.into())).collect();
+        let mut truth = plus(gradient(&x, &dout, |x| norm(x, &wide(&w))), &dx);
+        truth.extend(plus(gradient(&w, &dout, |w| norm(&wide(&x), w)), &dw));
+        Outcome {
+            shape: format!("[{tokens}, {dim}]"),
+            spec,
+            truth,
+            run: Box::new(move |exec| {
+                guarded(dx.len() + dim, |out| {
+                    let (out, out_w) = out.split_at_mut(dx.len());
+                    out.copy_from_slice(&dx);
+                    out_w.copy_from_slice(&dw);
+                    rmsnorm_backward(exec, out, Some(out_w), &dout, &x, Weights::Bf16(&stored), eps);
+                })
+            }),
+        }
+    };
+    [(1, 1), (2, 15), (3, 16), (1, 17), (4, 53)].iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn rope(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, heads, head_dim): (usize, usize, usize), n: &mut Numbers| {
+        let (dx, theta, first) = (n.f32s(tokens * heads * head_dim), 10_000.0, 3);
+        // The transpose of a rotation is the rotation by the opposite angle.
+        let half = head_dim / 2;
+        let rotated = |i: usize| {
+            let (head, position) = (i / head_dim, first + i / head_dim / heads);
+            let head = &dx[head * head_dim..(head + 1) * head_dim];
+            let k = i % head_dim % half;
+            let angle = position as f32 * (1.0 / libm::powf(theta, (2 * k) as f32 / head_dim as f32));
+            let (a, b, c, s) = (head[k], head[k + half], libm::cosf(angle), libm::sinf(angle));
+            let value = if i % head_dim < half { a * c + b * s } else { b * c - a * s };
+            let (a, b, c, s) = (f64::from(a), f64::from(b), f64::from(angle).cos(), f64::from(angle).sin());
+            let exact = if i % head_dim < half { a * c + b * s } else { b * c - a * s };
+            (value, Truth { value: exact, scale: a.abs() + b.abs() })
+        };
+        let (spec, truth) = (0..dx.len()).map(rotated).unzip();
+        Outcome {
+            shape: format!("{tokens} tokens, {heads} heads of {head_dim}"),
+            spec,
+            truth,
+            run: Box::new(move |exec| {
+                let mut angles = RopeAngles::default();
+                RopeTable::new(theta, head_dim).angles(first, tokens, &mut angles);
+                guarded(dx.len(), |out| {
+                    out.copy_from_slice(&dx);
+                    rope_backward(exec, out, &angles, tokens, head_dim);
+                })
+            }),
+        }
+    };
+    [(1, 1, 2), (4, 3, 10), (3, 2, 64)].iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn attention(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, shape): (usize, [usize; 3]), n: &mut Numbers| {
+        let [heads, kv_heads, head_dim] = shape;
+        let (q, dout) = (n.f32s(tokens * heads * head_dim), n.f32s(tokens * heads * head_dim));
+        let (k, v) = (n.f32s(tokens * kv_heads * head_dim), n.f32s(tokens * kv_heads * head_dim));
+        let forward = |q: &[f64], k: &[f64], v: &[f64]| differences::attention(q, k, v, heads, kv_heads, head_dim);
+        let (wq, wk, wv) = (wide(&q), wide(&k), wide(&v));
+        let mut truth = gradient(&q, &dout, |q| forward(q, &wk, &wv));
+        truth.extend(gradient(&k, &dout, |k| forward(&wq, k, &wv)));
+        truth.extend(gradient(&v, &dout, |v| forward(&wq, &wk, v)));
+        Outcome {
+            shape: format!("{tokens} tokens, {shape:?}"),
+            spec: spec::attention_backward(&dout, &q, &k, &v, shape).concat(),
+            truth,
+            run: Box::new(move |exec| {
+                guarded(q.len() + 2 * k.len(), |out| {
+                    out.fill(0.0);
+                    let (dq, rest) = out.split_at_mut(q.len());
+                    let (dk, dv) = rest.split_at_mut(k.len());
+                    let dims = AttentionDims { heads, kv_heads, head_dim };
+                    attention_backward(exec, [dq, dk, dv], &dout, [&q, &k, &v], dims);
+                })
+            }),
+        }
+    };
+    [(1, [1, 1, 2]), (5, [2, 1, 4]), (17, [4, 2, 6]), (20, [3, 3, 17])].iter().map(|s| case(*s, n)).collect()
+}
+
+fn softmax(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |len: usize, n: &mut Numbers| {
+        let (x, dp) = (n.f32s(2 * len), n.f32s(2 * len));
+        let p: Vec<f32> = x.chunks_exact(len).flat_map(spec::softmax).collect();
+        let rows = p.chunks_exact(len).zip(dp.chunks_exact(len));
+        Outcome {
+            shape: format!("[2, {len}]"),
+            spec: rows.flat_map(|(p, dp)| spec::softmax_backward(dp, p)).collect(),
+            truth: gradient(&x, &dp, |x| x.chunks_exact(len).flat_map(differences::softmax).collect()),
+            run: Box::new(move |exec| {
+                guarded(2 * len, |out| {
+                    out.copy_from_slice(&dp);
+                    softmax_backward(exec, out, &p, len);
+                })
+            }),
+        }
+    };
+    [2, 15, 16, 17, 53].iter().map(|len| case(*len, n)).collect()
+}
+
+fn swiglu(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |len: usize, n: &mut Numbers| {
+        let (gate, up, dout) = (n.f32s(len), n.f32s(len), n.f32s(len));
+        let (mut spec, spec_up): (Vec<f32>, Vec<f32>) =
+            (0..len).map(|i| spec::swiglu_backward(dout[i], gate[i], up[i])).unzip();
+        spec.extend(spec_up);
+        let forward = |g: &[f64], u: &[f64]| g.iter().zip(u).map(|(g, u)| differences::swiglu(*g, *u)).collect();
+        let mut truth = gradient(&gate, &dout, |g| forward(g, &wide(&up)));
+        truth.extend(gradient(&up, &dout, |u| forward(&wide(&gate), u)));
+        Outcome {
+            shape: format!("[{len}]"),
+            spec,
+            truth,
+            run: Box::new(move |exec| {
+                guarded(2 * len, |out| {
+                    let (dgate, dup) = out.split_at_mut(len);
+                    dgate.copy_from_slice(&gate);
+                    dup.copy_from_slice(&up);
+                    swiglu_backward(exec, dgate, dup, &dout);
+                })
+            }),
+        }
+    };
+    [1, 15, 16, 17, 53].iter().map(|len| case(*len, n)).collect()
+}
+
+/// Logits of a few rows, and their targets.
+fn logits(n: &mut Numbers, rows: usize, vocab: usize) -> (Vec<f32>, Vec<u32>) {
+    (n.f32s(rows * vocab), (0..rows).map(|_| n.word() % vocab as u32).collect())
+}
+
+const LOGITS: [(usize, usize); 4] = [(1, 2), (2, 15), (3, 16), (5, 53)];
+
+fn cross_entropy(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(rows, vocab): (usize, usize), n: &mut Numbers| {
+        let (logits, targets) = logits(n, rows, vocab);
+        let each = || logits.chunks_exact(vocab).zip(&targets);
+        // A loss is a difference of a logarithm and a logit, and its error relative to the larger of them.
+        let truth = each().map(|(l, t)| {
+            let value = differences::cross_entropy(&wide(l), &[*t]);
+            Truth {
+                value,
+                scale: 1.0
+                    + value.abs()
+                    + 2.0 * f64::from(l.iter().fold(0.0, |m, l| if l.abs() > m { l.abs() } else { m })),
+            }
+        });
+        Outcome {
+            shape: format!("[{rows}, {vocab}]"),
+            truth: truth.collect(),
+            spec: each().map(|(l, t)| spec::cross_entropy(l, *t as usize)).collect(),
+            run: Box::new(move |exec| guarded(rows, |out| cross_entropy_forward(exec, out, &logits, &targets))),
+        }
+    };
+    LOGITS.iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn cross_entropy_gradient(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(rows, vocab): (usize, usize), n: &mut Numbers| {
+        let (logits, targets) = logits(n, rows, vocab);
+        let row = |(l, t): (&[f32], &u32)| {
+            let mut dl = spec::softmax(l);
+            dl.iter_mut().enumerate().for_each(|(i, p)| *p = (*p - f32::from(i == *t as usize)) / rows as f32);
+            dl
+        };
+        Outcome {
+            shape: format!("[{rows}, {vocab}]"),
+            spec: logits.chunks_exact(vocab).zip(&targets).flat_map(row).collect(),
+            truth: gradient(&logits, &[1.0], |l| vec![differences::cross_entropy(l, &targets)]),
+            run: Box::new(move |exec| {
+                guarded(logits.len(), |out| {
+                    out.copy_from_slice(&logits);
+                    cross_entropy_backward(exec, out, &targets, rows);
+                })
+            }),
+        }
+    };
+    LOGITS.iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn embedding(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |dim: usize, n: &mut Numbers| {
+        let (tokens, vocab) = ([2_u32, 0, 2, 4, 2], 5);
+        let (dout, start) = (n.f32s(tokens.len() * dim), n.f32s(vocab * dim));
+        let mut spec = start.clone();
+        for (t, token) in tokens.iter().enumerate() {
+            for d in 0..dim {
+                spec[*token as usize * dim + d] += dout[t * dim + d];
+            }
+        }
+        let look_up = |table: &[f64]| tokens.iter().flat_map(|t| table[*t as usize * dim..][..dim].to_vec()).collect();
+        Outcome {
+            shape: format!("dim {dim}"),
+            truth: plus(gradient(&vec![0.5; vocab * dim], &dout, look_up), &start),
+            spec,
+            run: Box::new(move |exec| {
+                guarded(vocab * dim, |out| {
+                    out.copy_from_slice(&start);
+                    embedding_backward(exec, out, &dout, &tokens, dim);
+                })
+            }),
+        }
+    };
+    [1, 16, 53].iter().map(|dim| case(*dim, n)).collect()
+}
