@@ -286,7 +286,7 @@ const _: () = {
 /// One look of a caller that waits for the last parts; now and then it lends its core to them.
 fn pause(looks: &mut u32) {
     *looks += 1;
-    if *looks % LOOKS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+    if looks.is_multiple_of(LOOKS) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }
 
 /// Locks; nothing that these locks protect can be left half-done by a panic.

@@ -1,4 +1,5 @@
 //! Tests of the `lockstep` binary with the real model.
+#![allow(clippy::unwrap_used)] // As in any test; clippy does not take these helpers for tests.
 
 mod command;
 mod commands;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kernel::Exec;
 use kernel::generate::{FinishReason, Generation, Progress, Step};
 use kernel::model::Model;
+use kernel::transcript::{Identity, Sha256Digest, transcript};
 use tokio::sync::mpsc;
 
 /// Generations that advance in turn; each has a cache of keys and values of its own.
@@ -23,10 +24,20 @@ const WAITING: usize = 32;
 pub enum Event {
     /// The next token.
     Token(Step),
-    /// The end; the generation comes back for its transcript.
-    Finished(FinishReason, Box<Generation>),
+    /// The end.
+    Finished(Finished),
     /// The end, by an error.
     Failed(String),
+}
+
+/// How a generation ended, and the proof of it.
+pub struct Finished {
+    /// Why.
+    pub reason: FinishReason,
+    /// With which weights and tokenizer.
+    pub identity: Identity,
+    /// The digest of all that went in and came out.
+    pub transcript: Sha256Digest,
 }
 
 /// A generation on its way through the engine.
@@ -92,8 +103,9 @@ impl Engine {
 }
 
 impl Queue {
-    /// Works until every [`Engine`] is gone.
-    pub fn work(mut self, model: &Model, exec: Exec<'_>) {
+    /// Works until every [`Engine`] is gone. `identity` may take its time (the weights are hashed beside the computation); it
+    /// is asked for when a generation ends, and gives none if the weights could not be hashed.
+    pub fn work(mut self, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> Option<Identity>) {
         let mut jobs = VecDeque::new();
         loop {
             if jobs.is_empty() {
@@ -105,7 +117,7 @@ impl Queue {
                 jobs.push_back(job);
             }
             self.active.store(jobs.len(), Ordering::Relaxed);
-            if let Some(job) = jobs.pop_front().and_then(|job| advance(job, model, exec)) {
+            if let Some(job) = jobs.pop_front().and_then(|job| advance(job, model, exec, identity)) {
                 jobs.push_back(job);
             }
             self.active.store(jobs.len(), Ordering::Relaxed);
@@ -114,26 +126,31 @@ impl Queue {
 }
 
 /// Advances a generation by one unit of work and says so to its client; `None` when it has ended.
-fn advance(mut job: Job, model: &Model, exec: Exec<'_>) -> Option<Job> {
+fn advance(mut job: Job, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> Option<Identity>) -> Option<Job> {
     if job.events.is_closed() {
         return None;
     }
     // A panic ends this generation only: the pool stays usable, and the model is never written.
     let progress = catch_unwind(AssertUnwindSafe(|| job.generation.advance(model, exec)));
-    let last = match progress {
+    let reason = match progress {
         Ok(Ok(Progress::Prefill { .. })) => return Some(job),
         Ok(Ok(Progress::Token(step))) => {
             job.events.send(Event::Token(step)).ok()?;
             match step.finish_reason {
                 None => return Some(job),
-                Some(reason) => Event::Finished(reason, job.generation),
+                Some(reason) => Ok(reason),
             }
         }
-        Ok(Ok(Progress::Finished(reason))) => Event::Finished(reason, job.generation),
-        Ok(Err(error)) => Event::Failed(error.to_string()),
-        Err(_) => Event::Failed("internal error: the computation panicked; the server's log says where".to_string()),
+        Ok(Ok(Progress::Finished(reason))) => Ok(reason),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("internal error: the computation panicked; the server's log says where".to_string()),
     };
+    let finished = reason.and_then(|reason| {
+        let identity = identity().ok_or("the weights could not be hashed")?;
+        let transcript = transcript(&identity, &job.generation);
+        Ok(Finished { reason, identity, transcript })
+    });
     // If the client is gone, nobody needs to hear of the end.
-    let _ = job.events.send(last);
+    let _ = job.events.send(finished.map_or_else(Event::Failed, Event::Finished));
     None
 }

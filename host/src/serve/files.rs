@@ -1,6 +1,8 @@
 //! Files over HTTP: the page and the model.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use hyper::{Request, Response, StatusCode};
@@ -21,15 +23,10 @@ pub async fn page<B>(state: &State, request: &Request<B>) -> Response<Body> {
         );
         return error(StatusCode::NOT_FOUND, message);
     }
-    match decode(request.uri().path(), "/web/") {
-        Ok(name) => {
-            let name = if name.is_empty() { "index.html" } else { &name };
-            match inside(root, name) {
-                Some(path) => send(request, &path).await,
-                None => not_found(request),
-            }
-        }
-        Err(response) => response,
+    let Ok(name) = decode(request.uri().path(), "/web/") else { return not_utf8() };
+    match inside(root, if name.is_empty() { "index.html" } else { &name }) {
+        Some(path) => send(request, &path).await,
+        None => not_found(request),
     }
 }
 
@@ -38,10 +35,7 @@ pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body
     let Some(opened) = state.model.get() else {
         return try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
     };
-    let name = match decode(request.uri().path(), "/models/") {
-        Ok(name) => name,
-        Err(response) => return response,
-    };
+    let Ok(name) = decode(request.uri().path(), "/models/") else { return not_utf8() };
     match name.split_once('/') {
         Some((folder, file)) if folder == state.model_name && state.model_files().contains(file) => {
             send(request, &opened.dir.join(file)).await
@@ -54,13 +48,13 @@ fn not_found<B>(request: &Request<B>) -> Response<Body> {
     error(StatusCode::NOT_FOUND, format_args!("nothing at {}", request.uri().path()))
 }
 
+fn not_utf8() -> Response<Body> {
+    error(StatusCode::BAD_REQUEST, "the path's percent-encoding is not UTF-8")
+}
+
 /// What follows `prefix` in `path`, decoded.
-fn decode(path: &str, prefix: &str) -> Result<String, Response<Body>> {
-    let rest = path.strip_prefix(prefix).unwrap_or_default();
-    match percent_decode_str(rest).decode_utf8() {
-        Ok(name) => Ok(name.into_owned()),
-        Err(_) => Err(error(StatusCode::BAD_REQUEST, "the path's percent-encoding is not UTF-8")),
-    }
+fn decode<'a>(path: &'a str, prefix: &str) -> Result<Cow<'a, str>, Utf8Error> {
+    percent_decode_str(path.strip_prefix(prefix).unwrap_or_default()).decode_utf8()
 }
 
 /// The path of `name` inside `root`; `None` if it leads out of it, by dots or by a symbolic link, or does not exist.

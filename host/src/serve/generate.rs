@@ -1,15 +1,15 @@
 //! `GET /api/generate`: continues a prompt, greedily, as a stream of events.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::{Response, StatusCode};
 use kernel::generate::{Generation, Request, Step};
-use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
+use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::engine::{Event, SubmitError};
+use super::engine::{Event, Finished, SubmitError};
 use super::query::{Query, QueryError};
 use super::reply::{self, Body};
 use super::state::State;
@@ -50,9 +50,12 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
         return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
     }
     let (text, max_tokens) = (asked.prompt.clone(), asked.max_tokens);
-    let generation = match prepare(state.clone(), asked).await {
-        Ok(generation) => generation,
-        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
+    // Tokenizing a long prompt takes a while: not on the threads that serve connections.
+    let shared = state.clone();
+    let generation = match tokio::task::spawn_blocking(move || prepare(&shared, &asked)).await {
+        Ok(Ok(generation)) => generation,
+        Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
+        Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
     let init = json!({ "prompt": text, "inputTokens": generation.prompt(), "maxTokens": max_tokens });
     match state.engine.submit(generation) {
@@ -70,15 +73,12 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
     }
 }
 
-/// Tokenizes and validates, away from the threads that serve connections.
-async fn prepare(state: Arc<State>, asked: Asked) -> Result<Generation, String> {
-    let prepare = move || {
-        let opened = state.model.get().ok_or("the model is still loading")?;
-        let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
-        let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false };
-        Generation::new(&opened.model, request).map_err(|error| error.to_string())
-    };
-    tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| Err(error.to_string()))
+/// Tokenizes and validates.
+fn prepare(state: &State, asked: &Asked) -> Result<Generation, String> {
+    let opened = state.model.get().ok_or("the model is still loading")?;
+    let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
+    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false };
+    Generation::new(&opened.model, request).map_err(|error| error.to_string())
 }
 
 /// Tells a client of its generation until it ends, the client goes, or the server is asked to end.
@@ -112,34 +112,30 @@ async fn follow(
     events.send(0, "init", init).await?;
     let start = Instant::now();
     let mut text = TextStream::default();
-    let mut tokens = 0;
+    let (mut tokens, mut elapsed) = (0, Duration::ZERO);
     loop {
         let event = tokio::select! {
             biased;
             () = state.ending.cancelled() => {
                 let reason = "shutdown";
-                events.send(tokens, "done", &done(tokens, start, reason)).await?;
+                events.send(tokens, "done", &done(tokens, start.elapsed(), reason)).await?;
                 return Ok(Told { tokens, reason });
             }
             event = progress.recv() => event,
         };
         match event {
             Some(Event::Token(step)) => {
-                tokens = step.step;
+                (tokens, elapsed) = (step.step, start.elapsed());
                 match text.push(&opened.tokenizer, &step) {
                     Ok(text) => events.send(tokens, "token", &token(&step, &text)).await?,
                     Err(error) => return fail(events, tokens, &error.to_string()).await,
                 }
             }
-            Some(Event::Finished(reason, generation)) => {
-                let mut data = done(tokens, start, reason.as_str());
-                let Some(weights) = weights(state).await else {
-                    return fail(events, tokens, "the weights could not be hashed").await;
-                };
-                let identity = Identity { weights, adapter: None, tokenizer: opened.tokenizer_sha256 };
-                data["transcriptSha256"] = hex(&transcript(&identity, &generation)).into();
-                data["weightsSha256"] = hex(&weights).into();
-                data["tokenizerSha256"] = hex(&opened.tokenizer_sha256).into();
+            Some(Event::Finished(Finished { reason, identity, transcript })) => {
+                let mut data = done(tokens, elapsed, reason.as_str());
+                data["transcriptSha256"] = hex(&transcript).into();
+                data["weightsSha256"] = hex(&identity.weights).into();
+                data["tokenizerSha256"] = hex(&identity.tokenizer).into();
                 events.send(tokens, "done", &data).await?;
                 return Ok(Told { tokens, reason: reason.as_str() });
             }
@@ -147,11 +143,6 @@ async fn follow(
             None => return fail(events, tokens, "the engine has ended; restart the server").await,
         }
     }
-}
-
-/// The weights digest, when it is known; `None` if it will never be.
-async fn weights(state: &State) -> Option<Sha256Digest> {
-    *state.weights.subscribe().wait_for(|digest| digest.is_some()).await.ok()?
 }
 
 fn token(step: &Step, text: &str) -> Value {
@@ -164,8 +155,8 @@ fn token(step: &Step, text: &str) -> Value {
     })
 }
 
-fn done(tokens: usize, start: Instant, reason: &str) -> Value {
-    let seconds = start.elapsed().as_secs_f64();
+fn done(tokens: usize, elapsed: Duration, reason: &str) -> Value {
+    let seconds = elapsed.as_secs_f64();
     json!({
         "totalTokens": tokens,
         "elapsedMs": seconds * 1e3,

@@ -1,10 +1,16 @@
 //! Loads the model and starts computing, beside the server that answers already.
 
+use std::cell::LazyCell;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use kernel::Exec;
+use kernel::pool::Pool;
+use kernel::transcript::{Identity, Sha256Digest};
+use loader::Checkpoint;
 use tokio::sync::oneshot;
 
 use super::engine::Queue;
@@ -38,23 +44,17 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let pool = ThreadPool::new(arguments.threads.count())?;
     let model = opened.model.clone();
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
-    hash(state, opened.checkpoint.clone())?;
+    let tokenizer = opened.tokenizer_sha256;
+    let weights = hash(state.clone(), opened.checkpoint.clone())?;
+    let identity = LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter: None, tokenizer }));
     state.model.get_or_init(|| opened);
-    tracing::info!(
-        model = state.model_name,
-        backend = exec.backend.name(),
-        threads = arguments.threads.count(),
-        "ready"
-    );
-    queue.work(&model, exec);
+    tracing::info!(model = state.model_name, backend = exec.backend.name(), threads = pool.threads(), "ready");
+    queue.work(&model, exec, &|| (*identity).clone());
     Ok(())
 }
 
 /// Hashes the weights beside everything else.
-fn hash(state: &Arc<State>, checkpoint: Arc<loader::Checkpoint>) -> Outcome {
-    let state = state.clone();
-    std::thread::Builder::new().name("weights-digest".to_string()).spawn(move || {
-        state.weights.send_replace(Some(checkpoint.digest()));
-    })?;
-    Ok(())
+fn hash(state: Arc<State>, checkpoint: Arc<Checkpoint>) -> io::Result<JoinHandle<Sha256Digest>> {
+    let hash = move || *state.weights.get_or_init(|| checkpoint.digest());
+    std::thread::Builder::new().name("weights-digest".to_string()).spawn(hash)
 }

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use kernel::transcript::{PROFILE, Sha256Digest, hex};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
@@ -34,7 +33,7 @@ pub struct State {
     /// The model, once it is loaded.
     pub model: OnceLock<Opened>,
     /// The weights digest, once they are hashed.
-    pub weights: watch::Sender<Option<Sha256Digest>>,
+    pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
     pub engine: Engine,
     /// Cancelled when the server is asked to end.
@@ -48,7 +47,7 @@ impl State {
             model_name: name_of(&arguments.model.folder.model),
             arguments,
             model: OnceLock::new(),
-            weights: watch::Sender::new(None),
+            weights: OnceLock::new(),
             engine,
             ending: CancellationToken::new(),
         }
@@ -77,7 +76,7 @@ impl State {
             "headDim": config.map(|c| c.head_dim),
             "contextLength": config.map(|c| c.context),
             "source": opened.and_then(|o| o.provenance.as_ref()),
-            "weightsSha256": self.weights.borrow().as_ref().map(hex),
+            "weightsSha256": self.weights.get().map(hex),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
             "profile": PROFILE,
             "backend": self.arguments.model.backend.name(),
