@@ -2,7 +2,7 @@
 
 use alloc::{
     borrow::{Cow, ToOwned},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     format,
     string::{String, ToString},
     vec::Vec,
@@ -123,8 +123,10 @@ fn mark_special(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
 
 /// A private-use character that is in none of the messages, nor in the template.
 fn unused_character(messages: &[Message], template: &str) -> Option<char> {
-    let used = |c: char| template.contains(c) || messages.iter().any(|m| m.content.contains(c) || m.role.contains(c));
-    ('\u{f0000}'..='\u{10fffd}').find(|&c| !used(c))
+    let texts = messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]).chain([template]);
+    let mut private = '\u{f0000}'..='\u{10fffd}';
+    let used: BTreeSet<char> = texts.flat_map(str::chars).filter(|c| private.contains(c)).collect();
+    private.find(|c| !used.contains(c))
 }
 
 /// Why a conversation has no text.

@@ -1,4 +1,37 @@
 //! Byte-level BPE tokenizer, equal to Hugging Face tokenizers on every text.
+//!
+//! The reference is tokenizers 0.23.3; "equal" means the same ids for every text, and the same text for every list
+//! of ids.
+//! Without `std`, without `unsafe`, without a regex engine; one tokenizer serves any number of threads.
+//!
+//! # How a text becomes ids
+//!
+//! 1. **Added tokens** such as `<|im_end|>` are found, leftmost and longest first ([`Special`] says whether special ones
+//!    count). What is between them goes on.
+//! 2. **Pieces.** Number characters are cut out one by one, and GPT-2's pattern cuts the rest into words, punctuation and spaces.
+//! 3. **Merges.** A piece starts as one token for each byte (bytes without a token are dropped); while neighbours have a
+//!    merge, the merge of lowest rank is done, the leftmost first.
+//!
+//! # Why it is equal
+//!
+//! * *Pieces.* Every alternative of the pattern is decided by the class of a few characters, and all but `\s+(?!\S)` are
+//!   greedy runs that cannot backtrack to a shorter match; that one gives back exactly one character. So one
+//!   look ahead replaces the regex engine. The classes of all code points are asked of the reference, not of a Unicode
+//!   release (`tables/README.md`).
+//! * *Merges.* The reference keeps a heap of (rank, place), and skips an entry if the pair at its place now makes another
+//!   token than when it was queued. A pair makes the token of its bytes, and two symbols over the same bytes never change
+//!   without merging, so the entries that it skips are those whose pair is gone: it, too, does the merge of lowest rank,
+//!   leftmost first. Both of our ways to find that merge are that rule.
+//! * *Whole tokens.* A piece that is a token, whose bytes were found to merge to that token when the file was read, skips the
+//!   merging: its result is known.
+//! * *Decoding* joins the bytes of the tokens and replaces what is not UTF-8, as the reference does, by the same function
+//!   of Rust's library. [`StreamDecoder`] cuts only between characters, where that function starts anew.
+//!
+//! The tests compare every code point beside every kind of neighbour, recorded texts, ids and small vocabularies with the
+//! reference, and random texts, merges and ids with a naive oracle.
+//!
+//! A tokenizer.json with settings that this crate does not have (a normalizer, another pre-tokenizer, dropout, ...) is refused
+//! with an error that names the field: see [`TokenizerError`].
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -2,9 +2,12 @@
 //! the leftmost.
 //!
 //! Two ways to find that pair, with the same answer: a scan, best for short pieces (quadratic), and a queue beside
-//! a linked list for long ones (`n log n`, so that no input is slow).
+//! a linked list for long ones (`n log m` for `m` different merges, so that no input is slow).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use hashbrown::HashMap;
 
@@ -144,41 +147,34 @@ struct Node {
 }
 
 /// Places by rank: the lowest rank first, in it the leftmost place.
+///
+/// The places of one rank are added in rising order, so that first in, first out is leftmost first. Why: what happens
+/// inside the bytes of a token until it is whole does not depend on its surroundings (it is the lowest and leftmost
+/// in there, too). Let `m` be the highest rank in that history. The token becomes whole between two merges of rank `m`:
+/// lower ones always come first. Those go from left to right once, because a pair that is new by then contains
+/// a token longer than what `m` merges. So equal tokens become whole from left to right; and so do equal pairs, each with
+/// that one of its two tokens whose `m` is higher, or with its right one.
 #[derive(Default)]
 struct Queue {
-    by_rank: BTreeMap<u32, Places>,
-}
-
-/// Each list is sorted when its rank comes up, and then served from its end. While a rank is served nothing is added to
-/// its list: a new pair has a token that contains the one just made, so it is longer than what that rank, or any rank
-/// that was interrupted for it, merges. So every list is sorted once, and mostly it was in order (one sweep made it).
-#[derive(Default)]
-struct Places {
-    places: Vec<usize>,
-    sorted: bool,
+    by_rank: BTreeMap<u32, VecDeque<usize>>,
 }
 
 impl Queue {
     fn push(&mut self, rank: u32, at: usize) {
         if rank != NONE {
-            let list = self.by_rank.entry(rank).or_default();
-            list.places.push(at);
-            list.sorted = false;
+            let places = self.by_rank.entry(rank).or_default();
+            debug_assert!(places.back().is_none_or(|&last| last < at), "rank {rank}: {at} after {places:?}");
+            places.push_back(at);
         }
     }
 
     fn pop(&mut self) -> Option<(u32, usize)> {
-        loop {
-            let mut first = self.by_rank.first_entry()?;
-            let list = first.get_mut();
-            if !list.sorted {
-                list.places.sort_unstable_by(|a, b| b.cmp(a));
-                list.sorted = true;
-            }
-            if let Some(at) = list.places.pop() {
-                return Some((*first.key(), at));
-            }
+        let mut first = self.by_rank.first_entry()?;
+        let rank = *first.key();
+        let at = first.get_mut().pop_front();
+        if first.get().is_empty() {
             first.remove();
         }
+        Some((rank, at?))
     }
 }

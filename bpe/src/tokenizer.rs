@@ -1,6 +1,5 @@
 use alloc::{borrow::Cow, string::String, vec::Vec};
-
-use core::hash::BuildHasher;
+use core::{fmt, hash::BuildHasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -52,7 +51,7 @@ impl Tokenizer {
     /// The ids of `text`. Nothing is put before or after them.
     ///
     /// Every text has ids; bytes that the vocabulary has no token for are left out, as in the reference. The time is
-    /// proportional to the length of the text (times its logarithm where a single word is very long).
+    /// proportional to the length of the text.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         self.encode_segments(text, special, Cow::Borrowed)
     }
@@ -85,7 +84,7 @@ impl Tokenizer {
     /// a character (as in the Unicode standard, section 3.9).
     ///
     /// # Errors
-    /// At the first id that is not below [`vocab_size`](Self::vocab_size).
+    /// At the first id that is not below [`vocab_size`](Self::vocab_size). (The reference leaves such ids out.)
     pub fn decode(&self, ids: &[u32]) -> Result<String, UnknownToken> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
@@ -121,6 +120,12 @@ impl Tokenizer {
     #[cfg(feature = "chat")]
     pub(crate) fn special_texts(&self) -> impl Iterator<Item = &str> {
         self.added.iter().filter(|token| token.special).map(|token| token.content.as_str())
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
     }
 }
 

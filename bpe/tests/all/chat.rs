@@ -116,6 +116,26 @@ fn errors_say_what_is_wrong() {
 }
 
 #[test]
+fn a_message_with_every_private_use_character_is_refused() {
+    let template = template("{{ messages[0].content }}").unwrap();
+    let mut all: String = ('\u{f0000}'..='\u{10fffd}').collect();
+    let refused = template.encode(&TOKENIZER, &[message("user", &all)], false);
+    assert_eq!(refused, Err(ChatError::NoMarker));
+    all.pop();
+    assert_eq!(
+        template.encode(&TOKENIZER, &[message("user", &all)], false).unwrap(),
+        TOKENIZER.encode(&all, Special::Plain)
+    );
+}
+
+#[test]
+fn threads_may_share_tokenizer_and_template() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Tokenizer>();
+    shared::<ChatTemplate>();
+}
+
+#[test]
 fn without_special_tokens_everything_is_text() {
     let json = json!({
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},

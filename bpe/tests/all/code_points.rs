@@ -1,43 +1,31 @@
-//! Every code point, in all the surroundings of `reference/make_reference.py`, gives the reference's ids.
+//! Every code point, beside every kind of neighbour, gives the reference's ids.
 
 use std::thread;
 
 use bpe::{Special, Tokenizer};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::folder::{JSON, TOKENIZER};
+use crate::naive::alphabet;
 
 const DIGESTS: &str = include_str!("../reference/code_points.txt");
 const BLOCK: u32 = 1024;
 
-fn surroundings(c: char) -> [String; 13] {
-    [
-        format!("{c}"),
-        format!("a{c}"),
-        format!(" {c}"),
-        format!("1{c}"),
-        format!("!{c}"),
-        format!("\n{c}"),
-        format!("'{c}"),
-        format!("{c}a"),
-        format!("{c}1"),
-        format!("{c} a"),
-        format!("  {c}"),
-        format!("x{c}y"),
-        format!("{c}{c}"),
-    ]
+/// The character beside every kind of neighbour, as `AROUND` in `reference/make_reference.py`.
+fn surrounded(c: char) -> String {
+    format!("{c}a{c} {c}1{c}!{c}\n{c}'{c}  {c}{c} x{c}\n{c}")
 }
 
-/// The first 8 bytes, in hexadecimal, of the SHA-256 over the ids of all texts of a block, each with its number of ids first.
+/// The first 4 bytes, in hexadecimal, of the SHA-256 over the ids of the texts of a block, each with its number of ids first.
 fn digest(tokenizer: &Tokenizer, block: u32) -> String {
     let mut hash = Sha256::new();
-    for text in (block..block + BLOCK).filter_map(char::from_u32).flat_map(surroundings) {
+    for text in (block..block + BLOCK).filter_map(char::from_u32).map(surrounded) {
         let ids = tokenizer.encode(&text, Special::Parse);
         hash.update((ids.len() as u32).to_le_bytes());
         ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
     }
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assert_all_equal(tokenizer: &Tokenizer, column: usize) {
@@ -58,15 +46,44 @@ fn assert_all_equal(tokenizer: &Tokenizer, column: usize) {
     });
 }
 
+/// A vocabulary with a merge across every border between a neighbour and a byte: each cut shows in the ids.
+fn borders(pre_tokenizer: &Value) -> Tokenizer {
+    let mut merges: Vec<[String; 2]> = Vec::new();
+    for neighbour in *b"a1!\n " {
+        for byte in 0..=255 {
+            for (left, right) in [(neighbour, byte), (byte, neighbour)] {
+                let pair = [alphabet(left), alphabet(right)].map(String::from);
+                if !merges.contains(&pair) {
+                    merges.push(pair);
+                }
+            }
+        }
+    }
+    let tokens = (0..=255).map(|byte| alphabet(byte).to_string()).chain(merges.iter().map(|pair| pair.concat()));
+    let vocab: Map<String, Value> = tokens.zip(0..).map(|(token, id)| (token, Value::from(id))).collect();
+    let json = json!({
+        "pre_tokenizer": pre_tokenizer,
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": vocab, "merges": merges},
+    });
+    Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
+}
+
+fn pre_tokenizer() -> Value {
+    serde_json::from_slice::<Value>(&JSON).unwrap()["pre_tokenizer"].take()
+}
+
 #[test]
-fn all_code_points_are_equal() {
+fn all_code_points_have_the_same_ids() {
     assert_all_equal(&TOKENIZER, 1);
 }
 
 #[test]
-fn all_code_points_are_equal_without_digits() {
-    let mut json: Value = serde_json::from_slice(&JSON).unwrap();
-    json["pre_tokenizer"] = json["pre_tokenizer"]["pretokenizers"][1].take();
-    let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
-    assert_all_equal(&tokenizer, 2);
+fn all_code_points_are_cut_at_the_same_places() {
+    assert_all_equal(&borders(&pre_tokenizer()), 2);
+}
+
+#[test]
+fn all_code_points_are_cut_at_the_same_places_without_digits() {
+    assert_all_equal(&borders(&pre_tokenizer()["pretokenizers"][1]), 3);
 }

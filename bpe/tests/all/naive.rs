@@ -61,7 +61,7 @@ impl Naive {
 }
 
 /// GPT-2's byte-level alphabet, from its definition.
-fn alphabet(byte: u8) -> char {
+pub fn alphabet(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if printable(byte) {
         return char::from(byte);
