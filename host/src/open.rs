@@ -202,9 +202,11 @@ fn object(path: &Path) -> Result<Map<String, Value>, OpenError> {
     serde_json::from_slice(&bytes).map_err(|error| OpenError::Json { path: path.to_path_buf(), error })
 }
 
-/// A value of `config.json` as the kernel takes it.
+/// A value of `config.json` as the kernel takes it; `a.b` is the value of `b` in the object `a`.
 fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
-    match keys.get(key) {
+    let mut path = key.split('.');
+    let first = path.next().and_then(|name| keys.get(name));
+    match path.fold(first, |object, name| object?.get(name)) {
         None | Some(Value::Null) => Field::Absent,
         Some(Value::Bool(value)) => Field::Bool(*value),
         Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
@@ -235,4 +237,35 @@ fn load(config: Config, checkpoint: &Checkpoint, dir: &Path) -> Result<Model, Op
     };
     let model = Model::load(config, &source);
     model.map_err(|error| refused.take().unwrap_or_else(|| OpenError::Load { dir: dir.to_path_buf(), error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn config_values_are_handed_on_as_they_are() {
+        let Value::Object(keys) =
+            json!({ "n": 1.5, "t": "x", "b": true, "z": null, "l": [1, 2], "m": [1, "x"], "o": { "n": 2 } })
+        else {
+            unreachable!("it is an object")
+        };
+        for (key, value) in [
+            ("n", Field::Number(1.5)),
+            ("t", Field::Text("x")),
+            ("b", Field::Bool(true)),
+            ("z", Field::Absent),
+            ("none", Field::Absent),
+            ("l", Field::Numbers(vec![1.0, 2.0])),
+            ("m", Field::Other),
+            ("o", Field::Other),
+            ("o.n", Field::Number(2.0)),
+            ("o.none", Field::Absent),
+            ("none.n", Field::Absent),
+            ("t.n", Field::Absent),
+        ] {
+            assert_eq!(field(&keys, key), value, "{key}");
+        }
+    }
 }

@@ -154,3 +154,6 @@ fn advance(mut job: Job, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> O
     let _ = job.events.send(finished.map_or_else(Event::Failed, Event::Finished));
     None
 }
+
+#[cfg(test)]
+mod tests;

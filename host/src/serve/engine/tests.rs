@@ -1,0 +1,147 @@
+//! The engine with a tiny model, on pools that watch and break.
+
+use kernel::generate::Request;
+use kernel::model::{Config, DType, RawTensor, SharedBytes, parameters};
+use kernel::pool::{Pool, SerialPool};
+use kernel::simd::Backend;
+
+use super::*;
+
+fn model() -> Model {
+    let config = Config {
+        vocab: 8,
+        dim: 4,
+        hidden: 4,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 2,
+        context: 512,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        tied: true,
+        attention_bias: false,
+        mlp_bias: false,
+        eos: vec![],
+    };
+    let shapes = parameters(&config);
+    let source = |name: &str| {
+        let shape = shapes.iter().find(|parameter| parameter.name == name)?.shape.clone();
+        let values = (0..shape.iter().product()).map(|i: usize| (i % 7) as f32 - 3.0);
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        let length = bytes.len();
+        Some(RawTensor { dtype: DType::F32, shape, bytes: SharedBytes::new(Arc::new(bytes), 0..length)? })
+    };
+    Model::load(config, &source).unwrap()
+}
+
+fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Generation {
+    Generation::new(model, Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true }).unwrap()
+}
+
+fn identity() -> Option<Identity> {
+    Some(Identity { weights: [1; 32], adapter: None, tokenizer: [2; 32] })
+}
+
+/// Works on everything that was handed in, then ends.
+fn work(engine: Engine, queue: Queue, model: &Model, pool: &dyn Pool, identity: &dyn Fn() -> Option<Identity>) {
+    drop(engine);
+    queue.work(model, Exec { backend: Backend::SCALAR, pool }, identity);
+}
+
+/// The names of the events, and the last one.
+fn heard(mut events: mpsc::UnboundedReceiver<Event>) -> (usize, Event) {
+    let mut tokens = 0;
+    loop {
+        match events.blocking_recv().unwrap() {
+            Event::Token(step) => tokens = step.step,
+            last => return (tokens, last),
+        }
+    }
+}
+
+/// Counts the regions that it runs, and panics in the one numbered `bad`.
+struct Watch {
+    regions: AtomicUsize,
+    bad: Option<usize>,
+}
+
+impl Pool for Watch {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        assert_ne!(Some(self.regions.fetch_add(1, Ordering::Relaxed)), self.bad, "a test's panic");
+        SerialPool.run(parts, job);
+    }
+}
+
+fn regions(model: &Model, hand_in: impl Fn(&Engine) -> Vec<mpsc::UnboundedReceiver<Event>>) -> usize {
+    let pool = Watch { regions: AtomicUsize::new(0), bad: None };
+    let (engine, queue) = engine();
+    let events = hand_in(&engine);
+    work(engine, queue, model, &pool, &identity);
+    drop(events);
+    pool.regions.into_inner()
+}
+
+#[test]
+fn a_generation_is_told_to_its_end_with_its_proof() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events = engine.submit(generation(&model, 3, 5)).unwrap();
+    work(engine, queue, &model, &SerialPool, &identity);
+    let (tokens, Event::Finished(end)) = heard(events) else { panic!("it failed") };
+    let mut alone = generation(&model, 3, 5);
+    while !matches!(alone.advance(&model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
+    assert_eq!((tokens, end.reason), (5, FinishReason::Length));
+    assert_eq!(end.transcript, transcript(&identity().unwrap(), &alone));
+}
+
+#[test]
+fn a_panic_ends_one_generation_and_not_the_others() {
+    let model = model();
+    let pool = Watch { regions: AtomicUsize::new(0), bad: Some(0) };
+    let (engine, queue) = engine();
+    let [first, second] = [1, 2].map(|prompt| engine.submit(generation(&model, prompt, 3)).unwrap());
+    work(engine, queue, &model, &pool, &identity);
+    let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
+    assert!(error.contains("internal error"), "{error}");
+    assert!(matches!(heard(second), (3, Event::Finished(_))));
+}
+
+/// Not even a long prompt is read to its end for a client that has gone.
+#[test]
+fn nothing_is_computed_for_a_client_that_has_gone() {
+    let model = model();
+    let stay = |engine: &Engine| vec![engine.submit(generation(&model, 2, 3)).unwrap()];
+    let expected = regions(&model, stay);
+    let got = regions(&model, |engine| {
+        drop(engine.submit(generation(&model, 400, 100)).unwrap());
+        stay(engine)
+    });
+    assert!(expected > 0);
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn weights_that_could_not_be_hashed_prove_nothing() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events = engine.submit(generation(&model, 1, 2)).unwrap();
+    work(engine, queue, &model, &SerialPool, &|| None);
+    let (2, Event::Failed(error)) = heard(events) else { panic!("it did not fail") };
+    assert!(error.contains("hashed"), "{error}");
+}
+
+#[test]
+fn the_queue_is_bounded_and_an_ended_engine_takes_nothing() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events: Vec<_> = (0..WAITING).map(|_| engine.submit(generation(&model, 1, 1)).unwrap()).collect();
+    assert_eq!(engine.waiting(), events.len());
+    assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Full));
+    drop(queue);
+    assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Ended));
+}
