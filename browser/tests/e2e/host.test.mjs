@@ -1,0 +1,122 @@
+// The page as `lockstep serve` serves it, with the real model.
+
+import assert from "node:assert/strict";
+import { after, before } from "node:test";
+import { generate, look, ask, open, ready, result, verdict } from "./drive/page.mjs";
+import { inEachBrowser } from "./drive/scenarios.mjs";
+import { startLockstep, startProxy } from "./drive/servers.mjs";
+import { until } from "./drive/until.mjs";
+import { expectEqualBits, expectLockstep } from "./expect.mjs";
+import { PROMPT, PROMPT_IDS } from "./reference.mjs";
+
+const WEIGHTS = /\.safetensors$/;
+/** Most that the page may hold: WebAssembly memory and the heaps of page and worker. */
+const MAX_MEMORY = 450e6;
+
+let server;
+before(async () => (server = await startLockstep()));
+after(() => server?.stop());
+
+inEachBrowser("with the server", (scenario, name) => {
+  scenario("25 tokens: every id and every digest equal", async (tab) => {
+    await open(tab, `${server.url}/web/`);
+    const found = await generate(tab);
+    expectLockstep(found);
+    assert.equal(found.text, "25/25 tokens, 25/25 logit digests match");
+    const ids = await tab.evaluate(async (prompt) => {
+      const { Engine } = await import("./engine.js");
+      const engine = await Engine.load({ baseUrl: (await (await fetch("../api/status")).json()).modelUrl });
+      const ids = [...(await engine.encode(prompt))];
+      engine.dispose();
+      return ids;
+    }, PROMPT);
+    assert.deepEqual(ids, PROMPT_IDS);
+  });
+
+  scenario("the scalar build gives the same bits", async (tab) => {
+    await open(tab, `${server.url}/web/?backend=scalar`);
+    assert.match(await tab.evaluate(() => document.getElementById("browser-about").textContent), /^scalar/);
+    expectLockstep(await generate(tab));
+  });
+
+  scenario("a reload takes the weights from the cache", async (tab) => {
+    const proxy = await startProxy(server.url);
+    try {
+      await open(tab, `${proxy.url}/web/`);
+      const fetched = proxy.bytesOf(WEIGHTS);
+      assert.ok(fetched > 200e6, `${fetched} bytes of weights fetched at first`);
+      await tab.reload();
+      await ready(tab);
+      assert.equal(proxy.bytesOf(WEIGHTS), fetched, "bytes of weights fetched after the reload");
+      expectLockstep(await generate(tab));
+    } finally {
+      await proxy.stop();
+    }
+  });
+
+  scenario("stop ends both sides within one token", async (tab) => {
+    await open(tab, `${server.url}/web/`);
+    await ask(tab, { maxTokens: 300 });
+    await tab.click("#generate");
+    const counts = ({ native, browser }) => [native.ids.length, browser.ids.length];
+    await until("both sides have tokens", async () => counts(await result(tab)).every((count) => count >= 2));
+    const atStop = await tab.evaluate(() => {
+      document.getElementById("stop").click();
+      return ["native", "browser"].map((side) => document.getElementById(`${side}-tokens`).children.length);
+    });
+    const stopped = await verdict(tab, 10);
+    assert.equal(stopped.state, "stopped");
+    counts(stopped).forEach((count, side) => assert.ok(count <= atStop[side] + 1, `${count} tokens, ${atStop[side]} at the stop`));
+    assert.ok(counts(stopped).every((count) => count < 300), "it was stopped, not finished");
+    // All is ready for the next run.
+    expectLockstep(await generate(tab, { maxTokens: 25 }));
+  });
+
+  scenario("two tabs at once are both right", async (tab, browser) => {
+    const other = await browser.newTab();
+    try {
+      await Promise.all([tab, other].map((each) => open(each, `${server.url}/web/`)));
+      for (const each of [tab, other]) {
+        await ask(each, {});
+        await each.activate();
+        await each.click("#generate");
+      }
+      for (const found of await Promise.all([tab, other].map((each) => verdict(each)))) expectLockstep(found);
+    } finally {
+      await other.close();
+    }
+  });
+
+  scenario("a damaged weight file is an error that says so, and a good one heals it", async (tab) => {
+    const proxy = await startProxy(server.url);
+    try {
+      proxy.corrupt = { path: WEIGHTS, at: 150_000_000 };
+      await tab.goto(`${proxy.url}/web/`);
+      const failure = () => look(tab).then(({ failure }) => failure);
+      assert.match(await until("the page says what is wrong", failure, 180), /tensor .*model\..*(SHA-256|sha256|hash)/i);
+      assert.equal((await result(tab)).state, "error");
+      assert.equal((await look(tab)).enabled, false);
+      proxy.corrupt = null;
+      await tab.reload();
+      await ready(tab);
+      expectLockstep(await generate(tab));
+    } finally {
+      await proxy.stop();
+    }
+  });
+
+  // Only Chromium tells how much memory a page takes.
+  if (name === "chromium") {
+    scenario("a context of 1,024 tokens takes less than 450 MB", async (tab) => {
+      await open(tab, `${server.url}/web/`);
+      const found = await generate(tab, { prompt: Array(999).fill("the").join(" "), maxTokens: 25 });
+      assert.equal(found.state, "done", found.text);
+      expectEqualBits(found, 25);
+      const bytes = await tab.evaluate(async () => (await performance.measureUserAgentSpecificMemory()).bytes);
+      assert.ok(bytes > 250e6, `${bytes} bytes: the weights alone are more`);
+      assert.ok(bytes < MAX_MEMORY, `${bytes} bytes`);
+      const shown = await tab.evaluate(() => Number(document.getElementById("memory").dataset.memoryBytes));
+      assert.ok(shown > 250e6 && shown <= bytes, `the page shows ${shown} bytes`);
+    });
+  }
+});

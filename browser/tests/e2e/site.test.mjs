@@ -1,0 +1,58 @@
+// The page as a static site (`tools site`), without any server of ours, and then without any server.
+
+import assert from "node:assert/strict";
+import { readFile, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { generate, look, open, ready } from "./drive/page.mjs";
+import { inEachBrowser } from "./drive/scenarios.mjs";
+import { setting, startStatic } from "./drive/servers.mjs";
+import { until } from "./drive/until.mjs";
+import { expectEqualBits, expectLockstep } from "./expect.mjs";
+import { GREEDY_IDS } from "./reference.mjs";
+
+const WEIGHTS = /\.safetensors$/;
+
+test("every file of the site is small enough for common hosts", async () => {
+  const site = setting("LOCKSTEP_E2E_SITE");
+  const files = (await readdir(site, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  let shards = 0;
+  for (const file of files) {
+    const path = join(file.parentPath ?? file.path, file.name);
+    const { size } = await stat(path);
+    assert.ok(size < 95e6, `${path} has ${size} bytes`);
+    shards += WEIGHTS.test(path);
+  }
+  assert.ok(shards >= 3, `${shards} shards`);
+});
+
+test("the recorded run is the reference's", async () => {
+  const runs = JSON.parse(await readFile(join(setting("LOCKSTEP_E2E_SITE"), "web/recorded.json"), "utf8"));
+  const run = runs.find(({ prompt }) => prompt === "Once upon a time");
+  assert.equal(run.max_tokens, 25);
+  assert.deepEqual(run.token_ids, GREEDY_IDS);
+});
+
+inEachBrowser("as a static site", (scenario) => {
+  let server;
+  before(async () => (server = await startStatic(setting("LOCKSTEP_E2E_SITE"))));
+  after(() => server?.stop());
+
+  scenario("it asks before it loads, compares with the recorded run, and works offline afterwards", async (tab) => {
+    await tab.goto(`${server.url}/`);
+    const button = () => look(tab).then(({ loadButton }) => loadButton).catch(() => ""); // the first page only leads to the second
+    assert.match(await until("the page asks", button), /27\d MB/);
+    assert.equal(server.bytesOf(WEIGHTS), 0, "bytes of weights fetched before the answer");
+    await tab.click("#load-model");
+    await ready(tab);
+    assert.ok(server.bytesOf(WEIGHTS) > 200e6);
+    assert.equal(await tab.evaluate(() => document.getElementById("native-badge").hidden), false, "labelled as recorded");
+    expectLockstep(await generate(tab));
+    await until("the page is kept", () => tab.evaluate(() => /^ready/.test(document.getElementById("fact-offline").textContent)));
+
+    await server.stop();
+    await tab.reload();
+    await ready(tab);
+    expectLockstep(await generate(tab));
+  });
+});
