@@ -47,7 +47,9 @@ export class Facts {
     const line = document.createElement("li");
     const time = document.createElement("time");
     time.textContent = `${((performance.now() - this.#startedAt) / 1000).toFixed(1)} s`;
-    line.append(time, ` ${text}`);
+    const message = document.createElement("span");
+    message.textContent = text;
+    line.append(time, " ", message);
     list.append(line);
     list.scrollTop = list.scrollHeight;
   }

@@ -50,14 +50,23 @@ async function errorText(response) {
   }
 }
 
-/** The recorded native runs of a static site; an empty list where there are none. @returns {Promise<object[]>} */
-export async function fetchRecordings() {
+/**
+ * What `tools site` left beside the page: where the model is, and the recorded native runs (each what
+ * `lockstep generate --json` printed, with `prompt` and `max_tokens`).
+ * @returns {Promise<{modelUrl: string | undefined, recordings: object[]}>}
+ */
+export async function fetchSite() {
+  const [site, recordings] = await Promise.all(["site.json", "recorded.json"].map(fetchJson));
+  return { modelUrl: site?.modelUrl, recordings: Array.isArray(recordings) ? recordings : [] };
+}
+
+/** A JSON file, or null where there is none. */
+async function fetchJson(path) {
   try {
-    const response = await fetch("./recorded.json");
-    const runs = response.ok ? await response.json() : [];
-    return Array.isArray(runs) ? runs : [];
+    const response = await fetch(path);
+    return response.ok ? await response.json() : null;
   } catch {
-    return [];
+    return null;
   }
 }
 

@@ -4,15 +4,14 @@ import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
 import { chipParts, formatBytes, formatSeconds } from "./format.js";
-import { fetchRecordings, fetchStatus, generateNative, replay } from "./native.js";
+import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
+import { keepPage, rememberModel, rememberedModel } from "./offline.js";
 import { Seam } from "./seam.js";
 import { Side } from "./side.js";
 
 const DEFAULT_PROMPT = "Once upon a time";
 /** The model folder on a static site, which is laid out like the server's addresses. */
 const DEFAULT_MODEL_URL = "../models/SmolLM2-135M-Instruct/";
-/** Where the model of the last visit was, for visits without a network. */
-const MODEL_URL_KEY = "lockstep-model-url";
 const STATUS_INTERVAL = 500;
 
 const $ = (id) => document.getElementById(id);
@@ -29,7 +28,7 @@ let stopping = null;
 
 async function start() {
   showExamples(await (await fetch("examples.json")).json());
-  const keptShell = registerServiceWorker();
+  const keptShell = keepPage();
   facts.cacheSize(await Engine.cacheSize());
   const status = await waitForServer();
   try {
@@ -38,7 +37,7 @@ async function start() {
       native.about(aboutServer(status));
       facts.server(status);
       await loadModel(new URL(status.modelUrl, location.href).href);
-      remember(status.modelUrl);
+      rememberModel(status.modelUrl);
     } else {
       await startWithoutServer(status);
     }
@@ -61,7 +60,8 @@ async function waitForServer() {
 
 /** A static site, or no network: the recorded runs, and a question before anything large is fetched. */
 async function startWithoutServer(status) {
-  recordings = await fetchRecordings();
+  const site = await fetchSite();
+  recordings = site.recordings;
   if (recordings.length > 0) {
     $("native-badge").hidden = false;
     native.about(`not a live server: recorded on ${recordings[0].backend}, ${threads(recordings[0].threads)}`);
@@ -69,8 +69,8 @@ async function startWithoutServer(status) {
     native.about(status === "absent" ? "no native server here" : "no server answers");
   }
   facts.log(recordings.length > 0 ? `No server here; ${recordings.length} recorded native run(s)` : "No server here");
-  const remembered = status === "unreachable" ? recall() : null;
-  const baseUrl = new URL(remembered ?? DEFAULT_MODEL_URL, location.href).href;
+  const remembered = status === "unreachable" ? rememberedModel() : null;
+  const baseUrl = new URL(site.modelUrl ?? remembered ?? DEFAULT_MODEL_URL, location.href).href;
   const { name, bytes, cachedBytes } = await Engine.inspect({ baseUrl });
   if (cachedBytes < bytes) {
     showLoading(`${name} has to be fetched once: ${formatBytes(bytes - cachedBytes)}.`);
@@ -84,7 +84,7 @@ async function startWithoutServer(status) {
 }
 
 async function loadModel(baseUrl) {
-  facts.log(`Loading ${baseUrl}`);
+  facts.log(`Loading ${decodeURIComponent(new URL(baseUrl).pathname)}`);
   browser.about("loading");
   const progress = $("loading-progress");
   progress.hidden = false;
@@ -128,7 +128,7 @@ async function run() {
   $("inspector").hidden = true;
   for (const side of [native, browser]) side.begin(prompt);
   seam.begin(maxTokens);
-  showVerdict("running", "Comparing step by step");
+  showVerdict("running", "Comparing");
   facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(prompt)}`);
 
   const source = nativeSteps(prompt, maxTokens, signal);
@@ -162,7 +162,8 @@ async function follow(side, source) {
       for (const column of [native, browser]) column.mark(index, verdict);
     }
     seam.draw(index, a, b);
-    countMatches();
+    const { tokensMatched, digestsMatched } = countMatches();
+    $("verdict").textContent = `${tokensMatched} tokens, ${digestsMatched} logit digests match so far`;
   }
 }
 
@@ -187,17 +188,18 @@ function finish(state, failures, compared) {
     inspect(firstDifference - 1);
     for (const side of [native, browser]) side.mark(firstDifference - 1, "differ");
   }
-  $("stop").disabled = true;
-  $("generate").disabled = engine === null;
   facts.log(text);
   facts.memory(engine.info.memoryBytes);
   showVerdict(state, text, compared && total > 0 && firstDifference === null);
+  $("stop").disabled = true;
+  $("generate").disabled = false;
 }
 
 function showVerdict(state, text, equal = false) {
   const verdict = $("verdict");
   verdict.textContent = text;
   verdict.classList.toggle("equal", equal);
+  verdict.ariaBusy = state === "running"; // screen readers hear the start and the end, not every step
   verdict.dataset.state = state;
 }
 
@@ -252,36 +254,6 @@ function aboutServer({ backend, threads: count }) {
 
 function threads(count) {
   return count === 1 ? "1 thread" : `${count} threads`;
-}
-
-/** @returns {Promise<string | null>} why the page itself is not kept for offline visits, or null when it is */
-async function registerServiceWorker() {
-  if (!("serviceWorker" in navigator)) {
-    return isSecureContext ? "this browser has no service workers" : "this address is not a secure context (https or localhost)";
-  }
-  try {
-    await navigator.serviceWorker.register("service-worker.js");
-    await navigator.serviceWorker.ready;
-    return null;
-  } catch (error) {
-    return error.message;
-  }
-}
-
-function remember(modelUrl) {
-  try {
-    localStorage.setItem(MODEL_URL_KEY, modelUrl);
-  } catch {
-    // Storage is refused to this page; then it does not work offline.
-  }
-}
-
-function recall() {
-  try {
-    return localStorage.getItem(MODEL_URL_KEY);
-  } catch {
-    return null;
-  }
 }
 
 $("controls").addEventListener("submit", (event) => {

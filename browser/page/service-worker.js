@@ -15,6 +15,7 @@ const SHELL = [
   "load.js",
   "model-cache.js",
   "native.js",
+  "offline.js",
   "page.js",
   "seam.js",
   "side.js",
@@ -27,8 +28,8 @@ const SHELL = [
   "wasm/simd128/browser.js",
   "wasm/simd128/browser_bg.wasm",
 ];
-/** Not everywhere there: the recorded runs of a static site. */
-const OPTIONAL = ["recorded.json"];
+/** Only on a static site. */
+const OPTIONAL = ["recorded.json", "site.json"];
 
 const SCOPE = new URL("./", self.location.href).href;
 const KEPT = new Set([...SHELL, ...OPTIONAL].map((path) => new URL(path, SCOPE).href));

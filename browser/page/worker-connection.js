@@ -44,7 +44,7 @@ export class WorkerConnection {
     this.#pending.delete(id);
     if (!error) return resolve?.(result);
     reject?.(Object.assign(new Error(error.message), { name: error.name }));
-    if (error.fatal) this.close(`the engine has stopped after an internal error: ${error.message}`);
+    if (error.fatal) this.close(`the engine has stopped after an internal error, load it again: ${error.message}`);
   }
 }
 

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { fetchSite, fetchStatus, generateNative, replay } from "../../page/native.js";
+
+const realFetch = globalThis.fetch;
+afterEach(() => (globalThis.fetch = realFetch));
+
+/** Answers every request with `answer(url)`. */
+function serve(answer) {
+  globalThis.fetch = async (url) => answer(`${url}`);
+}
+
+const json = (value, init) => Response.json(value, init);
+const stream = (...events) =>
+  new Response(events.map(([event, data]) => `id: 1\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`).join(""));
+
+async function collect(source) {
+  const all = [];
+  for await (const item of source) all.push(item);
+  return all;
+}
+
+test("a server tells its status", async () => {
+  serve(() => json({ ready: false }));
+  assert.deepEqual(await fetchStatus(), { ready: false });
+});
+
+test("a static server has no status, whatever it answers", async () => {
+  for (const answer of [
+    () => new Response("not here", { status: 404 }),
+    () => new Response("<html>", { headers: { "content-type": "text/html" } }),
+    () => new Response("{", { headers: { "content-type": "application/json" } }),
+    () => json({ error: "not found" }, { status: 404 }),
+  ]) {
+    serve(answer);
+    assert.equal(await fetchStatus(), "absent");
+  }
+});
+
+test("no answer is not the same as no server", async () => {
+  serve(() => { throw new TypeError("offline"); });
+  assert.equal(await fetchStatus(), "unreachable");
+});
+
+test("tokens come from the server's events, and the prompt goes there as it is", async () => {
+  let asked;
+  serve((url) => (asked = url, stream(["init", {}], ["token", { step: 1, tokenId: 5 }], ["done", { totalTokens: 1 }])));
+  assert.deepEqual(await collect(generateNative({ prompt: "a b&c+é\ud800", maxTokens: 3 })), [{ step: 1, tokenId: 5 }]);
+  assert.equal(asked, "../api/generate?prompt=a%20b%26c%2B%C3%A9%EF%BF%BD&max_tokens=3");
+});
+
+test("errors of the server are errors here", async () => {
+  const run = () => collect(generateNative({ prompt: "p", maxTokens: 3 }));
+  serve(() => json({ error: "max_tokens must be an integer" }, { status: 400 }));
+  await assert.rejects(run(), /^Error: max_tokens must be an integer$/);
+  serve(() => new Response("<html>", { status: 502 }));
+  await assert.rejects(run(), /the server answered 502/);
+  serve(() => stream(["error", { error: "a logit is not finite" }], ["done", { finishReason: "error" }]));
+  await assert.rejects(run(), /a logit is not finite/);
+  serve(() => stream(["token", { step: 1 }]));
+  await assert.rejects(run(), /closed the stream before the end/);
+});
+
+test("a static site says where its model is and what was recorded", async () => {
+  serve((url) => (url === "site.json" ? json({ modelUrl: "../models/m/" }) : json([{ prompt: "p" }])));
+  assert.deepEqual(await fetchSite(), { modelUrl: "../models/m/", recordings: [{ prompt: "p" }] });
+  serve(() => new Response("not here", { status: 404 }));
+  assert.deepEqual(await fetchSite(), { modelUrl: undefined, recordings: [] });
+});
+
+test("a recorded run is replayed; the token that ends the text has none", async () => {
+  const run = { token_ids: [7, 2], logits_sha256: ["aa", "bb"], finish_reason: "stop" };
+  assert.deepEqual(await collect(replay(run, async ([id]) => `<${id}>`)), [
+    { step: 1, tokenId: 7, tokenText: "<7>", logitsSha256: "aa", done: false },
+    { step: 2, tokenId: 2, tokenText: "", logitsSha256: "bb", done: true },
+  ]);
+});
