@@ -1,7 +1,7 @@
 //! `tools site`: the page as a static site, with its own weights and a recorded native run.
 //!
 //! The site has the layout of the server's addresses, so that the page finds everything at the same relative places:
-//! `web/` is the page, `models/<name>/` the model folder, and `index.html` leads to `web/`.
+//! `web/` is the page, `models/SmolLM2-135M-Instruct/` the model folder, and `index.html` leads to `web/`.
 
 mod recording;
 mod shards;
@@ -134,9 +134,11 @@ pub fn build(workspace: &Workspace, model: &Path, out: &Path) -> Result<(), Site
     bundle::copy_tree(&workspace.bundle(), &site.path().join("web"))?;
     write(&site.path().join("index.html"), include_str!("index.html"))?;
     eprintln!("Writing the weights in files of less than {} MB.", shards::LIMIT / 1_000_000);
-    let name = shards::write_model(model, &site.path().join("models"))?;
+    // Whatever the folder is called: this name is where the page looks when no server names another.
+    let sharded = site.path().join("models").join(workspace.model().file_name().unwrap_or_default());
+    shards::write_model(model, &sharded)?;
     eprintln!("Recording native runs.");
-    let runs = recording::record(workspace, &site.path().join("models").join(name))?;
+    let runs = recording::record(workspace, &sharded)?;
     write(&site.path().join(RECORDED), &runs)?;
     Ok(site.finish()?)
 }

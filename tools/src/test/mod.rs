@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bundle::BundleError;
-use crate::fetch::FetchError;
+use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
 use crate::site::SiteError;
@@ -137,7 +137,7 @@ fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
 fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
     eprintln!("The crates: format, lints, tests.");
     setup::rust_components()?;
-    setup::reference_model(workspace)?;
+    fetch::test_model()?;
     let cargo = |arguments: &[&str]| {
         let mut command = workspace::cargo();
         command.args(arguments).current_dir(&workspace.root);
@@ -156,7 +156,9 @@ fn node_tests(workspace: &Workspace, folder: &str) -> Result<Command, TestError>
     eprintln!("The tests in {}.", workspace.short(&tests.join(folder)));
     setup::node()?;
     let mut command = Command::new("node");
-    command.arg("--test").args(test_files(&tests, folder)?).current_dir(tests);
+    // One file at a time: two browsers at once would only wait for each other.
+    command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    command.args(test_files(&tests, folder)?).current_dir(tests);
     Ok(command)
 }
 
@@ -178,7 +180,7 @@ fn end_to_end(workspace: &Workspace, browsers: &[Browser]) -> Result<Command, Te
     let mut command = node_tests(workspace, "e2e")?;
     setup::browsers(browsers)?;
     setup::node_packages(&workspace.root.join("browser/tests"))?;
-    let model = setup::reference_model(workspace)?;
+    let model = fetch::test_model()?;
     // The site's bundle and server are those of the other tests too.
     let site = workspace.target.join("e2e-site");
     crate::site::build(workspace, &model, &site)?;

@@ -1,13 +1,12 @@
-//! What the tests need: Rust's components, the reference model, Node and its packages, the browsers.
+//! What the tests need: Rust's components, Node and its packages, the browsers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::{Browser, TestError, at};
-use crate::fetch;
 use crate::packages::{self, Need};
 use crate::process;
-use crate::workspace::{self, Workspace};
+use crate::workspace;
 
 /// rustfmt and clippy.
 pub(super) fn rust_components() -> Result<(), TestError> {
@@ -21,12 +20,6 @@ pub(super) fn rust_components() -> Result<(), TestError> {
         process::run(Command::new("rustup").args(["component", "add"]).args(missing))?;
     }
     Ok(())
-}
-
-/// The folder of a model with the weights that the references were made with.
-pub(super) fn reference_model(workspace: &Workspace) -> Result<PathBuf, TestError> {
-    fetch::run(&fetch::Options::automatic(workspace.model()))?;
-    Ok(workspace.model())
 }
 
 /// Node, which runs the page's tests, and npm.
