@@ -47,6 +47,29 @@ fn both_spellings_of_merges_are_read() {
 }
 
 #[test]
+fn a_token_that_no_merge_makes_is_not_used() {
+    let mut json = minimal();
+    json["model"]["merges"] = json!(["1 1"]);
+    json["pre_tokenizer"] = json["pre_tokenizer"]["pretokenizers"][1].take();
+    assert_eq!(read(&json).unwrap().encode("ab11", Special::Parse), [1, 2, 5]);
+}
+
+#[test]
+fn added_tokens_are_special_only_if_they_say_so() {
+    let mut json = minimal();
+    let mut other = json["added_tokens"][0].clone();
+    other["content"] = json!("<other>");
+    other["id"] = json!(6);
+    other["special"] = json!(false);
+    json["added_tokens"].as_array_mut().unwrap().push(other);
+    let tokenizer = read(&json).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 7);
+    assert_eq!((tokenizer.special_id("<s>"), tokenizer.special_id("<other>")), (Some(0), None));
+    assert_eq!((tokenizer.is_special(0), tokenizer.is_special(6)), (true, false));
+    assert_eq!(tokenizer.encode("<other><s>", Special::Plain), [6]);
+}
+
+#[test]
 fn pre_tokenizers_of_all_supported_shapes_are_read() {
     let mut json = minimal();
     let byte_level = json["pre_tokenizer"]["pretokenizers"][1].clone();
