@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use kernel::transcript::{PROFILE, Sha256Digest, hex};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ const MODEL_FILES: [&str; 8] = [
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
+/// What a path segment may not hold as it is (RFC 3986).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The state of the server.
 pub struct State {
@@ -66,7 +69,7 @@ impl State {
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,
-            "modelUrl": format!("/models/{}/", utf8_percent_encode(&self.model_name, NON_ALPHANUMERIC)),
+            "modelUrl": format!("/models/{}/", utf8_percent_encode(&self.model_name, RESERVED)),
             "hiddenSize": config.map(|c| c.dim),
             "intermediateSize": config.map(|c| c.hidden),
             "vocabSize": config.map(|c| c.vocab),

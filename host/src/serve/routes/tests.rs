@@ -9,7 +9,7 @@ use crate::cli::{Cli, Command};
 use crate::serve::engine::engine;
 
 async fn ask(path: &str) -> (u16, Option<String>, Value) {
-    let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b"]).command else {
+    let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b-1.0"]).command else {
         unreachable!("the command is serve")
     };
     let (engine, _queue) = engine();
@@ -26,12 +26,12 @@ async fn ask(path: &str) -> (u16, Option<String>, Value) {
 async fn the_status_is_200_and_not_ready() {
     let (status, _, body) = ask("/api/status").await;
     assert_eq!((status, &body["ready"], &body["hiddenSize"]), (200, &Value::Bool(false), &Value::Null));
-    assert_eq!(body["modelUrl"], "/models/a%20b/");
+    assert_eq!(body["modelUrl"], "/models/a%20b-1.0/");
 }
 
 #[tokio::test]
 async fn what_needs_the_model_is_503_with_a_time_to_come_back() {
-    for path in ["/api/generate", "/models/a%20b/config.json"] {
+    for path in ["/api/generate", "/models/a%20b-1.0/config.json"] {
         let (status, retry, body) = ask(path).await;
         assert_eq!((status, retry.as_deref()), (503, Some("1")), "{path}");
         assert!(body["error"].as_str().unwrap().contains("loading"));
