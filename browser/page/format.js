@@ -16,6 +16,18 @@ export function formatSeconds(seconds) {
   return seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
 }
 
+/** Bytes a second since the first measurement; null until there is a second to judge by. */
+export class Speed {
+  #start = null;
+
+  /** @param {number} bytes how far it is @returns {number | null} */
+  measure(bytes, now = performance.now()) {
+    this.#start ??= { bytes, now };
+    const seconds = (now - this.#start.now) / 1000;
+    return seconds < 1 ? null : (bytes - this.#start.bytes) / seconds;
+  }
+}
+
 /** The first digits of a digest. @param {string | undefined} digest */
 export function shortDigest(digest) {
   return digest ? digest.slice(0, 12) : "unknown";

@@ -3,7 +3,7 @@
 import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
-import { chipParts, formatBytes, formatSeconds } from "./format.js";
+import { Speed, chipParts, formatBytes, formatSeconds } from "./format.js";
 import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
 import { keepPage, rememberModel, rememberedModel } from "./offline.js";
 import { Seam } from "./seam.js";
@@ -89,18 +89,13 @@ async function loadModel(baseUrl) {
   const progress = $("loading-progress");
   progress.hidden = false;
   const startedAt = performance.now();
-  let fetched = 0;
-  let before = { file: "", loaded: 0 };
-  const onProgress = ({ file, loaded, allLoaded, allTotal, fromCache }) => {
-    if (file !== before.file) before = { file, loaded: 0 };
-    if (!fromCache) fetched += loaded - before.loaded;
-    before.loaded = loaded;
+  const speed = new Speed();
+  const onProgress = ({ allLoaded, allTotal, fromCache }) => {
     progress.max = allTotal;
     progress.value = allLoaded;
-    const speed = fetched / ((performance.now() - startedAt) / 1000);
-    const left = fetched > 0 ? `, ${formatBytes(speed)}/s, ${formatSeconds((allTotal - allLoaded) / speed)} left` : "";
-    const verb = fromCache ? "Reading the kept model" : "Fetching the model";
-    showLoading(`${verb}: ${formatBytes(allLoaded)} of ${formatBytes(allTotal)}${left}`);
+    const rate = fromCache ? null : speed.measure(allLoaded);
+    const pace = rate ? `, ${formatBytes(rate)}/s, ${formatSeconds((allTotal - allLoaded) / rate)} left` : "";
+    showLoading(`${fromCache ? "Reading the kept model" : "Fetching the model"}: ${formatBytes(allLoaded)} of ${formatBytes(allTotal)}${pace}`);
   };
   engine = await Engine.load({ baseUrl, onProgress, backend: new URLSearchParams(location.search).get("backend") ?? "auto" });
   const { info } = engine;

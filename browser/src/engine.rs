@@ -162,9 +162,11 @@ impl Run {
     }
 }
 
-/// A value of config.json as the kernel takes it.
+/// A value of config.json as the kernel takes it; `a.b` is the value of `b` in the object `a`.
 fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
-    match keys.get(key) {
+    let mut path = key.split('.');
+    let first = path.next().and_then(|name| keys.get(name));
+    match path.fold(first, |object, name| object?.get(name)) {
         None | Some(Value::Null) => Field::Absent,
         Some(Value::Bool(value)) => Field::Bool(*value),
         Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
@@ -228,7 +230,7 @@ impl fmt::Display for EngineError {
         match self {
             EngineError::Environment(error) => write!(f, "this browser cannot give the bits of the contract: {error}"),
             EngineError::ConfigJson(error) => write!(f, "config.json is not a JSON object: {error}"),
-            EngineError::Config(error) => write!(f, "config.json: {error}"),
+            EngineError::Config(error) => error.fmt(f),
             EngineError::Tokenizer(error) => write!(f, "tokenizer.json: {error}"),
             EngineError::Element { tensor, dtype } => {
                 write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chipParts, formatBytes, formatSeconds, shortDigest } from "../../page/format.js";
+import { Speed, chipParts, formatBytes, formatSeconds, shortDigest } from "../../page/format.js";
 
 test("bytes are shown in decimal units", () => {
   assert.equal(formatBytes(0), "0 B");
@@ -16,6 +16,13 @@ test("seconds are rounded up", () => {
   assert.equal(formatSeconds(0.2), "1 s");
   assert.equal(formatSeconds(89.5), "90 s");
   assert.equal(formatSeconds(91), "2 min");
+});
+
+test("speed counts from the first measurement and waits for a second", () => {
+  const speed = new Speed();
+  assert.equal(speed.measure(1000, 5000), null);
+  assert.equal(speed.measure(1500, 5900), null);
+  assert.equal(speed.measure(4000, 7000), 1500);
 });
 
 test("a digest is shortened, a missing one named", () => {
