@@ -10,7 +10,7 @@ import { expectEqualBits, expectLockstep } from "./expect.mjs";
 import { PROMPT, PROMPT_IDS } from "./reference.mjs";
 
 const WEIGHTS = /\.safetensors$/;
-/** Most that the page may hold: WebAssembly memory and the heaps of page and worker. */
+/** Bytes that the page may hold at most: WebAssembly memory and the heaps of page and worker. */
 const MAX_MEMORY = 450e6;
 
 let server;
@@ -105,18 +105,19 @@ inEachBrowser("with the server", (scenario, name) => {
     }
   });
 
-  // Only Chromium tells how much memory a page takes.
+  // Only Chromium tells how large a page's heaps are.
   if (name === "chromium") {
     scenario("a context of 1,024 tokens takes less than 450 MB", async (tab) => {
       await open(tab, `${server.url}/web/`);
       const found = await generate(tab, { prompt: Array(999).fill("the").join(" "), maxTokens: 25 });
       assert.equal(found.state, "done", found.text);
       expectEqualBits(found, 25);
-      const bytes = await tab.evaluate(async () => (await performance.measureUserAgentSpecificMemory()).bytes);
-      assert.ok(bytes > 250e6, `${bytes} bytes: the weights alone are more`);
-      assert.ok(bytes < MAX_MEMORY, `${bytes} bytes`);
-      const shown = await tab.evaluate(() => Number(document.getElementById("memory").dataset.memoryBytes));
-      assert.ok(shown > 250e6 && shown <= bytes, `the page shows ${shown} bytes`);
+      const heaps = await tab.evaluate(async () => (await performance.measureUserAgentSpecificMemory()).bytes);
+      // Chromium leaves a worker's WebAssembly memory out; the worker tells its size after each step.
+      const wasm = await tab.evaluate(() => Number(document.getElementById("memory").dataset.memoryBytes));
+      assert.ok(heaps > 100e3, `${heaps} bytes of heaps`);
+      assert.ok(wasm > 269e6, `${wasm} bytes of WebAssembly memory: the weights alone are more`);
+      assert.ok(heaps + wasm < MAX_MEMORY, `${heaps} bytes of heaps and ${wasm} of WebAssembly memory`);
     });
   }
 });

@@ -43,7 +43,7 @@ async function evidence(tab, what) {
     const picture = join(await mkdtemp(join(tmpdir(), "lockstep-e2e-")), `${what.replace(/[^a-z0-9]+/gi, "-")}.png`);
     const text = await tab.evaluate(() => document.body.innerText);
     await tab.screenshot(picture);
-    return `The page: ${picture}\n${text.slice(0, 3000)}\nThe console:\n${tab.said()}`;
+    return `The page: ${picture}\n${text.slice(0, 2000)}\nThe console:\n${tab.said()}`;
   } catch (error) {
     return `(no picture of the page: ${error.message})`;
   }

@@ -41,9 +41,9 @@ export async function openWebKit() {
 /** One WebDriver session. Its commands go to one window at a time, so each waits for the one before. */
 class Session {
   #url;
+  #home;
   #window;
   #last = Promise.resolve();
-  #first = true;
 
   constructor(url) {
     this.#url = url;
@@ -64,15 +64,11 @@ class Session {
     return result;
   }
 
+  /** A window, not a tab, since a tab in the background is not drawn. The first window stays: without one the session ends. */
   async newTab() {
-    // The session comes with a window.
-    const window = this.#first ? await this.call("GET", "/window") : (await this.call("POST", "/window/new", { type: "window" })).handle;
-    this.#first = false;
-    return new Tab(this, window);
-  }
-
-  async #openWindow() {
-    return (await this.call("POST", "/window/new", { type: "window" })).handle;
+    this.#home ??= await this.call("GET", "/window");
+    const open = () => this.call("POST", "/window/new", { type: "window" });
+    return new Tab(this, (await this.inWindow(this.#home, open)).handle);
   }
 }
 
