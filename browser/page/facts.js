@@ -31,8 +31,8 @@ export class Facts {
 
   /** @param {{bytes: number, unavailable: string | null}} size */
   cacheSize({ bytes, unavailable }) {
-    show("cache-size", unavailable === null ? formatBytes(bytes) : `nothing: ${unavailable}`);
-    document.getElementById("delete-cache").disabled = bytes === 0;
+    show("cache-size", unavailable !== null ? `nothing: ${unavailable}` : bytes === 0 ? "nothing" : formatBytes(bytes));
+    document.getElementById("delete-cache").hidden = bytes === 0;
   }
 
   /** @param {string | null} shellMissing why the page is not kept @param {boolean} modelKept */

@@ -121,10 +121,11 @@ async function run() {
   $("generate").disabled = true;
   $("stop").disabled = false;
   $("inspector").hidden = true;
-  for (const side of [native, browser]) side.begin(prompt);
+  const echo = ending(prompt, 240);
+  for (const side of [native, browser]) side.begin(echo);
   seam.begin(maxTokens);
   showVerdict("running", "Comparing");
-  facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(prompt)}`);
+  facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(ending(prompt, 60))}`);
 
   const source = nativeSteps(prompt, maxTokens, signal);
   const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
@@ -132,7 +133,12 @@ async function run() {
     source && follow(native, source),
     follow(browser, engine.generate({ prompt, maxTokens, signal, onPrefill })),
   ]);
-  const failures = outcomes.flatMap(({ reason }, i) => (reason && !signal.aborted ? [`${["native", "browser"][i]}: ${reason.message}`] : []));
+  const failures = [];
+  for (const [i, { reason }] of outcomes.entries()) {
+    if (!reason || signal.aborted) continue;
+    failures.push(`${["native", "browser"][i]}: ${reason.message}`);
+    [native, browser][i].note(`Failed: ${reason.message}`);
+  }
   const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";
   finish(state, failures, source !== null);
 }
@@ -157,8 +163,9 @@ async function follow(side, source) {
       for (const column of [native, browser]) column.mark(index, verdict);
     }
     seam.draw(index, a, b);
-    const { tokensMatched, digestsMatched } = countMatches();
-    $("verdict").textContent = `${tokensMatched} tokens, ${digestsMatched} logit digests match so far`;
+    const { total, tokensMatched, digestsMatched } = countMatches();
+    const equal = `${tokensMatched} tokens, ${digestsMatched} logit digests match so far`;
+    $("verdict").textContent = native.steps.length > 0 && browser.steps.length > 0 ? equal : `${total} tokens so far`;
   }
 }
 
@@ -210,6 +217,12 @@ function inspect(index) {
     $(`inspect-${name}-id`).textContent = step?.tokenId ?? "";
     $(`inspect-${name}-digest`).textContent = step?.logitsSha256.replace(/.{8}(?=.)/g, "$& ") ?? "";
   }
+}
+
+/** The end of a long text. */
+function ending(text, length) {
+  const characters = [...text];
+  return characters.length <= length ? text : `…${characters.slice(-length).join("")}`;
 }
 
 function showExamples(prompts) {
