@@ -42,14 +42,13 @@ pub struct Finished {
 
 /// A generation on its way through the engine.
 struct Job {
-    generation: Box<Generation>,
+    generation: Generation,
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
 }
 
 /// Where generations are handed in.
-#[derive(Clone)]
 pub struct Engine {
     queue: mpsc::Sender<Job>,
     active: Arc<AtomicUsize>,
@@ -84,7 +83,7 @@ impl Engine {
     /// If the queue is full, or the engine has ended.
     pub fn submit(&self, generation: Generation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        match self.queue.try_send(Job { generation: Box::new(generation), events }) {
+        match self.queue.try_send(Job { generation, events }) {
             Ok(()) => Ok(receiver),
             Err(mpsc::error::TrySendError::Full(_)) => Err(SubmitError::Full),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SubmitError::Ended),
