@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { generate, look, ask, open, ready, result, verdict } from "./drive/page.mjs";
+import { ask, generate, look, open, ready, result, verdict } from "./drive/page.mjs";
 import { inEachBrowser } from "./drive/scenarios.mjs";
 import { startLockstep, startProxy } from "./drive/servers.mjs";
 import { until } from "./drive/until.mjs";
@@ -68,6 +68,8 @@ inEachBrowser("with the server", (scenario, name) => {
     assert.equal(stopped.state, "stopped");
     counts(stopped).forEach((count, side) => assert.ok(count <= atStop[side] + 1, `${count} tokens, ${atStop[side]} at the stop`));
     assert.ok(counts(stopped).every((count) => count < 300), "it was stopped, not finished");
+    const generating = async () => (await (await fetch(`${server.url}/api/status`)).json()).activeGenerations;
+    await until("the server has nothing to do", async () => (await generating()) === 0, 5);
     // All is ready for the next run.
     expectLockstep(await generate(tab, { maxTokens: 25 }));
   });

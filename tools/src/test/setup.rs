@@ -45,9 +45,10 @@ pub(super) fn node_packages(tests: &Path) -> Result<(), TestError> {
     std::fs::write(&done, wanted).map_err(at(&done))
 }
 
-/// The browsers, and for WebKit a display and a message bus.
+/// The browsers, for WebKit a display and a message bus, and what the examples of the README call.
 pub(super) fn browsers(browsers: &[Browser]) -> Result<(), TestError> {
-    let needs: Vec<Need> = browsers.iter().flat_map(|&browser| needs(browser)).collect();
+    let mut needs: Vec<Need> = browsers.iter().flat_map(|&browser| needs(browser)).collect();
+    needs.push(Need::program(&["curl"], "curl", "runs the README's examples"));
     packages::ensure(&needs)?;
     Ok(())
 }

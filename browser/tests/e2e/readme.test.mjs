@@ -1,0 +1,60 @@
+// What the README shows, done: each command gives the output printed there, and the module's example runs.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { delimiter, dirname } from "node:path";
+import { after, before, test } from "node:test";
+import { openBrowser, BROWSERS } from "./drive/browser.mjs";
+import { setting, startLockstep } from "./drive/servers.mjs";
+import { GREEDY_IDS } from "./reference.mjs";
+
+const README = await readFile(new URL("../../../README.md", import.meta.url), "utf8");
+const PORT_IN_README = "http://127.0.0.1:8080";
+
+let server;
+before(async () => (server = await startLockstep()));
+after(() => server?.stop());
+
+const examples = blocks("console").flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
+
+test("there are examples", () => assert.ok(examples.length >= 5, `${examples.length}`));
+
+for (const [, command, output] of examples) {
+  test(command, () => {
+    const env = {
+      ...process.env,
+      PATH: dirname(setting("LOCKSTEP_E2E_SERVER")) + delimiter + process.env.PATH,
+      LOCKSTEP_MODEL: setting("LOCKSTEP_E2E_MODEL"),
+    };
+    const line = command.replace(PORT_IN_README, server.url);
+    const { status, stdout, stderr } = spawnSync("bash", ["-c", line], { env, encoding: "utf8" });
+    assert.equal(status, 0, stderr);
+    // "..." stands for anything.
+    const pattern = output.trimEnd().split("...").map((text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("[^]*");
+    assert.match(stdout.trimEnd(), new RegExp(`^${pattern}$`));
+  });
+}
+
+test("the module's example", { timeout: 600_000 }, async () => {
+  const [example] = blocks("js");
+  // As the body of a function: a static import becomes a dynamic one, and what is logged is kept.
+  const script = example
+    .replace(/^import (.*) from (.*);$/gm, "const $1 = await import($2);")
+    .replace(/console\.log\((.*)\);/, "said.push([$1]);");
+  const browser = await openBrowser(BROWSERS[0]);
+  try {
+    const tab = await browser.newTab();
+    await tab.goto(`${server.url}/web/`);
+    const folder = await tab.evaluate(async () => (await (await fetch("/api/status")).json()).modelUrl);
+    const code = `async () => { const said = []; ${script.replace("/models/SmolLM2-135M-Instruct/", folder)} return said; }`;
+    const said = await tab.evaluate(new Function(`return ${code}`)());
+    assert.deepEqual(said.map(([step, id]) => [step, id]), GREEDY_IDS.slice(0, 5).map((id, i) => [i + 1, id]));
+  } finally {
+    await browser.close();
+  }
+});
+
+function blocks(language) {
+  return [...README.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
+}
