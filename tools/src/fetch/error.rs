@@ -25,6 +25,12 @@ pub enum FetchError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The folder to fill has no name of its own.
+    #[error("{dir} cannot be filled: choose a folder with a name, such as models/SmolLM2-135M-Instruct")]
+    NotAFolder {
+        /// The path.
+        dir: PathBuf,
+    },
     /// The disk is full.
     #[error(
         "no space left on the disk of {path}; the model folder needs about 300 MB, and 500 MB while it is made. \

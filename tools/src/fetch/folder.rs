@@ -20,15 +20,21 @@ pub const PROVENANCE: &str = "provenance.json";
 /// Longest manifest that is read, in bytes.
 const MAX_MANIFEST_LEN: u64 = 100_000_000;
 
-/// The folder beside a model folder in which it is prepared, locked against other runs.
+/// The right to fill a model folder, held by one run at a time.
+#[derive(Debug)]
+pub struct Lock {
+    target: PathBuf,
+    /// The lock is on this file, while it is open.
+    _file: File,
+}
+
+/// The folder beside a model folder in which it is prepared.
 ///
 /// It stays when a run is interrupted, with what the next run can use.
 #[derive(Debug)]
 pub struct Staging {
     dir: PathBuf,
-    target: PathBuf,
-    /// Held while this value lives.
-    _lock: File,
+    lock: Lock,
 }
 
 /// Where the contents of a folder came from.
@@ -44,20 +50,27 @@ pub struct Origin {
     pub provenance: Json,
 }
 
-impl Staging {
-    /// Opens the staging folder of `target`, waiting for another run that fills the same folder.
-    pub fn open(target: &Path) -> Result<Staging, FetchError> {
-        let beside = |prefix: &str, suffix: &str| {
-            let name = target.file_name().unwrap_or_default().to_string_lossy();
-            target.with_file_name(format!("{prefix}{name}{suffix}"))
+impl Lock {
+    /// Waits until no other run fills the folder `target`.
+    pub fn take(target: &Path) -> Result<Lock, FetchError> {
+        let target = std::path::absolute(target).map_err(FetchError::io("find", target))?;
+        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(FetchError::NotAFolder { dir: target });
         };
-        let dir = beside("", ".partial");
+        fs::create_dir_all(parent).map_err(FetchError::io("make the folder", parent))?;
+        let path = target.with_file_name(format!(".{}.lock", name.to_string_lossy()));
+        let file = lock_file(&path).map_err(FetchError::io("lock", &path))?;
+        Ok(Lock { target, _file: file })
+    }
+}
+
+impl Staging {
+    /// Opens the staging folder, with what an interrupted run has left in it.
+    pub fn open(lock: Lock) -> Result<Staging, FetchError> {
+        let name = lock.target.file_name().unwrap_or_default().to_string_lossy();
+        let dir = lock.target.with_file_name(format!("{name}.partial"));
         fs::create_dir_all(&dir).map_err(FetchError::io("make the folder", &dir))?;
-        let lock = beside(".", ".lock");
-        let lock = lock_file(&lock).map_err(FetchError::io("lock", &lock))?;
-        // A run that ended while we waited has taken the folder away.
-        fs::create_dir_all(&dir).map_err(FetchError::io("make the folder", &dir))?;
-        Ok(Staging { dir, target: target.to_owned(), _lock: lock })
+        Ok(Staging { dir, lock })
     }
 
     /// The staging folder.
@@ -67,7 +80,7 @@ impl Staging {
 
     /// The model folder.
     pub fn target(&self) -> &Path {
-        &self.target
+        &self.lock.target
     }
 
     /// The place of that file while the folder is prepared.
@@ -88,8 +101,8 @@ impl Staging {
         let manifest = self.manifest(origin)?;
         self.write(manifest::FILE_NAME, &manifest.to_json())?;
 
-        fs::create_dir_all(&self.target).map_err(FetchError::io("make the folder", &self.target))?;
-        let old = self.target.join(manifest::FILE_NAME);
+        fs::create_dir_all(&self.lock.target).map_err(FetchError::io("make the folder", &self.lock.target))?;
+        let old = self.lock.target.join(manifest::FILE_NAME);
         match fs::remove_file(&old) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(FetchError::io("remove the outdated", &old)(error));
@@ -97,7 +110,7 @@ impl Staging {
             _ => sync_folder_of(&old).map_err(FetchError::io("synchronise the folder of", &old))?,
         }
         for name in manifest.files.iter().map(|file| file.name.as_str()).chain([manifest::FILE_NAME]) {
-            let place = self.target.join(name);
+            let place = self.lock.target.join(name);
             fs::rename(self.path(name), &place).map_err(FetchError::io("put in place", &place))?;
             sync_folder_of(&place).map_err(FetchError::io("synchronise the folder of", &place))?;
         }
@@ -113,7 +126,7 @@ impl Staging {
             let (size, sha256) = hash_file(&path).map_err(FetchError::io("read", &path))?;
             Ok(ManifestFile { name: name.to_owned(), size, sha256 })
         };
-        let name = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.lock.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Manifest {
             name,
             source: origin.source.to_owned(),

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 
 pub use error::FetchError;
 
-use folder::Staging;
+use folder::{Lock, Staging};
 use hub::Environment;
 use loader::digest::hex;
 use loader::manifest::Manifest;
@@ -95,11 +95,12 @@ pub fn fetch(options: &Options, environment: &Environment, repository: &Reposito
     if let Some(manifest) = complete() {
         return Ok(Fetched { manifest, was_complete: true });
     }
-    let staging = Staging::open(&options.dir)?;
+    let lock = Lock::take(&options.dir)?;
     // Another run may have filled the folder while this one waited.
     if let Some(manifest) = complete() {
         return Ok(Fetched { manifest, was_complete: true });
     }
+    let staging = Staging::open(lock)?;
     let from_hub = || hub::prepare(&staging, environment, repository, options.accept_revision.as_deref());
     let origin = match options.source {
         Source::Hub => from_hub()?,
