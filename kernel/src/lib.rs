@@ -5,7 +5,7 @@
 //! cites its rules as `N1`, `N2`, ...
 //!
 //! Layers, each using only those before it: [`simd`] (16 lanes, the order, the choice of instruction set), `math`,
-//! [`ops`], [`model`], then [`generate`] and [`transcript`]. The crate takes token ids, byte slices, a [`pool::Pool`] and
+//! [`ops`], [`model`], then [`generate`], [`train`] and [`transcript`]. The crate takes token ids, byte slices, a [`pool::Pool`] and
 //! a by-name source of tensors; it knows no files, sockets, clocks, JSON or text.
 //!
 //! Features: `std` (default) detects the CPU's instruction set at run time; without it the backend is the best one that the build's
@@ -28,6 +28,7 @@ pub mod ops;
 pub mod pool;
 pub mod random;
 pub mod simd;
+pub mod train;
 pub mod transcript;
 
 /// Where and how an operation runs: the instruction set and the threads. No bit of a result depends on either.

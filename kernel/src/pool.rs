@@ -122,6 +122,32 @@ pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl
     }
 }
 
+/// Shares out slices of one length in ranges that are the same for all; `job` receives the range and each slice's part.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn split_together<const N: usize>(
+    pool: &dyn Pool,
+    slices: [&mut [f32]; N],
+    job: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
+) {
+    let len = slices.first().map_or(0, |slice| slice.len());
+    assert!(slices.iter().all(|slice| slice.len() == len), "split: slices of unequal length");
+    if len == 0 {
+        return;
+    }
+    let starts = slices.map(|slice| Start(slice.as_mut_ptr()));
+    let parts = pool.threads().clamp(1, len);
+    pool.run(parts, &|part| {
+        let range = part * len / parts..(part + 1) * len / parts;
+        // SAFETY: each start has `len` values that are mutably borrowed for this call, `range` is inside, and no other part
+        // has an index of it.
+        let part =
+            |start: &Start| unsafe { core::slice::from_raw_parts_mut(start.get().add(range.start), range.len()) };
+        job(range.clone(), starts.each_ref().map(part));
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +189,18 @@ mod tests {
             rows.zip(values.chunks_mut(3)).for_each(|(r, v)| v.fill(r as f32));
         });
         assert!(matrix.iter().enumerate().all(|(i, v)| *v == (i / 3) as f32));
+    }
+
+    #[test]
+    fn slices_are_split_alike() {
+        for (threads, len) in [(1, 5), (3, 7), (4, 2), (2, 0)] {
+            let (mut a, mut b) = (vec![1.0; len], vec![2.0; len]);
+            split_together(&Backwards(threads), [&mut a, &mut b], |range, [a, b]| {
+                assert!(a.len() == range.len() && b.len() == range.len());
+                a.iter_mut().zip(b).zip(range).for_each(|((a, b), i)| (*a, *b) = (*a + *b + i as f32, *b + 1.0));
+            });
+            assert!(a.iter().enumerate().all(|(i, v)| *v == 3.0 + i as f32) && b.iter().all(|v| *v == 3.0));
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Sha256 {
     }
 
     /// Adds a field: its length, then its bytes.
-    fn field(&mut self, bytes: &[u8]) {
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
         self.update(&(bytes.len() as u64).to_le_bytes());
         self.update(bytes);
     }

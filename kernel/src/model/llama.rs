@@ -2,22 +2,23 @@
 
 use super::cache::KvCache;
 use super::config::Config;
-use super::params::{Layer, Linear, LoadError, Params};
-use super::tensor::{RawTensor, Tensor};
+use super::params::{Layer, Linear, LoadError, Param, Parameter, Params, parameters};
+use super::tensor::RawTensor;
 use crate::Exec;
 use crate::ops::{
-    AttentionDims, RopeAngles, RopeTable, attention_forward, embedding_forward, matmul_forward, residual_forward,
-    rmsnorm_forward, rope_forward, swiglu_forward,
+    AttentionDims, RopeAngles, RopeTable, Weights, attention_forward, embedding_forward, matmul_forward,
+    residual_forward, rmsnorm_forward, rope_forward, swiglu_forward,
 };
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A model: its shape and its weights, which it reads where they are. Sharing it among threads is safe.
-#[derive(Debug)]
+/// A model: its shape and its weights, which it reads where they are. Sharing it among threads is safe; a clone shares
+/// weights that are not its own.
+#[derive(Clone, Debug)]
 pub struct Model {
-    config: Config,
-    params: Params,
-    rope: RopeTable,
+    pub(super) config: Config,
+    pub(super) params: Params,
+    pub(super) rope: RopeTable,
 }
 
 /// Of which of the new positions the logits are wanted; they cost most of a short step.
@@ -34,17 +35,17 @@ pub enum Logits {
 /// Memory between the operators of a step. One value serves any number of steps of any length.
 #[derive(Default, Debug)]
 pub struct Workspace {
-    x: Vec<f32>,
+    pub(super) x: Vec<f32>,
     normed: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    attended: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    pub(super) q: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+    pub(super) attended: Vec<f32>,
+    pub(super) gate: Vec<f32>,
+    pub(super) up: Vec<f32>,
     activated: Vec<f32>,
     projected: Vec<f32>,
-    angles: RopeAngles,
+    pub(super) angles: RopeAngles,
     logits: Vec<f32>,
 }
 
@@ -93,14 +94,14 @@ impl fmt::Display for ForwardError {
 impl core::error::Error for ForwardError {}
 
 /// Gives `buffer` the length `len`; what it holds is written before it is read.
-fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(super) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     buffer.resize(len, 0.0);
     buffer
 }
 
 impl Model {
     /// Takes the tensors that `config` asks for from `source`, under the names that Hugging Face gives them. Weights are
-    /// not copied (see [`Tensor`]).
+    /// not copied (see [`super::Tensor`]).
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
@@ -108,6 +109,33 @@ impl Model {
         let params = Params::load(&config, source)?;
         let rope = RopeTable::new(config.rope_theta as f32, config.head_dim);
         Ok(Model { config, params, rope })
+    }
+
+    /// The same model with binary32 weights of its own, as a trainer needs them.
+    pub(crate) fn to_owned_f32(&self) -> Model {
+        let mut model = self.clone();
+        model.params.all_mut().into_iter().for_each(|param| param.tensor = param.tensor.to_owned_f32());
+        model
+    }
+
+    /// All parameters with their weights, in the order of the table.
+    pub fn tensors(&self) -> impl Iterator<Item = (Parameter, Weights<'_>)> {
+        parameters(&self.config).into_iter().zip(self.params.all().into_iter().map(Param::weights))
+    }
+
+    /// A copy with other weights for parameter `index` of the table: `change` receives them in binary32.
+    pub fn with_tensor(&self, index: usize, change: impl FnOnce(&mut [f32])) -> Model {
+        let mut model = self.clone();
+        if let Some(param) = model.params.all_mut().into_iter().nth(index) {
+            param.tensor = param.tensor.to_owned_f32();
+            param.tensor.update(change);
+        }
+        model
+    }
+
+    /// Changes all weights of a model of [`Model::to_owned_f32`]; `change` receives the row in the table with them.
+    pub(crate) fn update(&mut self, mut change: impl FnMut(usize, &mut [f32])) {
+        self.params.all_mut().into_iter().for_each(|param| param.tensor.update(|w| change(param.index, w)));
     }
 
     /// The shape of the model.
@@ -158,18 +186,17 @@ impl Model {
         if rows > 0 {
             let last = &w.x[(count - rows) * dim..];
             self.norm(exec, &self.params.norm, last, &mut w.normed);
-            let head = self.params.head.as_ref().unwrap_or(&self.params.embedding);
-            matmul_forward(exec, &mut w.logits, &w.normed, head.weights(), None, rows);
+            matmul_forward(exec, &mut w.logits, &w.normed, self.params.head().weights(), None, rows);
         }
         Ok(())
     }
 
-    fn norm(&self, exec: Exec<'_>, weight: &Tensor, x: &[f32], out: &mut Vec<f32>) {
+    fn norm(&self, exec: Exec<'_>, weight: &Param, x: &[f32], out: &mut Vec<f32>) {
         rmsnorm_forward(exec, sized(out, x.len()), x, weight.weights(), self.config.rms_norm_eps as f32);
     }
 
     /// `x += o(attention(rope(q(norm(x))), rope(k(norm(x))), v(norm(x))))`
-    fn attend(
+    pub(super) fn attend(
         &self,
         exec: Exec<'_>,
         layer: &Layer,
@@ -194,7 +221,7 @@ impl Model {
     }
 
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
-    fn feed_forward(&self, exec: Exec<'_>, layer: &Layer, count: usize, w: &mut Workspace) {
+    pub(super) fn feed_forward(&self, exec: Exec<'_>, layer: &Layer, count: usize, w: &mut Workspace) {
         let Config { dim, hidden, .. } = self.config;
         self.norm(exec, &layer.post_attention_norm, &w.x, &mut w.normed);
         linear(exec, &layer.gate, &w.normed, sized(&mut w.gate, count * hidden), count);
@@ -206,6 +233,6 @@ impl Model {
 }
 
 fn linear(exec: Exec<'_>, layer: &Linear, x: &[f32], out: &mut [f32], tokens: usize) {
-    let bias = layer.bias.as_ref().map(Tensor::weights);
+    let bias = layer.bias.as_ref().map(Param::weights);
     matmul_forward(exec, out, x, layer.weight.weights(), bias, tokens);
 }

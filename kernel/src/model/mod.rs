@@ -1,11 +1,13 @@
 //! Models of the Llama family: their shape, their weights, their key/value cache, and the stack itself.
 
+mod backward;
 mod cache;
 mod config;
 mod llama;
 mod params;
 mod tensor;
 
+pub use backward::{BackwardOptions, Gradients, Ready, Sequence};
 pub use cache::KvCache;
 pub use config::{Config, ConfigError, Field};
 pub use llama::{ForwardError, Logits, Model, Workspace};

@@ -2,28 +2,43 @@
 
 use super::config::Config;
 use super::tensor::{RawTensor, Tensor};
+use crate::ops::Weights;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::iter::once;
+
+/// A parameter and its row in the table.
+#[derive(Clone, Debug)]
+pub(super) struct Param {
+    pub index: usize,
+    pub tensor: Tensor,
+}
+
+impl Param {
+    pub fn weights(&self) -> Weights<'_> {
+        self.tensor.weights()
+    }
+}
 
 /// A linear layer.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    pub weight: Tensor,
-    pub bias: Option<Tensor>,
+    pub weight: Param,
+    pub bias: Option<Param>,
 }
 
 /// The parameters of one transformer layer.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    pub input_norm: Tensor,
+    pub input_norm: Param,
     pub q: Linear,
     pub k: Linear,
     pub v: Linear,
     pub o: Linear,
-    pub post_attention_norm: Tensor,
+    pub post_attention_norm: Param,
     pub gate: Linear,
     pub up: Linear,
     pub down: Linear,
@@ -32,11 +47,11 @@ pub(super) struct Layer {
 /// All parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Params {
-    pub embedding: Tensor,
+    pub embedding: Param,
     pub layers: Vec<Layer>,
-    pub norm: Tensor,
+    pub norm: Param,
     /// None where the head is tied to the embedding.
-    pub head: Option<Tensor>,
+    pub head: Option<Param>,
 }
 
 /// Why the weights do not fit the configuration.
@@ -149,8 +164,11 @@ fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> R
 impl Params {
     /// Takes the tensors of the table from `find`.
     pub fn load(config: &Config, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Params, LoadError> {
-        let mut table = parameters(config).into_iter();
-        let mut next = || load_one(table.next().expect("the table has every parameter"), find);
+        let mut table = parameters(config).into_iter().enumerate();
+        let mut next = || {
+            let (index, parameter) = table.next().expect("the table has every parameter");
+            load_one(parameter, find).map(|tensor| Param { index, tensor })
+        };
         let embedding = next()?;
         let mut layers = vec![];
         for _ in 0..config.layers {
@@ -172,5 +190,34 @@ impl Params {
         let norm = next()?;
         let head = if config.tied { None } else { Some(next()?) };
         Ok(Params { embedding, layers, norm, head })
+    }
+
+    /// The output head, which may be the embedding.
+    pub fn head(&self) -> &Param {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// All parameters, in the order of the table.
+    pub fn all(&self) -> Vec<&Param> {
+        let Params { embedding, layers, norm, head } = self;
+        let layers = layers.iter().flat_map(|layer| {
+            let Layer { input_norm, q, k, v, o, post_attention_norm, gate, up, down } = layer;
+            let linears = [q, k, v, o, gate, up, down].into_iter();
+            let linears = linears.flat_map(|linear| once(&linear.weight).chain(&linear.bias));
+            linears.chain([input_norm, post_attention_norm])
+        });
+        once(embedding).chain(layers).chain([norm]).chain(head).collect()
+    }
+
+    /// All parameters, in the order of the table.
+    pub fn all_mut(&mut self) -> Vec<&mut Param> {
+        let Params { embedding, layers, norm, head } = self;
+        let layers = layers.iter_mut().flat_map(|layer| {
+            let Layer { input_norm, q, k, v, o, post_attention_norm, gate, up, down } = layer;
+            let linears = [q, k, v, o, gate, up, down].into_iter();
+            let linears = linears.flat_map(|linear| once(&mut linear.weight).chain(&mut linear.bias));
+            linears.chain([input_norm, post_attention_norm])
+        });
+        once(embedding).chain(layers).chain([norm]).chain(head).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Tensors over bytes that somebody else owns: a mapped file, a downloaded buffer.
 
 use crate::ops::Weights;
-use crate::simd::Bf16;
+use crate::simd::{Bf16, Weight};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -105,6 +105,25 @@ impl Tensor {
                 Storage::OwnedF32(raw.as_chunks().0.iter().map(|b| widen_f16(u16::from_le_bytes(*b))).collect())
             }
         })
+    }
+
+    /// The tensor in binary32 of its own, as a trainer needs it; widening is exact (N1).
+    pub(crate) fn to_owned_f32(&self) -> Tensor {
+        Tensor(Storage::OwnedF32(match self.weights() {
+            Weights::F32(w) => w.to_vec(),
+            Weights::Bf16(w) => w.iter().map(|w| w.widen()).collect(),
+        }))
+    }
+
+    /// Changes the numbers of a tensor of [`Tensor::to_owned_f32`].
+    ///
+    /// # Panics
+    /// If it is any other.
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut [f32])) {
+        match &mut self.0 {
+            Storage::OwnedF32(values) => change(values),
+            _ => panic!("tensor: only a trainer's own weights can be changed"),
+        }
     }
 
     /// The numbers, row-major.

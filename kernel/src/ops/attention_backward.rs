@@ -152,7 +152,7 @@ impl Op for Sums<'_> {
         for (out, first) in self.out.chunks_mut(BLOCK * self.head_dim).zip(self.rows.step_by(BLOCK)) {
             let rows = first..first + out.len() / self.head_dim;
             let factors = Factors { values: &self.factors.values[first * self.factors.row..], ..self.factors };
-            accumulate(s, &mut Columns::all(out, self.head_dim), (self.seen)(rows), factors, vectors);
+            accumulate::<S, f32, false>(s, &mut Columns::all(out, self.head_dim), (self.seen)(rows), factors, vectors);
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn matmul_forward(
 /// The gradients of [`matmul_forward`]'s input: `dx += dout W`.
 ///
 /// Shapes: `dx`: `[tokens, cols]`; `dout`: `[tokens, rows]`; `w`: `[rows, cols]`.
-/// Order: `dx[t] = dx[t] + Σ_o dout[t][o] W[o]` in rising `o` (N6), from the value in `dx`.
+/// Order: `dx[t] = dx[t] + Σ_o dout[t][o] W[o]` in rising `o`, in blocks (N6).
 ///
 /// # Panics
 /// If the lengths do not match these shapes.
@@ -66,10 +66,20 @@ pub fn matmul_backward_input(exec: Exec<'_>, dx: &mut [f32], dout: &[f32], w: We
     let factors = Factors { values: dout, term: 1, row: rows };
     split_columns(exec.pool, dx, cols, granule(cols), |out| match w {
         Weights::F32(values) => {
-            exec.backend.run(Accumulate { out, terms: rows, factors, vectors: Terms { values, stride: cols } });
+            exec.backend.run(Accumulate::<_, true> {
+                out,
+                terms: rows,
+                factors,
+                vectors: Terms { values, stride: cols },
+            });
         }
         Weights::Bf16(values) => {
-            exec.backend.run(Accumulate { out, terms: rows, factors, vectors: Terms { values, stride: cols } });
+            exec.backend.run(Accumulate::<_, true> {
+                out,
+                terms: rows,
+                factors,
+                vectors: Terms { values, stride: cols },
+            });
         }
     });
 }
@@ -89,7 +99,7 @@ pub fn matmul_backward_weight(exec: Exec<'_>, dw: &mut [f32], dout: &[f32], x: &
     let factors = Factors { values: dout, term: rows, row: 1 };
     let vectors = Terms { values: x, stride: cols };
     split_columns(exec.pool, dw, cols, granule(cols), |out| {
-        exec.backend.run(Accumulate { out, terms: tokens, factors, vectors });
+        exec.backend.run(Accumulate::<_, false> { out, terms: tokens, factors, vectors });
     });
 }
 
@@ -112,19 +122,19 @@ fn granule(cols: usize) -> usize {
     if cols.is_multiple_of(LANES) { LANES } else { 1 }
 }
 
-struct Accumulate<'a, 'b, W> {
+struct Accumulate<'a, 'b, W, const BLOCKED: bool> {
     out: Columns<'b>,
     terms: usize,
     factors: Factors<'a>,
     vectors: Terms<'a, W>,
 }
 
-impl<W: Weight> Op for Accumulate<'_, '_, W> {
+impl<W: Weight, const BLOCKED: bool> Op for Accumulate<'_, '_, W, BLOCKED> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
-        accumulate(s, &mut self.out, 0..self.terms, self.factors, self.vectors);
+        accumulate::<S, W, BLOCKED>(s, &mut self.out, 0..self.terms, self.factors, self.vectors);
     }
 }
 

@@ -5,6 +5,7 @@
 //! the threads, on the number of tokens, or on what else is computed with it (N10, N11). Lengths that do not fit are a bug
 //! of the caller and panic, with the operator's name and the numbers.
 
+mod adamw;
 mod attention;
 mod attention_backward;
 mod cross_entropy;
@@ -13,9 +14,12 @@ mod matmul;
 mod residual;
 mod rmsnorm;
 mod rope;
+mod sgd;
 mod softmax;
+mod squares;
 mod swiglu;
 
+pub use adamw::{AdamWTerms, adamw_step};
 pub use attention::{AttentionDims, attention_forward};
 pub use attention_backward::attention_backward;
 pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward};
@@ -24,7 +28,9 @@ pub use matmul::{matmul_backward_bias, matmul_backward_input, matmul_backward_we
 pub use residual::residual_forward;
 pub use rmsnorm::{rmsnorm_backward, rmsnorm_forward};
 pub use rope::{RopeAngles, RopeTable, rope_backward, rope_forward};
+pub use sgd::{momentum_step, scale_step, sgd_step};
 pub use softmax::{softmax_backward, softmax_forward};
+pub use squares::squares_forward;
 pub use swiglu::{swiglu_backward, swiglu_forward};
 
 use crate::simd::Bf16;

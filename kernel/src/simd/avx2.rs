@@ -85,6 +85,10 @@ impl Simd for Avx2 {
     fn div(self, a: F32x16, b: F32x16) -> F32x16 {
         halves!(_mm256_div_ps(a, b))
     }
+    #[inline(always)]
+    fn sqrt(self, a: F32x16) -> F32x16 {
+        halves!(_mm256_sqrt_ps(a))
+    }
     /// `maxps` is `if first > second { first } else { second }`: N7 with the operands exchanged.
     #[inline(always)]
     fn max(self, a: F32x16, b: F32x16) -> F32x16 {

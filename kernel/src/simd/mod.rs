@@ -47,6 +47,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a / b`
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The square root.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
     /// `if a < b { b } else { a }` (N7)
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `if b < a { b } else { a }`, the mirror of N7.

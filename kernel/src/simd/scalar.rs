@@ -45,6 +45,10 @@ impl Simd for Scalar {
         from_fn(|i| a[i] / b[i])
     }
     #[inline(always)]
+    fn sqrt(self, a: Self::F32) -> Self::F32 {
+        from_fn(|i| libm::sqrtf(a[i]))
+    }
+    #[inline(always)]
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         from_fn(|i| if a[i] < b[i] { b[i] } else { a[i] })
     }

@@ -63,6 +63,10 @@ impl Simd for Simd128 {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         from_fn(|i| f32x4_div(a[i], b[i]))
     }
+    #[inline(always)]
+    fn sqrt(self, a: Self::F32) -> Self::F32 {
+        from_fn(|i| f32x4_sqrt(a[i]))
+    }
     /// `pmax` is N7 to the letter.
     #[inline(always)]
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {

@@ -8,7 +8,7 @@ use kernel::pool::SerialPool;
 use proptest::prelude::*;
 
 /// A small model of any shape, with weights in a mixture of formats.
-fn model(config: &Config, seed: u64) -> Model {
+pub fn model(config: &Config, seed: u64) -> Model {
     let mut numbers = Numbers::new(seed);
     let tensors: Vec<(String, RawTensor)> = parameters(config)
         .into_iter()
@@ -150,7 +150,7 @@ fn a_generation_ends_where_it_should() {
     assert_eq!(run(&stopping, 70, 20, true).unwrap(), (vec![(64, 70)], ids, "length"));
 }
 
-fn tiny() -> Config {
+pub fn tiny() -> Config {
     Config {
         vocab: 5,
         dim: 12,

@@ -10,4 +10,5 @@ mod invariance;
 mod ops;
 mod spec;
 mod teeth;
+mod training;
 mod truth;

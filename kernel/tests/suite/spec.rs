@@ -136,6 +136,22 @@ pub fn accumulate(
     }
 }
 
+/// N6 in blocks: every 64 terms are summed up from +0.0, and added to what is there.
+pub fn accumulate_blocks(
+    out: &mut [f32],
+    columns: usize,
+    terms: usize,
+    factor: impl Fn(usize, usize) -> f32,
+    vector: impl Fn(usize, usize) -> f32,
+) {
+    for first in (0..terms).step_by(64) {
+        let mut block = vec![0.0; out.len()];
+        let count = 64.min(terms - first);
+        accumulate(&mut block, columns, count, |k, i| factor(first + k, i), |k, c| vector(first + k, c));
+        out.iter_mut().zip(block).for_each(|(out, sum)| *out += sum);
+    }
+}
+
 /// One row: what is added to `dx`, and the terms that `dw` receives.
 pub fn rmsnorm_backward(dout: &[f32], x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let squares: Vec<f32> = x.iter().map(|x| x * x).collect();

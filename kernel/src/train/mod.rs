@@ -1,0 +1,256 @@
+//! Training: gradients of batches of token ids, and what optimisers make of them.
+
+mod optimizer;
+
+pub use optimizer::{Optimizer, Schedule};
+
+use crate::Exec;
+use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tensor, parameters};
+use crate::ops::{scale_step, squares_forward};
+use crate::transcript::{Sha256, Sha256Digest};
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use optimizer::Memory;
+
+/// How to train.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TrainOptions {
+    /// How gradients change weights.
+    pub optimizer: Optimizer,
+    /// The learning rate.
+    pub schedule: Schedule,
+    /// The largest norm of all gradients together; longer ones are scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// Whether to compute activations again instead of keeping them: the same bits in less memory and more time.
+    pub recompute: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepReport {
+    /// Its number, from 1.
+    pub step: u64,
+    /// The mean cross-entropy of the batch before the step, in nats.
+    pub loss: f32,
+    /// The norm of all gradients together, before clipping.
+    pub grad_norm: f32,
+    /// The tokens of the batch.
+    pub tokens: usize,
+    /// The learning rate of the step.
+    pub learning_rate: f32,
+    /// The digest of all steps up to this one.
+    pub digest: Sha256Digest,
+}
+
+/// Why a step was not done, or not completely.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TrainError {
+    /// No token of the batch counts as a target.
+    NoTargets,
+    /// A sequence has more tokens than the model has positions.
+    Context {
+        /// Its tokens.
+        tokens: usize,
+        /// The model's positions.
+        context: usize,
+    },
+    /// A token is not in the vocabulary.
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocab: usize,
+    },
+    /// The loss is not a finite number; no weight was changed.
+    Loss {
+        /// The step.
+        step: u64,
+    },
+    /// A gradient is not a finite number; weights may have been changed before it was found, and the trainer is closed.
+    Gradient {
+        /// The step.
+        step: u64,
+        /// The parameter.
+        tensor: String,
+    },
+    /// An earlier step closed the trainer.
+    Closed,
+}
+
+impl fmt::Display for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTargets => f.write_str(
+                "there is nothing to learn from: a text needs at least 2 tokens, and some of them must count",
+            ),
+            Self::Context { tokens, context } => {
+                write!(f, "a text of {tokens} tokens exceeds the context of {context} tokens; split or shorten it")
+            }
+            Self::Token { token, vocab } => {
+                write!(f, "token {token} is outside the vocabulary, whose ids end at {}", vocab - 1)
+            }
+            Self::Loss { step } => write!(
+                f,
+                "step {step}: the loss is not a finite number; no weight was changed. Choose a lower learning rate"
+            ),
+            Self::Gradient { step, tensor } => write!(
+                f,
+                "step {step}: the gradient of {tensor} is not a finite number; training cannot go on from here. \
+                 Reset to the base weights or to the last checkpoint, and choose a lower learning rate"
+            ),
+            Self::Closed => f.write_str("training has failed before; reset to the base weights or to a checkpoint"),
+        }
+    }
+}
+
+impl core::error::Error for TrainError {}
+
+/// A model in training: its weights in binary32, and what the optimiser remembers.
+#[derive(Debug)]
+pub struct Trainer {
+    model: Model,
+    options: TrainOptions,
+    table: Vec<Parameter>,
+    memory: Vec<Memory>,
+    step: u64,
+    digest: Sha256Digest,
+    closed: bool,
+}
+
+impl Trainer {
+    /// Begins with the weights of `base`, which stays as it is.
+    pub fn new(base: &Model, options: TrainOptions) -> Trainer {
+        let table = parameters(base.config());
+        let memory = table.iter().map(|_| Memory::default()).collect();
+        Trainer { model: base.to_owned_f32(), options, table, memory, step: 0, digest: [0; 32], closed: false }
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Learns from one batch. The bits do not depend on how a batch is read, only on the order of its sequences (N11).
+    ///
+    /// # Errors
+    /// If the batch cannot be read or its loss is not finite, nothing has changed. If a gradient is not finite, no further
+    /// step is possible.
+    pub fn step(&mut self, exec: Exec<'_>, batch: &[Sequence]) -> Result<StepReport, TrainError> {
+        if self.closed {
+            return Err(TrainError::Closed);
+        }
+        let count = check(&self.model, batch)?;
+        let TrainOptions { optimizer, schedule, clip_norm, recompute } = self.options;
+        let step = self.step + 1;
+        let rate = schedule.rate(step);
+        let mut gradients = Gradients::default();
+        let mut squares = vec![0.0; self.table.len()];
+        let (table, memory) = (&self.table, &mut self.memory);
+        let measure = |index: usize, g: &[f32]| {
+            let row = table[index].shape.last().copied().unwrap_or(1);
+            squares_forward(exec, g, row)
+        };
+
+        // With one sequence and nothing that needs all gradients together, a weight changes as soon as its gradient is
+        // final, and the gradient is dropped.
+        let at_once = batch.len() == 1 && clip_norm.is_none() && optimizer.has_no_memory();
+        let mut ready = |index: usize, tensor: &mut Tensor, gradients: &mut Gradients| {
+            if at_once && gradients.loss().is_finite() {
+                let Some(g) = gradients.take(index) else { return };
+                squares[index] = measure(index, &g);
+                tensor.update(|w| optimizer.step(exec, w, &g, &mut memory[index], rate, step));
+            }
+        };
+        for sequence in batch {
+            self.model.backward(exec, sequence, BackwardOptions { recompute, count }, &mut gradients, &mut ready);
+        }
+        self.model.finish_embedding(exec, &mut gradients, &mut ready);
+        let loss = gradients.loss() / count as f32;
+        if !loss.is_finite() {
+            return Err(TrainError::Loss { step });
+        }
+        if !at_once {
+            for (index, squares) in squares.iter_mut().enumerate() {
+                *squares = gradients.get(index).map_or(0.0, |g| measure(index, g));
+            }
+        }
+        if let Some(bad) = squares.iter().position(|sum| !sum.is_finite()) {
+            self.closed = true;
+            return Err(TrainError::Gradient { step, tensor: table[bad].name.clone() });
+        }
+        let grad_norm = libm::sqrtf(squares.iter().fold(0.0, |sum, tensor| sum + tensor));
+        if !at_once {
+            let clip = clip_norm.map(|max| max as f32).filter(|max| grad_norm > *max).map(|max| max / grad_norm);
+            self.model.update(|index, w| {
+                let Some(mut g) = gradients.take(index) else { return };
+                if let Some(factor) = clip {
+                    scale_step(exec, &mut g, factor);
+                }
+                optimizer.step(exec, w, &g, &mut memory[index], rate, step);
+            });
+        }
+        self.step = step;
+        let learning_rate = rate as f32;
+        self.digest = chain(&self.digest, step, batch, [loss, grad_norm, learning_rate]);
+        let tokens = batch.iter().map(|sequence| sequence.tokens.len()).sum();
+        Ok(StepReport { step, loss, grad_norm, tokens, learning_rate, digest: self.digest })
+    }
+}
+
+/// The mean loss of a batch and the gradients of all parameters; nothing is changed.
+///
+/// # Errors
+/// If the batch cannot be read or its loss is not finite.
+pub fn gradients(
+    exec: Exec<'_>,
+    model: &Model,
+    batch: &[Sequence],
+    recompute: bool,
+) -> Result<(f32, Gradients), TrainError> {
+    let count = check(model, batch)?;
+    let (mut model, mut gradients) = (model.clone(), Gradients::default());
+    let mut ready = |_: usize, _: &mut Tensor, _: &mut Gradients| {};
+    for sequence in batch {
+        model.backward(exec, sequence, BackwardOptions { recompute, count }, &mut gradients, &mut ready);
+    }
+    model.finish_embedding(exec, &mut gradients, &mut ready);
+    let loss = gradients.loss() / count as f32;
+    if loss.is_finite() { Ok((loss, gradients)) } else { Err(TrainError::Loss { step: 1 }) }
+}
+
+/// The number of targets of a batch that can be read.
+fn check(model: &Model, batch: &[Sequence]) -> Result<usize, TrainError> {
+    let (vocab, context) = (model.config().vocab, model.config().context);
+    for Sequence { tokens, counted } in batch {
+        if tokens.len() > context {
+            return Err(TrainError::Context { tokens: tokens.len(), context });
+        }
+        if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(TrainError::Token { token, vocab });
+        }
+        assert_eq!(tokens.len(), counted.len(), "train: a mark for every token");
+    }
+    match batch.iter().map(Sequence::count).sum() {
+        0 => Err(TrainError::NoTargets),
+        count if batch.iter().all(|sequence| sequence.count() > 0) => Ok(count),
+        _ => Err(TrainError::NoTargets),
+    }
+}
+
+/// The next digest of a training: over the one before it, the step, the token ids of each sequence, and the bits of loss,
+/// norm and rate, each a hashed field.
+fn chain(digest: &Sha256Digest, step: u64, batch: &[Sequence], values: [f32; 3]) -> Sha256Digest {
+    let mut hash = Sha256::new();
+    hash.field(digest);
+    hash.field(&step.to_le_bytes());
+    for sequence in batch {
+        let ids: Vec<u8> = sequence.tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
+        hash.field(&ids);
+    }
+    for value in values {
+        hash.field(&value.to_le_bytes());
+    }
+    hash.finish()
+}
