@@ -27,11 +27,11 @@ let engine = null;
 let stopping = null;
 
 async function start() {
-  showExamples(await (await fetch("examples.json")).json());
   const keptShell = keepPage();
-  facts.cacheSize(await Engine.cacheSize());
-  const status = await waitForServer();
   try {
+    showExamples(await (await fetch("examples.json")).json());
+    facts.cacheSize(await Engine.cacheSize());
+    const status = await waitForServer();
     if (typeof status === "object") {
       server = status;
       native.about(aboutServer(status));
@@ -107,7 +107,7 @@ async function loadModel(baseUrl) {
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   facts.log(`Model ready after ${seconds} s: ${formatBytes(info.bytesFromNetwork)} fetched, ${formatBytes(info.bytesFromCache)} kept from before`);
   if (info.notCached !== null) facts.log(`The model is not kept for the next visit: ${info.notCached}`);
-  if (server && !server.weightsSha256) facts.server((server = await fetchStatus()));
+  if (server && !server.weightsSha256) facts.server(await fetchStatus()); // by now it has hashed its weights
   $("generate").disabled = false;
 }
 
@@ -192,15 +192,17 @@ function finish(state, failures, compared) {
   }
   facts.log(text);
   facts.memory(engine.info.memoryBytes);
-  showVerdict(state, text, compared && total > 0 && firstDifference === null);
+  const outcome = firstDifference === null ? "equal" : "different";
+  showVerdict(state, text, compared && total > 0 ? outcome : "");
   $("stop").disabled = true;
   $("generate").disabled = false;
 }
 
-function showVerdict(state, text, equal = false) {
+/** @param {"" | "equal" | "different"} outcome "" where nothing was compared */
+function showVerdict(state, text, outcome = "") {
   const verdict = $("verdict");
   verdict.textContent = text;
-  verdict.classList.toggle("equal", equal);
+  verdict.dataset.outcome = outcome;
   verdict.ariaBusy = state === "running"; // screen readers hear the start and the end, not every step
   verdict.dataset.state = state;
 }
@@ -213,7 +215,7 @@ function inspect(index) {
   $("inspector-title").textContent = `Step ${index + 1}${a && b ? (equal ? ": equal in every bit" : ": different") : ""}`;
   for (const [name, side, step] of [["native", native, a], ["browser", browser, b]]) {
     side.highlight(index);
-    $(`inspect-${name}-text`).textContent = step ? chipParts(step.tokenText, index + 1 === side.steps.length).map((part) => part.text).join("") : "none";
+    $(`inspect-${name}-text`).textContent = step ? chipParts(step.tokenText, step.last).map((part) => part.text).join("") : "none";
     $(`inspect-${name}-id`).textContent = step?.tokenId ?? "";
     $(`inspect-${name}-digest`).textContent = step?.logitsSha256.replace(/.{8}(?=.)/g, "$& ") ?? "";
   }

@@ -3,7 +3,7 @@
 import { chipParts } from "./format.js";
 
 export class Side {
-  /** The steps so far. @type {import("./compare.js").Step[]} */
+  /** The steps so far. @type {(import("./compare.js").Step & {tokenText: string, last: boolean})[]} */
   steps = [];
   #name;
   #elements;
@@ -48,7 +48,7 @@ export class Side {
 
   /** @param {{tokenId: number, tokenText: string, logitsSha256: string}} token @param {boolean} last */
   add(token, last) {
-    this.steps.push(token);
+    this.steps.push({ ...token, last });
     this.#times.push(performance.now());
     this.#elements.output.append(token.tokenText);
     this.#elements.tokens.append(this.#chip(token, last));
@@ -79,7 +79,7 @@ export class Side {
       part.textContent = text;
       chip.append(part);
     }
-    chip.setAttribute("aria-label", `${this.#name} step ${this.steps.length}, token ${token.tokenId}: ${token.tokenText.trim()}`);
+    chip.setAttribute("aria-label", `${this.#name} step ${this.steps.length}, token ${token.tokenId}, ${JSON.stringify(token.tokenText)}`);
     return chip;
   }
 
