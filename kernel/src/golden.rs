@@ -1,18 +1,23 @@
-//! Tiny seeded models whose generations have known bits: a self-test that native programs, wasm builds and the page run
+//! Tiny seeded models whose generations and trainings have known bits: a self-test that native programs, wasm builds and the page run
 //! alike. Their widths are no multiples of 16, so every tail is used.
 
 use crate::Exec;
 use crate::generate::{GenerateError, Generation, Progress, Request};
-use crate::model::{Config, DType, Model, Parameter, RawTensor, SharedBytes, parameters};
+use crate::model::{Config, DType, Model, Parameter, RawTensor, Sequence, SharedBytes, parameters};
+use crate::ops::Weights;
 use crate::random::{Purpose, uniform};
-use crate::transcript::{Identity, Sha256, Sha256Digest, hex, transcript};
+use crate::train::{Optimizer, Schedule, TrainError, TrainOptions, Trainer};
+use crate::transcript::{Identity, Sha256, Sha256Digest, hex, logits_digest, transcript};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The digest that [`run`] gives on every machine.
+/// The digest that [`train`] gives on every machine.
+pub const EXPECTED_TRAINING: &str = "2d55cc4645080ce429b0d4cfa628529abe20e306d835ef8b44ab506097afeaac";
+
+/// The digest that [`generate`] gives on every machine.
 pub const EXPECTED: &str = "e983895a80ce08ee68377aa365b0a8e8946127a755aa64899801fcd8cae9d252";
 
 /// This machine or this build does not compute the bits of the contract.
@@ -22,20 +27,25 @@ pub enum GoldenError {
     Mismatch {
         /// The digest that was computed.
         found: String,
+        /// The digest of the contract.
+        expected: &'static str,
     },
     /// The generation failed.
     Generate(GenerateError),
+    /// The training failed.
+    Train(TrainError),
 }
 
 impl fmt::Display for GoldenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mismatch { found } => write!(
+            Self::Mismatch { found, expected } => write!(
                 f,
-                "the self-test computed {found} instead of {EXPECTED}: this machine or this build does not follow the \
+                "the self-test computed {found} instead of {expected}: this machine or this build does not follow the \
                  numeric contract, and its results cannot be trusted"
             ),
             Self::Generate(error) => write!(f, "the self-test failed: {error}"),
+            Self::Train(error) => write!(f, "the self-test failed: {error}"),
         }
     }
 }
@@ -85,7 +95,7 @@ fn model(seed: u64, config: Config, dtype: DType) -> Model {
 ///
 /// # Errors
 /// If a logit is not finite.
-pub fn run(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
+pub fn generate(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
     let identity = Identity { weights: [0; 32], adapter: None, tokenizer: [0; 32] };
     let mut digest = Sha256::new();
     for (seed, (config, dtype)) in (1..).zip(configs()) {
@@ -98,13 +108,48 @@ pub fn run(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
     Ok(digest.finish())
 }
 
+/// Trains each model for three steps, one by gradient descent and one by AdamW with clipping, and returns the digest of all
+/// reports and weights.
+///
+/// # Errors
+/// If a loss or a gradient is not finite.
+pub fn train(exec: Exec<'_>) -> Result<Sha256Digest, TrainError> {
+    let sgd = Optimizer::Sgd { momentum: 0.9 };
+    let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
+    let mut digest = Sha256::new();
+    for ((seed, (config, dtype)), (optimizer, clip_norm)) in (1..).zip(configs()).zip([(sgd, None), (adamw, Some(0.5))])
+    {
+        let text = |n: u32| Sequence::new((0..n).map(|i| i * i % config.vocab as u32).collect());
+        let batch = [text(40), text(23)];
+        let schedule = Schedule { learning_rate: 0.01, warmup: 2, cosine_steps: Some(10) };
+        let options = TrainOptions { optimizer, schedule, clip_norm, recompute: false };
+        let mut trainer = Trainer::new(&model(seed, config, dtype), options);
+        for _ in 0..3 {
+            digest.update(&trainer.step(exec, &batch)?.digest);
+        }
+        for (_, weights) in trainer.model().tensors() {
+            if let Weights::F32(weights) = weights {
+                digest.update(&logits_digest(weights));
+            }
+        }
+    }
+    Ok(digest.finish())
+}
+
 /// Checks that this machine and this build compute the bits of the contract.
 ///
 /// # Errors
 /// If they do not.
 pub fn check(exec: Exec<'_>) -> Result<(), GoldenError> {
-    let found = hex(&run(exec).map_err(GoldenError::Generate)?);
-    if found == EXPECTED { Ok(()) } else { Err(GoldenError::Mismatch { found }) }
+    let generated = generate(exec).map_err(GoldenError::Generate)?;
+    let trained = train(exec).map_err(GoldenError::Train)?;
+    for (found, expected) in [(generated, EXPECTED), (trained, EXPECTED_TRAINING)] {
+        let found = hex(&found);
+        if found != expected {
+            return Err(GoldenError::Mismatch { found, expected });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct StepReport {
 }
 
 /// Why a step was not done, or not completely.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TrainError {
     /// No token of the batch counts as a target.
     NoTargets,
