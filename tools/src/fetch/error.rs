@@ -109,3 +109,23 @@ impl From<WriteError> for FetchError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_how_much_is_needed() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let path = PathBuf::from("models/x");
+        let while_downloading = FetchError::io("write", &path)(full());
+        let while_converting = FetchError::from(WriteError::Io { path, error: full() });
+        for error in [while_downloading, while_converting] {
+            assert!(matches!(error, FetchError::NoSpace { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains("models/x") && text.contains("500 MB") && text.contains("again"), "{text}");
+        }
+        let other = FetchError::io("write", Path::new("x"))(io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(other, FetchError::Io { .. }), "{other}");
+    }
+}

