@@ -56,7 +56,7 @@ impl Assembly {
     /// A copy of bytes of a file that have arrived.
     pub fn read(&self, file: usize, start: usize, end: usize) -> Result<Uint8Array, JsError> {
         let bytes = self.0.arrived(file)?.get(start..end);
-        Ok(bytes.map(Uint8Array::from).ok_or_else(|| JsError::new("these bytes have not arrived"))?)
+        bytes.map(Uint8Array::from).ok_or_else(|| JsError::new("these bytes have not arrived"))
     }
 
     /// Number of bytes of a file that have arrived.

@@ -1,4 +1,6 @@
 //! The parts of the browser engine that need no browser.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod assembly;
 mod engine;

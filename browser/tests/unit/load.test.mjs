@@ -75,6 +75,32 @@ test("damage in the cache is repaired from the network", async () => {
   assert.equal((await load(storage, server())).bytesFromNetwork, 0);
 });
 
+test("damage in the cache is forgotten, also where the network fails then", async () => {
+  const storage = new FakeCaches();
+  await load(storage, server());
+  const { entries } = await storage.open("lockstep-model");
+  entries.get([...entries.keys()].find((url) => url.endsWith("/32-64")))[5] ^= 1;
+  await assert.rejects(load(storage, new FakeServer({})), /answered 404/);
+  assert.equal(await (await openCache(storage)).bytesOf(FILES[1]), 0);
+});
+
+test("a slow storage holds back the download, and is waited for", async () => {
+  const storage = new FakeCaches();
+  const cache = await storage.open("lockstep-model");
+  const put = cache.put.bind(cache);
+  let [pending, most, stored] = [0, 0, 0];
+  cache.put = async (...args) => {
+    most = Math.max(most, ++pending);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await put(...args);
+    pending--;
+    stored++;
+  };
+  await load(storage, server());
+  assert.equal(most, 2);
+  assert.equal(stored, 5);
+});
+
 test("damage on the server is an error, and nothing of the file is kept", async () => {
   const storage = new FakeCaches();
   const damaged = server();
