@@ -11,6 +11,8 @@
 //!
 //! The crate knows no network and no numerics beyond exact dequantisation.
 
+#![deny(unsafe_code)]
+
 mod checkpoint;
 pub mod digest;
 mod dtype;

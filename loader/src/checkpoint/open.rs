@@ -85,6 +85,7 @@ fn read(path: &Path) -> io::Result<Bytes> {
 }
 
 #[cfg(feature = "mmap")]
+#[allow(unsafe_code, reason = "a mapping is the one thing here that the compiler cannot check")]
 fn map(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {

