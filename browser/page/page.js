@@ -64,11 +64,12 @@ async function startWithoutServer(status) {
   recordings = site.recordings;
   if (recordings.length > 0) {
     $("native-badge").hidden = false;
-    native.about(`not a live server: recorded on ${recordings[0].backend}, ${threads(recordings[0].threads)}`);
+    native.about(`not a live server: recorded on ${aboutServer(recordings[0])}`);
+    facts.server({ weightsSha256: recordings[0].weights_sha256 });
   } else {
     native.about(status === "absent" ? "no native server here" : "no server answers");
   }
-  facts.log(recordings.length > 0 ? `No server here; ${recordings.length} recorded native run(s)` : "No server here");
+  facts.log(recordings.length > 0 ? "No server here; recorded native runs stand in" : "No server here");
   const remembered = status === "unreachable" ? rememberedModel() : null;
   const baseUrl = new URL(site.modelUrl ?? remembered ?? DEFAULT_MODEL_URL, location.href).href;
   const { name, bytes, cachedBytes } = await Engine.inspect({ baseUrl });
@@ -127,7 +128,8 @@ async function run() {
   showVerdict("running", "Comparing");
   facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(ending(prompt, 60))}`);
 
-  const source = nativeSteps(prompt, maxTokens, signal);
+  const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
+  const source = nativeSteps(prompt, maxTokens, signal, recorded);
   const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
   const outcomes = await Promise.allSettled([
     source && follow(native, source),
@@ -139,14 +141,18 @@ async function run() {
     failures.push(`${["native", "browser"][i]}: ${reason.message}`);
     [native, browser][i].note(`Failed: ${reason.message}`);
   }
+  if (recorded) native.note(recordedSpeed(recorded));
   const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";
   finish(state, failures, source !== null);
 }
 
+function recordedSpeed({ timings: { predicted_n, predicted_ms } }) {
+  return predicted_n > 1 ? `${((1000 * (predicted_n - 1)) / predicted_ms).toFixed(1)} tokens/s when it was recorded` : "recorded";
+}
+
 /** The native side's steps for this request, or null where there are none; the column says why. */
-function nativeSteps(prompt, maxTokens, signal) {
+function nativeSteps(prompt, maxTokens, signal, recorded) {
   if (server) return generateNative({ prompt, maxTokens, signal });
-  const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
   if (recorded) return replay(recorded, (ids) => engine.decode(ids));
   const known = recordings.map((run) => `${JSON.stringify(run.prompt)} with ${run.max_tokens} tokens`).join(", ");
   native.note(known ? `Not recorded. Recorded: ${known}.` : "No native side to compare with.");
