@@ -54,14 +54,23 @@ export class Facts {
     list.scrollTop = list.scrollHeight;
   }
 
-  #digests() {
-    const element = document.getElementById("fact-digest");
-    const digest = this.#engineDigest ?? this.#serverDigest;
-    element.title = digest ?? "";
-    const both = this.#engineDigest && this.#serverDigest;
-    const relation = !both ? "" : this.#engineDigest === this.#serverDigest ? ", the same on both sides" : `, but the server runs ${shortDigest(this.#serverDigest)}`;
-    element.textContent = shortDigest(digest) + relation;
+  /** @param {string | null | undefined} native @param {string | null | undefined} browser digests of the whole runs */
+  transcripts(native, browser) {
+    showDigests("fact-transcript", native, browser, "none");
   }
+
+  #digests() {
+    showDigests("fact-digest", this.#serverDigest, this.#engineDigest, "unknown");
+  }
+}
+
+/** The digest of both sides, or of the one that has it. */
+function showDigests(id, native, browser, missing) {
+  const element = document.getElementById(id);
+  element.title = browser ?? native ?? "";
+  if (native && browser && native !== browser) element.textContent = `native ${shortDigest(native)}, browser ${shortDigest(browser)}: different`;
+  else if (native && browser) element.textContent = `${shortDigest(browser)}, the same on both sides`;
+  else element.textContent = native || browser ? shortDigest(browser ?? native) : missing;
 }
 
 function show(id, text) {

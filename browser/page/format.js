@@ -28,9 +28,9 @@ export class Speed {
   }
 }
 
-/** The first digits of a digest. @param {string | undefined} digest */
+/** The first digits of a digest. @param {string} digest */
 export function shortDigest(digest) {
-  return digest ? digest.slice(0, 12) : "unknown";
+  return digest.slice(0, 12);
 }
 
 /**

@@ -23,9 +23,10 @@ export async function fetchStatus(signal) {
 
 /**
  * Generates on the server.
- * @param {{prompt: string, maxTokens: number, signal: AbortSignal}} request
+ * @param {{prompt: string, maxTokens: number, signal?: AbortSignal, onDone?: (summary: object) => void}} request
+ *   `onDone` takes what the server says after the last token
  */
-export async function* generateNative({ prompt, maxTokens, signal }) {
+export async function* generateNative({ prompt, maxTokens, signal, onDone = () => {} }) {
   // A lone surrogate has no UTF-8: it becomes U+FFFD, as it does on the way into WebAssembly.
   const wellFormed = new TextDecoder().decode(new TextEncoder().encode(prompt));
   const query = `prompt=${encodeURIComponent(wellFormed)}&max_tokens=${maxTokens}`;
@@ -36,7 +37,10 @@ export async function* generateNative({ prompt, maxTokens, signal }) {
     const message = JSON.parse(data);
     if (event === "token") yield message;
     else if (event === "error") throw new Error(message.error);
-    else if (event === "done") finished = true;
+    else if (event === "done") {
+      finished = true;
+      onDone(message);
+    }
   }
   if (!finished) throw new Error("the server closed the stream before the end of the text");
 }

@@ -122,6 +122,7 @@ async function run() {
   $("generate").disabled = true;
   $("stop").disabled = false;
   $("inspector").hidden = true;
+  facts.transcripts(null, null);
   const echo = ending(prompt, 240);
   for (const side of [native, browser]) side.begin(echo);
   seam.begin(maxTokens);
@@ -129,7 +130,9 @@ async function run() {
   facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(ending(prompt, 60))}`);
 
   const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
-  const source = nativeSteps(prompt, maxTokens, signal, recorded);
+  let nativeTranscript = recorded?.transcript_sha256;
+  const onDone = ({ transcriptSha256 }) => (nativeTranscript = transcriptSha256);
+  const source = server ? generateNative({ prompt, maxTokens, signal, onDone }) : replayOf(recorded);
   const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
   const outcomes = await Promise.allSettled([
     source && follow(native, source),
@@ -142,6 +145,7 @@ async function run() {
     [native, browser][i].note(`Failed: ${reason.message}`);
   }
   if (recorded) native.note(recordedSpeed(recorded));
+  facts.transcripts(nativeTranscript, browser.steps.at(-1)?.transcriptSha256);
   const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";
   finish(state, failures, source !== null);
 }
@@ -150,9 +154,8 @@ function recordedSpeed({ timings: { predicted_n, predicted_ms } }) {
   return predicted_n > 1 ? `${((1000 * (predicted_n - 1)) / predicted_ms).toFixed(1)} tokens/s when it was recorded` : "recorded";
 }
 
-/** The native side's steps for this request, or null where there are none; the column says why. */
-function nativeSteps(prompt, maxTokens, signal, recorded) {
-  if (server) return generateNative({ prompt, maxTokens, signal });
+/** A recorded run's steps, or null where nothing was recorded; the column says why. */
+function replayOf(recorded) {
   if (recorded) return replay(recorded, (ids) => engine.decode(ids));
   const known = recordings.map((run) => `${JSON.stringify(run.prompt)} with ${run.max_tokens} tokens`).join(", ");
   native.note(known ? `Not recorded. Recorded: ${known}.` : "No native side to compare with.");

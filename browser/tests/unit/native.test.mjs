@@ -45,7 +45,10 @@ test("no answer is not the same as no server", async () => {
 test("tokens come from the server's events, and the prompt goes there as it is", async () => {
   let asked;
   serve((url) => (asked = url, stream(["init", {}], ["token", { step: 1, tokenId: 5 }], ["done", { totalTokens: 1 }])));
-  assert.deepEqual(await collect(generateNative({ prompt: "a b&c+é\ud800", maxTokens: 3 })), [{ step: 1, tokenId: 5 }]);
+  let summary;
+  const onDone = (done) => (summary = done);
+  assert.deepEqual(await collect(generateNative({ prompt: "a b&c+é\ud800", maxTokens: 3, onDone })), [{ step: 1, tokenId: 5 }]);
+  assert.deepEqual(summary, { totalTokens: 1 });
   assert.equal(asked, "../api/generate?prompt=a%20b%26c%2B%C3%A9%EF%BF%BD&max_tokens=3");
 });
 
