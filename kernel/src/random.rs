@@ -25,6 +25,8 @@ pub fn philox(key: u64, counter: [u32; 4]) -> [u32; 4] {
 pub enum Purpose {
     /// The weights of the tiny model of [`crate::golden`].
     Golden = 1,
+    /// The first factor of a new adapter.
+    Lora = 2,
 }
 
 /// Number `index` of stream `stream`, uniform in `0.0..1.0`: the upper 24 bits of a word, times 2^-24.

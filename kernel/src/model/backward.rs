@@ -8,8 +8,9 @@ use super::tensor::Tensor;
 use crate::Exec;
 use crate::ops::{
     AttentionDims, attention_backward, cross_entropy_backward, cross_entropy_forward, embedding_backward,
-    embedding_forward, matmul_backward_bias, matmul_backward_input, matmul_backward_weight, matmul_forward,
-    residual_forward, rmsnorm_backward, rmsnorm_forward, rope_backward, swiglu_backward, swiglu_forward,
+    embedding_forward, lora_backward, matmul_backward_bias, matmul_backward_input, matmul_backward_weight,
+    matmul_forward, residual_forward, rmsnorm_backward, rmsnorm_forward, rope_backward, swiglu_backward,
+    swiglu_forward,
 };
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -105,7 +106,8 @@ pub struct BackwardOptions {
 pub type Ready<'a> = dyn FnMut(usize, &mut Tensor, &mut Gradients) + 'a;
 
 impl Model {
-    /// Adds the gradients and losses of one sequence of a batch to `gradients`.
+    /// Adds the gradients and losses of one sequence of a batch to `gradients`: of the adapter where the model has one,
+    /// otherwise of all parameters.
     ///
     /// `ready` is called for each parameter as soon as its gradient has all that this sequence adds, from the last layer
     /// to the first; the weights that it may change are not read again for this sequence. The embedding is not among them:
@@ -121,7 +123,7 @@ impl Model {
         gradients: &mut Gradients,
         ready: &mut Ready<'_>,
     ) {
-        let (dim, tokens) = (self.config.dim, sequence.tokens.len());
+        let (dim, tokens, frozen) = (self.config.dim, sequence.tokens.len(), self.lora.is_some());
         let mut w = Workspace::default();
         let (mut saved, last) = self.forward_saving(exec, &sequence.tokens, options.recompute, &mut w);
         let mut dx = self.head_backward(exec, sequence, &last, options.count, gradients, ready);
@@ -132,9 +134,12 @@ impl Model {
             }
             let config = &self.config;
             let layer = &mut self.params.layers[number];
-            let mut pass = Pass { exec, config, gradients: &mut *gradients, ready: &mut *ready, tokens };
+            let mut pass = Pass { exec, config, gradients: &mut *gradients, ready: &mut *ready, tokens, frozen };
             pass.feed_forward(layer, &mut saved, &mut dx);
             pass.attention(layer, &saved, &mut dx, &w);
+        }
+        if frozen {
+            return;
         }
         for (dx, token) in dx.chunks_exact(dim).zip(&sequence.tokens) {
             let row = gradients.lookup.entry(*token).or_insert_with(|| vec![0.0; dim]);
@@ -145,6 +150,9 @@ impl Model {
     /// Completes the gradient of the embedding after the last sequence of a batch: `dE = dHead + dLookup` (N11), where the
     /// first is zero unless the head is tied.
     pub fn finish_embedding(&mut self, exec: Exec<'_>, gradients: &mut Gradients, ready: &mut Ready<'_>) {
+        if self.lora.is_some() {
+            return;
+        }
         let Config { vocab, dim, .. } = self.config;
         let embedding = &mut self.params.embedding;
         let lookup = take(&mut gradients.lookup);
@@ -206,7 +214,7 @@ impl Model {
         ready: &mut Ready<'_>,
     ) -> Vec<f32> {
         let Config { vocab, dim, rms_norm_eps, .. } = self.config;
-        let eps = rms_norm_eps as f32;
+        let (eps, frozen) = (rms_norm_eps as f32, self.lora.is_some());
         let (norm, head) = (&self.params.norm, self.params.head());
         let (positions, targets) = sequence.targets();
         let mut dx = vec![0.0; last.len()];
@@ -222,12 +230,19 @@ impl Model {
             cross_entropy_backward(exec, &mut logits, targets, count);
             let (mut dnormed, mut dx_rows) = (vec![0.0; rows * dim], vec![0.0; rows * dim]);
             matmul_backward_input(exec, &mut dnormed, &logits, head.weights(), rows);
-            matmul_backward_weight(exec, gradients.sum(head.index, vocab * dim), &logits, &normed, rows);
-            let dnorm = gradients.sum(norm.index, dim);
-            rmsnorm_backward(exec, &mut dx_rows, Some(dnorm), &dnormed, &x, norm.weights(), eps);
+            if frozen {
+                rmsnorm_backward(exec, &mut dx_rows, None, &dnormed, &x, norm.weights(), eps);
+            } else {
+                matmul_backward_weight(exec, gradients.sum(head.index, vocab * dim), &logits, &normed, rows);
+                let dnorm = gradients.sum(norm.index, dim);
+                rmsnorm_backward(exec, &mut dx_rows, Some(dnorm), &dnormed, &x, norm.weights(), eps);
+            }
             for (t, row) in positions.iter().zip(dx_rows.chunks_exact(dim)) {
                 dx[t * dim..(t + 1) * dim].copy_from_slice(row);
             }
+        }
+        if frozen {
+            return dx;
         }
         ready(self.params.norm.index, &mut self.params.norm.tensor, gradients);
         if let Some(head) = &mut self.params.head {
@@ -244,6 +259,8 @@ struct Pass<'a, 'r> {
     gradients: &'a mut Gradients,
     ready: &'a mut Ready<'r>,
     tokens: usize,
+    /// Whether an adapter is trained, and nothing else.
+    frozen: bool,
 }
 
 impl Pass<'_, '_> {
@@ -287,6 +304,19 @@ impl Pass<'_, '_> {
 
     fn linear(&mut self, layer: &mut Linear, dx: &mut [f32], dout: &[f32], x: &[f32]) {
         matmul_backward_input(self.exec, dx, dout, layer.weight.weights(), self.tokens);
+        if let Some(adapter) = &mut layer.adapter {
+            let (len_a, len_b) = (adapter.a.weights().len(), adapter.b.weights().len());
+            let [mut da, mut db] = [(adapter.a.index, len_a), (adapter.b.index, len_b)]
+                .map(|(index, len)| self.gradients.take(index).unwrap_or_else(|| vec![0.0; len]));
+            lora_backward(self.exec, [dx, &mut da, &mut db], dout, x, adapter.lora(), self.tokens);
+            for (param, gradient) in [(&mut adapter.a, da), (&mut adapter.b, db)] {
+                self.gradients.tensors.insert(param.index, gradient);
+                (self.ready)(param.index, &mut param.tensor, self.gradients);
+            }
+        }
+        if self.frozen {
+            return;
+        }
         let dw = self.gradients.sum(layer.weight.index, layer.weight.weights().len());
         matmul_backward_weight(self.exec, dw, dout, x, self.tokens);
         (self.ready)(layer.weight.index, &mut layer.weight.tensor, self.gradients);
@@ -297,8 +327,12 @@ impl Pass<'_, '_> {
     }
 
     fn norm(&mut self, norm: &mut Param, dx: &mut [f32], dout: &[f32], x: &[f32]) {
+        let eps = self.config.rms_norm_eps as f32;
+        if self.frozen {
+            return rmsnorm_backward(self.exec, dx, None, dout, x, norm.weights(), eps);
+        }
         let dw = self.gradients.sum(norm.index, self.config.dim);
-        rmsnorm_backward(self.exec, dx, Some(dw), dout, x, norm.weights(), self.config.rms_norm_eps as f32);
+        rmsnorm_backward(self.exec, dx, Some(dw), dout, x, norm.weights(), eps);
         (self.ready)(norm.index, &mut norm.tensor, self.gradients);
     }
 }

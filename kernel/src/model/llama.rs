@@ -1,12 +1,13 @@
 //! The Llama stack (Touvron et al. 2023), forward.
 
+use super::adapter::LoraConfig;
 use super::cache::KvCache;
 use super::config::Config;
 use super::params::{Layer, Linear, LoadError, Param, Parameter, Params, parameters};
 use super::tensor::RawTensor;
 use crate::Exec;
 use crate::ops::{
-    AttentionDims, RopeAngles, RopeTable, Weights, attention_forward, embedding_forward, matmul_forward,
+    AttentionDims, RopeAngles, RopeTable, Weights, attention_forward, embedding_forward, lora_forward, matmul_forward,
     residual_forward, rmsnorm_forward, rope_forward, swiglu_forward,
 };
 use alloc::vec::Vec;
@@ -19,6 +20,7 @@ pub struct Model {
     pub(super) config: Config,
     pub(super) params: Params,
     pub(super) rope: RopeTable,
+    pub(super) lora: Option<LoraConfig>,
 }
 
 /// Of which of the new positions the logits are wanted; they cost most of a short step.
@@ -108,19 +110,27 @@ impl Model {
     pub fn load(config: Config, source: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Model, LoadError> {
         let params = Params::load(&config, source)?;
         let rope = RopeTable::new(config.rope_theta as f32, config.head_dim);
-        Ok(Model { config, params, rope })
+        Ok(Model { config, params, rope, lora: None })
     }
 
-    /// The same model with binary32 weights of its own, as a trainer needs them.
-    pub(crate) fn to_owned_f32(&self) -> Model {
+    /// The same model with binary32 copies of what a trainer changes: of the adapter, or of all weights.
+    pub(crate) fn to_trainable(&self) -> Model {
         let mut model = self.clone();
-        model.params.all_mut().into_iter().for_each(|param| param.tensor = param.tensor.to_owned_f32());
+        model.params.trainable_mut().into_iter().for_each(|param| param.tensor = param.tensor.to_owned_f32());
         model
     }
 
     /// All parameters with their weights, in the order of the table.
     pub fn tensors(&self) -> impl Iterator<Item = (Parameter, Weights<'_>)> {
         parameters(&self.config).into_iter().zip(self.params.all().into_iter().map(Param::weights))
+    }
+
+    /// The table of what a trainer changes: the parameters of the adapter where there is one, otherwise all.
+    pub fn trainable(&self) -> Vec<Parameter> {
+        match &self.lora {
+            Some(lora) => lora.parameters(&self.config),
+            None => parameters(&self.config),
+        }
     }
 
     /// A copy with other weights for parameter `index` of the table: `change` receives them in binary32.
@@ -133,9 +143,9 @@ impl Model {
         model
     }
 
-    /// Changes all weights of a model of [`Model::to_owned_f32`]; `change` receives the row in the table with them.
+    /// Changes what a trainer changes of a model of [`Model::to_trainable`]; `change` receives the row in its table with it.
     pub(crate) fn update(&mut self, mut change: impl FnMut(usize, &mut [f32])) {
-        self.params.all_mut().into_iter().for_each(|param| param.tensor.update(|w| change(param.index, w)));
+        self.params.trainable_mut().into_iter().for_each(|param| param.tensor.update(|w| change(param.index, w)));
     }
 
     /// The shape of the model.
@@ -235,4 +245,7 @@ impl Model {
 fn linear(exec: Exec<'_>, layer: &Linear, x: &[f32], out: &mut [f32], tokens: usize) {
     let bias = layer.bias.as_ref().map(Param::weights);
     matmul_forward(exec, out, x, layer.weight.weights(), bias, tokens);
+    if let Some(adapter) = &layer.adapter {
+        lora_forward(exec, out, x, adapter.lora(), tokens);
+    }
 }

@@ -1,5 +1,6 @@
 //! Models of the Llama family: their shape, their weights, their key/value cache, and the stack itself.
 
+mod adapter;
 mod backward;
 mod cache;
 mod config;
@@ -7,6 +8,7 @@ mod llama;
 mod params;
 mod tensor;
 
+pub use adapter::{LORA_TARGETS, LoraConfig, LoraError};
 pub use backward::{BackwardOptions, Gradients, Ready, Sequence};
 pub use cache::KvCache;
 pub use config::{Config, ConfigError, Field};

@@ -1,5 +1,6 @@
 //! The parameters of a model: one table names them and gives their shapes.
 
+use super::adapter::Adapter;
 use super::config::Config;
 use super::tensor::{RawTensor, Tensor};
 use crate::ops::Weights;
@@ -28,6 +29,7 @@ impl Param {
 pub(super) struct Linear {
     pub weight: Param,
     pub bias: Option<Param>,
+    pub adapter: Option<Adapter>,
 }
 
 /// The parameters of one transformer layer.
@@ -146,7 +148,7 @@ pub fn parameters(config: &Config) -> Vec<Parameter> {
     table
 }
 
-fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Tensor, LoadError> {
+pub(super) fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Tensor, LoadError> {
     let Parameter { name, shape: expected } = parameter;
     let Some(raw) = find(&name) else {
         return Err(LoadError::Missing { name, expected });
@@ -173,7 +175,7 @@ impl Params {
         let mut layers = vec![];
         for _ in 0..config.layers {
             let mut linear = |bias| -> Result<Linear, LoadError> {
-                Ok(Linear { weight: next()?, bias: if bias { Some(next()?) } else { None } })
+                Ok(Linear { weight: next()?, bias: if bias { Some(next()?) } else { None }, adapter: None })
             };
             layers.push(Layer {
                 q: linear(config.attention_bias)?,
@@ -219,5 +221,27 @@ impl Params {
             linears.chain([input_norm, post_attention_norm])
         });
         once(embedding).chain(layers).chain([norm]).chain(head).collect()
+    }
+
+    /// The parameters of all adapters, in the order of their table.
+    pub fn adapters(&self) -> Vec<&Param> {
+        let linears = self.layers.iter().flat_map(|layer| {
+            let Layer { q, k, v, o, gate, up, down, .. } = layer;
+            [q, k, v, o, gate, up, down]
+        });
+        linears.filter_map(|linear| linear.adapter.as_ref()).flat_map(|adapter| [&adapter.a, &adapter.b]).collect()
+    }
+
+    /// What a trainer changes: the adapters where there are some, otherwise everything.
+    pub fn trainable_mut(&mut self) -> Vec<&mut Param> {
+        if self.adapters().is_empty() {
+            return self.all_mut();
+        }
+        let linears = self.layers.iter_mut().flat_map(|layer| {
+            let Layer { q, k, v, o, gate, up, down, .. } = layer;
+            [q, k, v, o, gate, up, down]
+        });
+        let adapters = linears.filter_map(|linear| linear.adapter.as_mut());
+        adapters.flat_map(|adapter| [&mut adapter.a, &mut adapter.b]).collect()
     }
 }

@@ -76,6 +76,14 @@ pub struct RawTensor {
     pub bytes: SharedBytes,
 }
 
+impl RawTensor {
+    /// A tensor of binary32 values.
+    pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> RawTensor {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        RawTensor { dtype: DType::F32, shape, bytes: bytes.into() }
+    }
+}
+
 /// A tensor ready for the operators.
 ///
 /// Numbers that lie in memory as the machine wants them are used where they are. Others are copied once: on a big-endian

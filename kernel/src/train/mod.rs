@@ -5,7 +5,7 @@ mod optimizer;
 pub use optimizer::{Optimizer, Schedule};
 
 use crate::Exec;
-use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tensor, parameters};
+use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tensor};
 use crate::ops::{scale_step, squares_forward};
 use crate::transcript::{Sha256, Sha256Digest};
 use alloc::string::String;
@@ -107,7 +107,7 @@ impl fmt::Display for TrainError {
 
 impl core::error::Error for TrainError {}
 
-/// A model in training: its weights in binary32, and what the optimiser remembers.
+/// A model in training: its weights, or those of its adapter, in binary32, and what the optimiser remembers.
 #[derive(Debug)]
 pub struct Trainer {
     model: Model,
@@ -120,11 +120,11 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Begins with the weights of `base`, which stays as it is.
+    /// Begins with the weights of `base`, which stays as it is: its adapter is trained where it has one, otherwise all of it.
     pub fn new(base: &Model, options: TrainOptions) -> Trainer {
-        let table = parameters(base.config());
+        let table = base.trainable();
         let memory = table.iter().map(|_| Memory::default()).collect();
-        Trainer { model: base.to_owned_f32(), options, table, memory, step: 0, digest: [0; 32], closed: false }
+        Trainer { model: base.to_trainable(), options, table, memory, step: 0, digest: [0; 32], closed: false }
     }
 
     /// The model as it is now.
@@ -199,7 +199,7 @@ impl Trainer {
     }
 }
 
-/// The mean loss of a batch and the gradients of all parameters; nothing is changed.
+/// The mean loss of a batch and the gradients of what is trainable; nothing is changed.
 ///
 /// # Errors
 /// If the batch cannot be read or its loss is not finite.

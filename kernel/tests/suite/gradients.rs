@@ -6,7 +6,7 @@ use crate::ops::{Outcome, Row, widen};
 use crate::spec;
 use kernel::ops::*;
 
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 14] = [
     Row { name: "matmul_backward_input", bound: 10.0, cases: matmul_input },
     Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
     Row { name: "matmul_backward_bias", bound: 1.0, cases: matmul_bias },
@@ -17,6 +17,8 @@ pub const ROWS: [Row; 12] = [
     Row { name: "swiglu_backward", bound: 4.0, cases: swiglu },
     Row { name: "cross_entropy_forward", bound: 1.0, cases: cross_entropy },
     Row { name: "cross_entropy_backward", bound: 3.0, cases: cross_entropy_gradient },
+    Row { name: "lora_forward", bound: 3.0, cases: lora },
+    Row { name: "lora_backward", bound: 3.0, cases: lora_gradient },
     Row { name: "squares_forward", bound: 4.0, cases: squares },
     Row { name: "embedding_backward", bound: 1.0, cases: embedding },
 ];
@@ -347,4 +349,75 @@ fn squares(n: &mut Numbers) -> Vec<Outcome> {
         }
     };
     [(1, 1), (3, 17), (20, 64)].iter().map(|shape| case(*shape, n)).collect()
+}
+
+/// Shapes of adapters: tokens, rows, columns, rank.
+const LORA: [(usize, usize, usize, usize); 4] = [(1, 1, 1, 1), (3, 17, 15, 2), (5, 16, 33, 4), (9, 40, 64, 8)];
+
+/// `y + scale * B (A x)` in binary64.
+fn adapted(x: &[f64], a: &[f64], b: &[f64], cols: usize, rank: usize, scale: f64) -> Vec<f64> {
+    linear(&linear(x, a, cols), b, rank).iter().map(|y| scale * y).collect()
+}
+
+/// `dot(A, x)` of every token, by the contract.
+fn low(x: &[f32], a: &[f32], cols: usize) -> Vec<f32> {
+    x.chunks_exact(cols).flat_map(|x| a.chunks_exact(cols).map(move |a| spec::dot(a, x))).collect()
+}
+
+fn lora(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, rows, cols, rank): (usize, usize, usize, usize), n: &mut Numbers| {
+        let (x, a, b, start) = (n.f32s(tokens * cols), n.f32s(rank * cols), n.f32s(rows * rank), n.f32s(tokens * rows));
+        let scale = 1.7_f32;
+        let high = low(&low(&x, &a, cols), &b, rank);
+        let exact = adapted(&wide(&x), &wide(&a), &wide(&b), cols, rank, scale.into());
+        let size = exact.iter().fold(0.0, |m, v| f64::max(m, v.abs()));
+        let truth = exact.iter().zip(&start);
+        Outcome {
+            shape: format!("[{tokens}, {rows}, {cols}], rank {rank}"),
+            spec: start.iter().zip(&high).map(|(y, h)| y + scale * h).collect(),
+            truth: truth.map(|(v, s)| Truth { value: v + f64::from(*s), scale: size + f64::from(s.abs()) }).collect(),
+            run: Box::new(move |exec| {
+                guarded(tokens * rows, |out| {
+                    out.copy_from_slice(&start);
+                    let lora = Lora { a: Weights::F32(&a), b: Weights::F32(&b), scale };
+                    lora_forward(exec, out, &x, lora, tokens);
+                })
+            }),
+        }
+    };
+    LORA.iter().map(|shape| case(*shape, n)).collect()
+}
+
+fn lora_gradient(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(tokens, rows, cols, rank): (usize, usize, usize, usize), n: &mut Numbers| {
+        let (x, a, b, dout) = (n.f32s(tokens * cols), n.f32s(rank * cols), n.f32s(rows * rank), n.f32s(tokens * rows));
+        let scale = 1.7_f32;
+        let u = low(&x, &a, cols);
+        let d: Vec<f32> = dout.iter().map(|d| scale * d).collect();
+        let (mut du, mut dx) = (vec![0.0; tokens * rank], vec![0.0; tokens * cols]);
+        let (mut da, mut db) = (vec![0.0; rank * cols], vec![0.0; rows * rank]);
+        spec::accumulate_blocks(&mut du, rank, rows, |o, t| d[t * rows + o], |o, r| b[o * rank + r]);
+        spec::accumulate(&mut db, rank, tokens, |t, o| d[t * rows + o], |t, r| u[t * rank + r]);
+        spec::accumulate(&mut da, cols, tokens, |t, r| du[t * rank + r], |t, c| x[t * cols + c]);
+        spec::accumulate_blocks(&mut dx, cols, rank, |r, t| du[t * rank + r], |r, c| a[r * cols + c]);
+        let (wx, wa, wb, s) = (wide(&x), wide(&a), wide(&b), f64::from(scale));
+        let mut truth = gradient(&x, &dout, |x| adapted(x, &wa, &wb, cols, rank, s));
+        truth.extend(gradient(&a, &dout, |a| adapted(&wx, a, &wb, cols, rank, s)));
+        truth.extend(gradient(&b, &dout, |b| adapted(&wx, &wa, b, cols, rank, s)));
+        Outcome {
+            shape: format!("[{tokens}, {rows}, {cols}], rank {rank}"),
+            spec: [dx, da, db].concat(),
+            truth,
+            run: Box::new(move |exec| {
+                guarded(x.len() + a.len() + b.len(), |out| {
+                    out.fill(0.0);
+                    let (dx, rest) = out.split_at_mut(x.len());
+                    let (da, db) = rest.split_at_mut(a.len());
+                    let lora = Lora { a: Weights::F32(&a), b: Weights::F32(&b), scale };
+                    lora_backward(exec, [dx, da, db], &dout, &x, lora, tokens);
+                })
+            }),
+        }
+    };
+    LORA.iter().map(|shape| case(*shape, n)).collect()
 }
