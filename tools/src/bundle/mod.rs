@@ -139,10 +139,24 @@ fn compile(workspace: &Workspace, route: &Route, variant: &str, feature: &str) -
     cargo.current_dir(&workspace.root);
     cargo.args(["--release", "--locked", "--package", "browser", "--lib", "--target-dir"]).arg(&target);
     // The encoded flags win over RUSTFLAGS, which may hold options for the native processor.
-    let remap = format!("--remap-path-prefix={}=.", workspace.root.display());
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", ["-C", &format!("target-feature={feature}"), &remap].join("\u{1f}"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, cargo_home().as_deref(), feature).join("\u{1f}"));
     process::run(&mut cargo)?;
     Ok(target.join("wasm32-unknown-unknown/release/browser.wasm"))
+}
+
+/// The compiler's flags: the target features, and no folders of this machine in what is published.
+fn flags(root: &Path, cargo_home: Option<&Path>, feature: &str) -> Vec<String> {
+    let remapped = [(Some(root), "."), (cargo_home, "cargo")];
+    let remap = remapped
+        .into_iter()
+        .filter_map(|(folder, name)| Some(format!("--remap-path-prefix={}={name}", folder?.display())));
+    ["-C".to_owned(), format!("target-feature={feature}")].into_iter().chain(remap).collect()
+}
+
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let by_default = || Some(std::env::home_dir()?.join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(by_default)
 }
 
 /// Makes the JavaScript side: `browser.js`, its type declarations and `browser_bg.wasm`.
@@ -182,6 +196,12 @@ mod tests {
         assert!(suits(Choice::Auto, "debian") && suits(Choice::Auto, "rustup"));
         assert!(suits(Choice::Debian, "debian") && !suits(Choice::Debian, "rustup"));
         assert!(suits(Choice::Rustup, "rustup") && !suits(Choice::Rustup, "debian"));
+    }
+
+    #[test]
+    fn no_folder_of_this_machine_is_published() {
+        let flags = flags(Path::new("/r"), Some(Path::new("/h/.cargo")), "+simd128").join(" ");
+        assert_eq!(flags, "-C target-feature=+simd128 --remap-path-prefix=/r=. --remap-path-prefix=/h/.cargo=cargo");
     }
 
     #[test]
