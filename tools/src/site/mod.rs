@@ -1,7 +1,7 @@
 //! `tools site`: the page as a static site, with its own weights and a recorded native run.
 //!
 //! The site has the layout of the server's addresses, so that the page finds everything at the same relative places:
-//! `web/` is the page, `models/SmolLM2-135M-Instruct/` the model folder, and `index.html` leads to `web/`.
+//! `web/` is the page, `models/<name>/` the model folder, and `index.html` leads to `web/`.
 
 mod recording;
 mod shards;
@@ -18,7 +18,9 @@ use crate::workspace::{Workspace, WorkspaceError};
 use loader::manifest::ManifestError;
 use loader::{CheckpointError, WriteError};
 
-/// The recorded native runs: also the file by which a site of ours is known.
+/// Where the page finds the model: also the file by which a site of ours is known.
+const ABOUT: &str = "web/site.json";
+/// The recorded native runs.
 const RECORDED: &str = "web/recorded.json";
 
 /// The command line of `site`.
@@ -128,21 +130,39 @@ pub fn run(options: &Options) -> Result<(), SiteError> {
 /// # Errors
 /// As [`run`].
 pub fn build(workspace: &Workspace, model: &Path, out: &Path) -> Result<(), SiteError> {
-    let site = Replacement::of(out, RECORDED)?;
+    let site = Replacement::of(out, ABOUT)?;
     bundle::build(workspace, &workspace.bundle(), Choice::Auto)?;
     start::build_server(workspace)?;
     bundle::copy_tree(&workspace.bundle(), &site.path().join("web"))?;
     write(&site.path().join("index.html"), include_str!("index.html"))?;
     eprintln!("Writing the weights in files of less than {} MB.", shards::LIMIT / 1_000_000);
-    // Whatever the folder is called: this name is where the page looks when no server names another.
-    let sharded = site.path().join("models").join(workspace.model().file_name().unwrap_or_default());
-    shards::write_model(model, &sharded)?;
+    let models = site.path().join("models");
+    let name = shards::write_model(model, &models)?;
     eprintln!("Recording native runs.");
-    let runs = recording::record(workspace, &sharded)?;
+    let runs = recording::record(workspace, &models.join(&name))?;
+    let about = serde_json::json!({ "modelUrl": format!("../models/{}/", escaped(&name)) });
+    write(&site.path().join(ABOUT), &format!("{about:#}\n"))?;
     write(&site.path().join(RECORDED), &runs)?;
     Ok(site.finish()?)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), SiteError> {
     fs::write(path, text).map_err(at(path))
+}
+
+/// A folder's name as part of an address.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_become_parts_of_an_address() {
+        assert_eq!(escaped("SmolLM2-135M-Instruct"), "SmolLM2-135M-Instruct");
+        assert_eq!(escaped("my model #2/é"), "my%20model%20%232%2F%C3%A9");
+    }
 }

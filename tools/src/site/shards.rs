@@ -17,8 +17,8 @@ pub(super) const LIMIT: u64 = 95_000_000;
 const HEADER_ROOM: u64 = 1_000_000;
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Writes the model of the folder `model` as the folder `out`, with the weights in shards.
-pub(super) fn write_model(model: &Path, out: &Path) -> Result<(), SiteError> {
+/// Writes the model of the folder `model` as a folder in `models`, with the weights in shards, and returns its name.
+pub(super) fn write_model(model: &Path, models: &Path) -> Result<String, SiteError> {
     let manifest_path = model.join(manifest::FILE_NAME);
     let mut manifest = Manifest::from_json(&fs::read(&manifest_path).map_err(at(&manifest_path))?)?;
     let checkpoint = Checkpoint::open(model, Access::Map)?;
@@ -27,7 +27,8 @@ pub(super) fn write_model(model: &Path, out: &Path) -> Result<(), SiteError> {
         let (found, expected) = (hex(&found), hex(&manifest.weights_sha256));
         return Err(SiteError::Digest { folder: model.to_owned(), found, expected });
     }
-    fs::create_dir_all(out).map_err(at(out))?;
+    let out = models.join(&manifest.name);
+    fs::create_dir_all(&out).map_err(at(&out))?;
 
     let is_weights = |name: &str| name.ends_with(".safetensors") || name == INDEX;
     let mut files: Vec<String> =
@@ -36,9 +37,10 @@ pub(super) fn write_model(model: &Path, out: &Path) -> Result<(), SiteError> {
         fs::copy(model.join(name), out.join(name)).map_err(at(&model.join(name)))?;
     }
     files.push(INDEX.to_owned());
-    files.extend(write_shards(&checkpoint, out)?);
-    manifest.files = files.into_iter().map(|name| described(out, name)).collect::<Result<_, _>>()?;
-    super::write(&out.join(manifest::FILE_NAME), &manifest.to_json())
+    files.extend(write_shards(&checkpoint, &out)?);
+    manifest.files = files.into_iter().map(|name| described(&out, name)).collect::<Result<_, _>>()?;
+    super::write(&out.join(manifest::FILE_NAME), &manifest.to_json())?;
+    Ok(manifest.name)
 }
 
 /// Writes the shards and their index, and returns the names of the shards.
@@ -144,8 +146,8 @@ mod tests {
             |manifest: &Manifest| fs::write(model.path().join(manifest::FILE_NAME), manifest.to_json()).unwrap();
         write(&manifest);
 
-        let sharded = site.path().join("models/sharded");
-        write_model(model.path(), &sharded).unwrap();
+        assert_eq!(write_model(model.path(), site.path()).unwrap(), "tiny");
+        let sharded = site.path().join("tiny");
         assert_eq!(Checkpoint::open(&sharded, Access::Read).unwrap().digest(), manifest.weights_sha256);
         let written = Manifest::from_json(&fs::read(sharded.join(manifest::FILE_NAME)).unwrap()).unwrap();
         let names: Vec<&str> = written.files.iter().map(|file| file.name.as_str()).collect();
@@ -156,7 +158,7 @@ mod tests {
 
         manifest.weights_sha256[0] ^= 1;
         write(&manifest);
-        let error = write_model(model.path(), &sharded).unwrap_err().to_string();
+        let error = write_model(model.path(), site.path()).unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");
     }
 }
