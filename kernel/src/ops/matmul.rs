@@ -4,15 +4,14 @@ use super::{Weights, residual_forward};
 use crate::Exec;
 use crate::pool::{Columns, split_columns};
 use crate::simd::axis::{Factors, Terms, accumulate};
-use crate::simd::order::dot_tile;
+use crate::simd::order::{dot_tile, dot_tile_by_parts};
 use crate::simd::{LANES, Op, Simd, Weight};
-use alloc::vec::Vec;
+use alloc::vec;
 use core::array::from_fn;
 
-/// Weight rows that are widened at a time.
-const PANEL: usize = 4;
-/// From how many tokens on it pays to widen the weights of a tile once instead of once a token.
-const WIDEN_FROM: usize = 8;
+/// Weight rows and tokens of a tile: nine sums leave registers for the operands where there are sixteen.
+const ROWS: usize = 3;
+const TOKENS: usize = 3;
 /// How far ahead of its use a weight stream is asked for, in bytes.
 const AHEAD: usize = 2048;
 
@@ -161,12 +160,8 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
         if self.tokens == 1 {
             // Weight rows side by side: memory has as many streams to work on.
             if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 2>(s) }
-        } else if self.tokens < WIDEN_FROM {
-            let rows = self.out.range();
-            let w = &self.w[rows.start * self.cols..rows.end * self.cols];
-            self.panel(s, w, 0);
         } else {
-            self.widened(s);
+            self.tiles(s);
         }
     }
 }
@@ -186,50 +181,43 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Widens a few weight rows at a time and uses them for all tokens.
+    /// Widens a few weight rows at a time and uses them for all tokens, in tiles.
     #[inline(always)]
-    fn widened<S: Simd>(&mut self, s: S) {
-        let (cols, range) = (self.cols, self.out.range());
-        let mut panel: Vec<f32> = Vec::with_capacity(PANEL * cols);
-        for first in (0..range.len()).step_by(PANEL) {
-            let count = PANEL.min(range.len() - first);
+    fn tiles<S: Simd>(&mut self, s: S) {
+        let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
+        let mut panel = vec![0.0; ROWS * cols];
+        for first in (0..range.len()).step_by(ROWS) {
+            let count = ROWS.min(range.len() - first);
             let start = (range.start + first) * cols;
-            panel.clear();
-            panel.extend(self.w[start..start + count * cols].iter().map(|w| w.widen()));
-            self.panel(s, &panel, first);
-        }
-    }
-
-    /// The outputs of all tokens for the weight rows in `w`, which belong to the columns from `first` on.
-    #[inline(always)]
-    fn panel<S: Simd, V: Weight>(&mut self, s: S, w: &[V], first: usize) {
-        if S::ACCUMULATORS >= 4 {
-            self.tiles::<S, V, 2, 2>(s, w, first);
-        } else {
-            self.tiles::<S, V, 2, 1>(s, w, first);
-        }
-    }
-
-    /// [`Self::panel`] in tiles of `R` rows and `T` tokens, and what is left over one by one.
-    #[inline(always)]
-    fn tiles<S: Simd, V: Weight, const R: usize, const T: usize>(&mut self, s: S, w: &[V], first: usize) {
-        let (cols, tokens) = (self.cols, self.tokens);
-        for (tile, w) in w.chunks(R * cols).enumerate() {
-            let column = first + tile * R;
-            let whole = if w.len() == R * cols { tokens / T * T } else { 0 };
-            for token in (0..whole).step_by(T) {
-                let rows: [&[V]; R] = from_fn(|r| &w[r * cols..(r + 1) * cols]);
-                let x: [&[f32]; T] = from_fn(|t| &self.x[(token + t) * cols..(token + t + 1) * cols]);
-                for (t, y) in dot_tile::<S, V, R, T>(s, rows, x, None).iter().enumerate() {
-                    self.out.row(token + t)[column..column + R].copy_from_slice(y);
+            let stored = &self.w[start..start + count * cols];
+            widen(s, stored, &mut panel[..count * cols]);
+            let whole = if count == ROWS { tokens / TOKENS * TOKENS } else { 0 };
+            for token in (0..whole).step_by(TOKENS) {
+                let rows: [&[f32]; ROWS] = from_fn(|r| &panel[r * cols..(r + 1) * cols]);
+                let x: [&[f32]; TOKENS] = from_fn(|t| &self.x[(token + t) * cols..(token + t + 1) * cols]);
+                for (t, y) in dot_tile_by_parts(s, rows, x).iter().enumerate() {
+                    self.out.row(token + t)[first..first + ROWS].copy_from_slice(y);
                 }
             }
             for token in whole..tokens {
                 let x = &self.x[token * cols..(token + 1) * cols];
-                for (r, w) in w.chunks_exact(cols).enumerate() {
-                    [[self.out.row(token)[column + r]]] = dot_tile::<S, V, 1, 1>(s, [w], [x], None);
+                for (r, w) in panel[..count * cols].chunks_exact(cols).enumerate() {
+                    [[self.out.row(token)[first + r]]] = dot_tile::<S, f32, 1, 1>(s, [w], [x], None);
                 }
             }
         }
+    }
+}
+
+/// Widens weights, which is exact.
+#[inline(always)]
+fn widen<S: Simd, W: Weight>(s: S, stored: &[W], out: &mut [f32]) {
+    let (blocks, tail) = stored.as_chunks::<LANES>();
+    let (out, out_tail) = out.as_chunks_mut();
+    for (out, block) in out.iter_mut().zip(blocks) {
+        s.store(W::load(s, block), out);
+    }
+    for (out, w) in out_tail.iter_mut().zip(tail) {
+        *out = w.widen();
     }
 }

@@ -34,7 +34,32 @@ macro_rules! halves {
 impl Simd for Avx2 {
     type F32 = F32x16;
 
+    type Part = __m256;
+    const PARTS: usize = 2;
     const ACCUMULATORS: usize = 4;
+
+    #[inline(always)]
+    fn part_zero(self) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+    #[inline(always)]
+    fn part_load(self, src: &[f32; LANES], part: usize) -> __m256 {
+        let half = &src[part * 8..][..8];
+        // SAFETY: `self` proves AVX2; `half` holds 8 values.
+        unsafe { _mm256_loadu_ps(half.as_ptr()) }
+    }
+    #[inline(always)]
+    fn part_store(self, v: __m256, dst: &mut [f32; LANES], part: usize) {
+        let half = &mut dst[part * 8..][..8];
+        // SAFETY: `self` proves AVX2; `half` holds 8 values.
+        unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn part_mul_then_add(self, acc: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_ps(acc, _mm256_mul_ps(a, b)) }
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> F32x16 {

@@ -32,15 +32,14 @@ impl Backend {
 
     /// The backends of this machine, the fastest first; `scalar` is always there.
     pub fn available() -> Vec<Backend> {
-        let mut all = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if has_avx2() {
-            all.push(Backend(Kind::X86Avx2));
-        }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        all.push(Backend(Kind::WasmSimd128));
-        all.push(Backend::SCALAR);
-        all
+        let kinds = [
+            #[cfg(target_arch = "x86_64")]
+            has_avx2().then_some(Kind::X86Avx2),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Some(Kind::WasmSimd128),
+            Some(Kind::Scalar),
+        ];
+        kinds.into_iter().flatten().map(Backend).collect()
     }
 
     /// The fastest backend of this machine.

@@ -28,8 +28,23 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen binary32 values.
     type F32: Copy;
 
-    /// How many of them can accumulate in registers while others pass through.
+    /// The lanes of one register.
+    type Part: Copy;
+
+    /// How many registers sixteen lanes take. Lanes are independent, so sums may go through the parts one after another.
+    const PARTS: usize;
+
+    /// How many sums of sixteen lanes fit into the registers while others pass through.
     const ACCUMULATORS: usize;
+
+    /// Zero in every lane of a part.
+    fn part_zero(self) -> Self::Part;
+    /// Reads the lanes of part `part`.
+    fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part;
+    /// Writes the lanes of part `part`.
+    fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize);
+    /// `acc + a * b`, the product rounded before it is added.
+    fn part_mul_then_add(self, acc: Self::Part, a: Self::Part, b: Self::Part) -> Self::Part;
 
     /// `v` in every lane.
     fn splat(self, v: f32) -> Self::F32;

@@ -4,6 +4,7 @@
 //! fills the last block up with zero terms, and folds the accumulators by a halving tree.
 
 use super::{LANES, Simd, Weight, padded};
+use core::array::from_fn;
 
 /// `if a < b { b } else { a }` (N7): of two equal values, zeros of either sign among them, the first.
 #[inline(always)]
@@ -16,6 +17,11 @@ pub fn max(a: f32, b: f32) -> f32 {
 fn fold<S: Simd>(s: S, v: S::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut a = [0.0; LANES];
     s.store(v, &mut a);
+    fold_lanes(a, f)
+}
+
+#[inline(always)]
+fn fold_lanes(mut a: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut n = LANES / 2;
     while n > 0 {
         for j in 0..n {
@@ -116,4 +122,48 @@ pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
         }
     }
     out
+}
+
+/// [`dot_tile`] for binary32 rows that are in the cache: the registers go through the lanes part by part, so that a tile of
+/// `T x R` outputs needs `T x R` registers.
+#[inline(always)]
+pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
+    s: S,
+    w: [&[f32]; R],
+    x: [&[f32]; T],
+) -> [[f32; R]; T] {
+    let len = x[0].len();
+    let blocks = len / LANES;
+    let mut w_blocks: [&[[f32; LANES]]; R] = [&[]; R];
+    let mut x_blocks: [&[[f32; LANES]]; T] = [&[]; T];
+    for r in 0..R {
+        assert_eq!(w[r].len(), len, "dot: rows of unequal length");
+        w_blocks[r] = &w[r].as_chunks().0[..blocks];
+    }
+    for t in 0..T {
+        assert_eq!(x[t].len(), len, "dot: rows of unequal length");
+        x_blocks[t] = &x[t].as_chunks().0[..blocks];
+    }
+    let w_tail = w.map(|w| padded(&w[blocks * LANES..]));
+    let x_tail = x.map(|x| padded(&x[blocks * LANES..]));
+    let mut lanes = [[[0.0; LANES]; R]; T];
+    for part in 0..S::PARTS {
+        let mut acc = [[s.part_zero(); R]; T];
+        for i in 0..blocks {
+            let row: [S::Part; R] = from_fn(|r| s.part_load(&w_blocks[r][i], part));
+            for t in 0..T {
+                let v = s.part_load(&x_blocks[t][i], part);
+                for r in 0..R {
+                    acc[t][r] = s.part_mul_then_add(acc[t][r], row[r], v);
+                }
+            }
+        }
+        for t in 0..T {
+            for r in 0..R {
+                let (w, x) = (s.part_load(&w_tail[r], part), s.part_load(&x_tail[t], part));
+                s.part_store(s.part_mul_then_add(acc[t][r], w, x), &mut lanes[t][r], part);
+            }
+        }
+    }
+    lanes.map(|row| row.map(|lanes| fold_lanes(lanes, |a, b| a + b)))
 }

@@ -10,7 +10,26 @@ pub struct Scalar;
 impl Simd for Scalar {
     type F32 = [f32; LANES];
 
+    type Part = [f32; 4];
+    const PARTS: usize = 4;
     const ACCUMULATORS: usize = 4;
+
+    #[inline(always)]
+    fn part_zero(self) -> Self::Part {
+        [0.0; 4]
+    }
+    #[inline(always)]
+    fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part {
+        from_fn(|i| src[part * 4 + i])
+    }
+    #[inline(always)]
+    fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize) {
+        dst[part * 4..][..4].copy_from_slice(&v);
+    }
+    #[inline(always)]
+    fn part_mul_then_add(self, acc: Self::Part, a: Self::Part, b: Self::Part) -> Self::Part {
+        from_fn(|i| acc[i] + a[i] * b[i])
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F32 {

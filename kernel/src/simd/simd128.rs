@@ -14,7 +14,30 @@ pub struct Simd128;
 impl Simd for Simd128 {
     type F32 = [v128; 4];
 
+    type Part = v128;
+    const PARTS: usize = 4;
     const ACCUMULATORS: usize = 2;
+
+    #[inline(always)]
+    fn part_zero(self) -> v128 {
+        f32x4_splat(0.0)
+    }
+    #[inline(always)]
+    fn part_load(self, src: &[f32; LANES], part: usize) -> v128 {
+        let quarter = &src[part * 4..][..4];
+        // SAFETY: `quarter` holds 4 values; v128_load needs no alignment.
+        unsafe { v128_load(quarter.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn part_store(self, v: v128, dst: &mut [f32; LANES], part: usize) {
+        let quarter = &mut dst[part * 4..][..4];
+        // SAFETY: `quarter` holds 4 values; v128_store needs no alignment.
+        unsafe { v128_store(quarter.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn part_mul_then_add(self, acc: v128, a: v128, b: v128) -> v128 {
+        f32x4_add(acc, f32x4_mul(a, b))
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F32 {
