@@ -1,6 +1,8 @@
 //! The one random generator: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2,
 //! 3"), a function of key and counter, so that every value can be made anywhere, in any order.
 
+use alloc::vec::Vec;
+
 /// Multipliers of the two products of a round.
 const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
 /// What is added to the key after each round.
@@ -27,6 +29,8 @@ pub enum Purpose {
     Golden = 1,
     /// The first factor of a new adapter.
     Lora = 2,
+    /// The order in which a trainer takes its data.
+    Shuffle = 3,
 }
 
 /// Number `index` of stream `stream`, uniform in `0.0..1.0`: the upper 24 bits of a word, times 2^-24.
@@ -35,9 +39,35 @@ pub fn uniform(seed: u64, purpose: Purpose, stream: u32, index: u64) -> f32 {
     (words[0] >> 8) as f32 * f32::from_bits(0x3380_0000)
 }
 
+/// The numbers below `count` in a random order of epoch `epoch`, by Fisher and Yates: for `i` from the last place down to the
+/// second, places `i` and `(u * (i + 1)) >> 32` change their numbers, with `u` the first word of number `i`.
+pub fn shuffled(seed: u64, epoch: u32, count: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count).collect();
+    for i in (1..count).rev() {
+        let [u, ..] = philox(seed, [Purpose::Shuffle as u32, epoch, i, 0]);
+        let other = (u64::from(u) * (u64::from(i) + 1)) >> 32;
+        order.swap(i as usize, other as usize);
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shuffling_keeps_every_number_and_each_order_occurs() {
+        let mut found = [[[0_u32; 3]; 3]; 3];
+        for epoch in 0..6000 {
+            let order = shuffled(1, epoch, 3);
+            found[order[0] as usize][order[1] as usize][order[2] as usize] += 1;
+        }
+        let counts: Vec<u32> = found.as_flattened().as_flattened().iter().copied().filter(|n| *n > 0).collect();
+        assert_eq!((counts.len(), counts.iter().sum::<u32>()), (6, 6000));
+        assert!(counts.iter().all(|n| (900..1100).contains(n)), "{counts:?}");
+        assert_eq!((shuffled(1, 0, 0), shuffled(1, 0, 1)), (Vec::new(), Vec::from([0])));
+        assert_ne!(shuffled(1, 0, 100), shuffled(2, 0, 100));
+    }
 
     /// The known answers that the authors publish with Random123.
     #[test]

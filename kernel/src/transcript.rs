@@ -3,7 +3,10 @@
 //! Every hashed field is prefixed by its length as a little-endian u64; token ids are little-endian u32.
 
 use crate::generate::{GREEDY, Generation};
-use alloc::string::String;
+use crate::model::Sequence;
+use crate::train::{Optimizer, TrainOptions};
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use sha2::Digest;
 
@@ -92,9 +95,121 @@ pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest 
     })
 }
 
+/// The digest of what is learnt from: for each sequence, in the order of the data, its token ids and, a byte for each
+/// of them, whether it counts.
+pub fn data_digest<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Sha256Digest {
+    let mut hash = Sha256::new();
+    for Sequence { tokens, counted } in sequences {
+        let ids: Vec<u8> = tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let marks: Vec<u8> = counted.iter().map(|counts| u8::from(*counts)).collect();
+        hash.field(&ids);
+        hash.field(&marks);
+    }
+    hash.finish()
+}
+
+/// All that a training was, from the weights that it began with to those that came out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TrainingTranscript {
+    /// What it began with.
+    pub base: Identity,
+    /// The [`data_digest`].
+    pub data: Sha256Digest,
+    /// The hyper-parameters.
+    pub options: TrainOptions,
+    /// The digest of all steps: that of the last [`StepReport`](crate::train::StepReport).
+    pub steps: Sha256Digest,
+    /// The weights digest of what came out: of all weights, or of the adapter, as binary32.
+    pub trained: Sha256Digest,
+}
+
+impl TrainingTranscript {
+    /// `SHA-256(profile, weights, adapter, tokenizer, data, hyper-parameters, steps, trained weights)`.
+    pub fn digest(&self) -> Sha256Digest {
+        let mut hash = Sha256::new();
+        hash.field(PROFILE.as_bytes());
+        hash.field(&self.base.weights);
+        hash.field(self.base.adapter.as_ref().map_or(&[], |digest| digest));
+        hash.field(&self.base.tokenizer);
+        hash.field(&self.data);
+        hash.field(hyper_parameters(&self.options).as_bytes());
+        hash.field(&self.steps);
+        hash.field(&self.trained);
+        hash.finish()
+    }
+}
+
+/// The hyper-parameters as the text that is hashed; whether activations are recomputed changes no bit and is not among them.
+fn hyper_parameters(options: &TrainOptions) -> String {
+    let bits = |value: f64| format!("{:016x}", value.to_bits());
+    let optimizer = match options.optimizer {
+        Optimizer::Sgd { momentum } => format!("sgd momentum={}", bits(momentum)),
+        Optimizer::AdamW { beta1, beta2, eps, weight_decay } => {
+            let [beta1, beta2, eps, weight_decay] = [beta1, beta2, eps, weight_decay].map(bits);
+            format!("adamw beta1={beta1} beta2={beta2} eps={eps} weight_decay={weight_decay}")
+        }
+    };
+    let schedule = options.schedule;
+    let steps = schedule.cosine_steps.map_or("none".to_string(), |steps| steps.to_string());
+    let clip = options.clip_norm.map_or("none".to_string(), bits);
+    let (rate, warmup) = (bits(schedule.learning_rate), schedule.warmup);
+    format!("optimizer={optimizer} learning_rate={rate} warmup={warmup} cosine_steps={steps} clip_norm={clip}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Schedule;
+    use alloc::vec;
+
+    fn options(optimizer: Optimizer) -> TrainOptions {
+        let schedule = Schedule { learning_rate: 0.5, warmup: 3, cosine_steps: None };
+        TrainOptions { optimizer, schedule, clip_norm: None, recompute: false }
+    }
+
+    #[test]
+    fn hyper_parameters_are_written_by_their_bits() {
+        let text = "optimizer=sgd momentum=0000000000000000 learning_rate=3fe0000000000000 warmup=3 cosine_steps=none \
+                    clip_norm=none";
+        assert_eq!(hyper_parameters(&options(Optimizer::Sgd { momentum: 0.0 })), text);
+        let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1.0 };
+        let schedule = Schedule { learning_rate: 2.0, warmup: 0, cosine_steps: Some(9) };
+        let options = TrainOptions { schedule, clip_norm: Some(1.0), ..options(adamw) };
+        let text = "optimizer=adamw beta1=3feccccccccccccd beta2=3feff7ced916872b eps=3e45798ee2308c3a \
+                    weight_decay=3ff0000000000000 learning_rate=4000000000000000 warmup=0 cosine_steps=9 \
+                    clip_norm=3ff0000000000000";
+        assert_eq!(hyper_parameters(&options), text);
+    }
+
+    #[test]
+    fn a_training_is_known_by_everything_that_it_was() {
+        let base = Identity { weights: [1; 32], adapter: None, tokenizer: [2; 32] };
+        let options = options(Optimizer::Sgd { momentum: 0.0 });
+        let one = TrainingTranscript { base, data: [3; 32], options, steps: [4; 32], trained: [5; 32] };
+        let mut plain = Sha256::new();
+        plain.field(PROFILE.as_bytes());
+        for field in [&[1; 32][..], &[], &[2; 32], &[3; 32], hyper_parameters(&options).as_bytes(), &[4; 32], &[5; 32]]
+        {
+            plain.field(field);
+        }
+        assert_eq!(one.digest(), plain.finish());
+        let recomputed = TrainOptions { recompute: true, ..options };
+        assert_eq!(TrainingTranscript { options: recomputed, ..one.clone() }.digest(), one.digest());
+    }
+
+    #[test]
+    fn data_is_known_by_its_sequences_and_by_what_counts() {
+        let digest = |sequences: &[Sequence]| data_digest(sequences);
+        let whole = Sequence::new(vec![1, 2, 3]);
+        let partly = Sequence { counted: vec![true, false, true], ..whole.clone() };
+        let halves = [Sequence::new(vec![1]), Sequence::new(vec![2, 3])];
+        assert_ne!(digest(core::slice::from_ref(&whole)), digest(&[partly]));
+        assert_ne!(digest(core::slice::from_ref(&whole)), digest(&halves));
+        let mut plain = Sha256::new();
+        plain.field(&[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+        plain.field(&[1, 1, 1]);
+        assert_eq!(digest(&[whole]), plain.finish());
+    }
 
     #[test]
     fn sha256_gives_the_published_answer() {

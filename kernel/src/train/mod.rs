@@ -132,6 +132,11 @@ impl Trainer {
         &self.model
     }
 
+    /// The model as training left it.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Learns from one batch. The bits do not depend on how a batch is read, only on the order of its sequences (N11).
     ///
     /// # Errors
