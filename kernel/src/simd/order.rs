@@ -80,16 +80,7 @@ pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
 ) -> [[f32; R]; T] {
     let len = x[0].len();
     let blocks = len / LANES;
-    let mut w_blocks: [&[[W; LANES]]; R] = [&[]; R];
-    let mut x_blocks: [&[[f32; LANES]]; T] = [&[]; T];
-    for r in 0..R {
-        assert_eq!(w[r].len(), len, "dot: rows of unequal length");
-        w_blocks[r] = &w[r].as_chunks().0[..blocks];
-    }
-    for t in 0..T {
-        assert_eq!(x[t].len(), len, "dot: rows of unequal length");
-        x_blocks[t] = &x[t].as_chunks().0[..blocks];
-    }
+    let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
     let mut acc = [[s.splat(0.0); R]; T];
     for i in 0..blocks {
         let mut row = [s.splat(0.0); R];
@@ -124,6 +115,15 @@ pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
     out
 }
 
+/// The whole blocks of rows that are all `len` long.
+#[inline(always)]
+fn in_blocks<W: Weight, const R: usize>(rows: [&[W]; R], len: usize) -> [&[[W; LANES]]; R] {
+    rows.map(|row| {
+        assert_eq!(row.len(), len, "dot: rows of unequal length");
+        &row.as_chunks().0[..len / LANES]
+    })
+}
+
 /// [`dot_tile`] for binary32 rows that are in the cache: the registers go through the lanes part by part, so that a tile of
 /// `T x R` outputs needs `T x R` registers.
 #[inline(always)]
@@ -134,16 +134,7 @@ pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
 ) -> [[f32; R]; T] {
     let len = x[0].len();
     let blocks = len / LANES;
-    let mut w_blocks: [&[[f32; LANES]]; R] = [&[]; R];
-    let mut x_blocks: [&[[f32; LANES]]; T] = [&[]; T];
-    for r in 0..R {
-        assert_eq!(w[r].len(), len, "dot: rows of unequal length");
-        w_blocks[r] = &w[r].as_chunks().0[..blocks];
-    }
-    for t in 0..T {
-        assert_eq!(x[t].len(), len, "dot: rows of unequal length");
-        x_blocks[t] = &x[t].as_chunks().0[..blocks];
-    }
+    let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
     let w_tail = w.map(|w| padded(&w[blocks * LANES..]));
     let x_tail = x.map(|x| padded(&x[blocks * LANES..]));
     let mut lanes = [[[0.0; LANES]; R]; T];
