@@ -78,9 +78,9 @@ pub enum TestError {
     /// A program of the set-up failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// A program is missing although its package is there.
-    #[error("{0} was not found on the PATH")]
-    Missing(String),
+    /// A folder of tests holds none.
+    #[error("there is no *.test.mjs in {0}")]
+    NoTests(PathBuf),
     /// A file cannot be read or written.
     #[error("cannot read or write {path}: {source}")]
     File {
@@ -173,7 +173,7 @@ fn test_files(tests: &Path, folder: &str) -> Result<Vec<String>, TestError> {
         }
     }
     names.sort();
-    if names.is_empty() { Err(TestError::Missing(format!("a test in {}", path.display()))) } else { Ok(names) }
+    if names.is_empty() { Err(TestError::NoTests(path)) } else { Ok(names) }
 }
 
 fn end_to_end(workspace: &Workspace, browsers: &[Browser]) -> Result<Command, TestError> {
