@@ -96,15 +96,50 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        let template = self.template()?;
-        let marker = unused_character(messages, template.source()).ok_or(ChatError::NoMarker)?;
-        let mark = |text: &str| mark_special(tokenizer, text, marker);
-        let marked: Vec<Message> =
-            messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) }).collect();
+        let (marked, marker) = self.mark(tokenizer, messages)?;
         let rendered = self.render(&marked, add_generation_prompt)?;
-        let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.replace(marker, "")) };
-        Ok(tokenizer.encode_segments(&rendered, Special::Parse, unmark))
+        Ok(encode_marked(tokenizer, &rendered, marker))
     }
+
+    /// The ids of the conversation up to the end of its last answer, in pieces: what is asked (`false`) and what the
+    /// assistant answers (`true`), by turns. Each piece is encoded alone, as it is when the answer is generated.
+    ///
+    /// An answer is what message `i` adds to the conversation before it with the head of the assistant's message.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render), if nothing is an answer, or if an answer does not follow that head.
+    pub fn encode_answers(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<(Vec<u32>, bool)>, ChatError> {
+        let (marked, marker) = self.mark(tokenizer, messages)?;
+        let (mut pieces, mut done) = (Vec::new(), String::new());
+        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let asked = self.render(&marked[..index], true)?;
+            let answered = self.render(&marked[..=index], false)?;
+            for (text, counts) in [(asked, false), (answered, true)] {
+                let piece = text.strip_prefix(done.as_str()).ok_or(ChatError::NotAContinuation { message: index })?;
+                pieces.push((encode_marked(tokenizer, piece, marker), counts));
+                done = text;
+            }
+        }
+        if pieces.is_empty() { Err(ChatError::NoAnswer) } else { Ok(pieces) }
+    }
+
+    /// The messages with their special tokens broken by a character that is in none of them, and that character.
+    fn mark(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<(Vec<Message>, char), ChatError> {
+        let marker = unused_character(messages, self.template()?.source()).ok_or(ChatError::NoMarker)?;
+        let mark = |text: &str| mark_special(tokenizer, text, marker);
+        let marked = messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) });
+        Ok((marked.collect(), marker))
+    }
+}
+
+/// The ids of a rendered text, without the markers.
+fn encode_marked(tokenizer: &Tokenizer, rendered: &str, marker: char) -> Vec<u32> {
+    let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.replace(marker, "")) };
+    tokenizer.encode_segments(rendered, Special::Parse, unmark)
 }
 
 /// Puts `marker` after the first character of everything in `text` that is a special token, or could become one
@@ -147,6 +182,13 @@ pub enum ChatError {
     },
     /// The messages contain every character of planes 15 and 16; one that they do not contain is needed.
     NoMarker,
+    /// A conversation to learn from has no message of the role `assistant`.
+    NoAnswer,
+    /// The template writes a message in another way than it announces it.
+    NotAContinuation {
+        /// The message, from 0.
+        message: usize,
+    },
 }
 
 impl ChatError {
@@ -167,6 +209,13 @@ impl fmt::Display for ChatError {
             }
             Self::Template { message } => write!(f, "the model's chat template: {message}"),
             Self::NoMarker => write!(f, "the messages contain every character from U+F0000 to U+10FFFD; leave one out"),
+            Self::NoAnswer => write!(f, "no message is the assistant's, so there is no answer to learn"),
+            Self::NotAContinuation { message } => write!(
+                f,
+                "the model's chat template does not begin message {} with its generation prompt, so it is unknown which \
+                 part is the answer",
+                message + 1
+            ),
         }
     }
 }

@@ -146,3 +146,39 @@ fn without_special_tokens_everything_is_text() {
     let template = template("<{{ messages[0].content }}").unwrap();
     assert_eq!(template.encode(&tokenizer, &[message("user", "a<")], false).unwrap(), [1, 0, 1]);
 }
+
+#[test]
+fn answers_are_what_the_assistant_adds_to_what_it_is_asked() {
+    let template = real_template();
+    let conversation = [
+        message("user", "Hi"),
+        message("assistant", "\n\nHello <|im_end|>"),
+        message("user", "Bye"),
+        message("assistant", ""),
+        message("user", "left out"),
+    ];
+    let pieces = template.encode_answers(&TOKENIZER, &conversation).unwrap();
+    let texts: Vec<(String, bool)> =
+        pieces.iter().map(|(ids, counts)| (TOKENIZER.decode(ids).unwrap(), *counts)).collect();
+    let expected = [
+        (template.render(&conversation[..1], true).unwrap(), false),
+        ("\n\nHello <|im_end|><|im_end|>\n".to_owned(), true),
+        ("<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n".to_owned(), false),
+        ("<|im_end|>\n".to_owned(), true),
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!(pieces[0].0, template.encode(&TOKENIZER, &conversation[..1], true).unwrap());
+    let ends = |ids: &[u32]| ids.iter().filter(|id| **id == 2).count();
+    assert_eq!(ends(&pieces[1].0), 1, "what is written in a message ends nothing");
+}
+
+#[test]
+fn a_conversation_without_an_answer_teaches_nothing() {
+    let template = real_template();
+    assert_eq!(template.encode_answers(&TOKENIZER, &[message("user", "Hi")]), Err(ChatError::NoAnswer));
+    // The template puts a system prompt before the first message only once there is one.
+    let answer_first = [message("assistant", "Hi")];
+    let error = template.encode_answers(&TOKENIZER, &answer_first).unwrap_err();
+    assert_eq!(error, ChatError::NotAContinuation { message: 0 });
+    assert!(error.to_string().contains("message 1"), "{error}");
+}
