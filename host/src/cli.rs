@@ -12,6 +12,10 @@ use tracing::level_filters::LevelFilter;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
+mod train;
+
+pub use train::{Gradients, OptimizerName, SavedType, ScheduleName, Train};
+
 /// One language model, natively and in the browser, the same bits
 #[derive(Parser, Debug)]
 #[command(name = "lockstep", version, arg_required_else_help = true)]
@@ -37,6 +41,10 @@ pub enum Command {
     Logits(Logits),
     /// Measure prefill and decode speed for every number of threads
     Bench(Bench),
+    /// Train all weights on a text or a file of texts and conversations
+    Train(Train),
+    /// Write the gradients of the loss of a text to a safetensors file
+    Gradients(Gradients),
 }
 
 /// Which model, and what it runs on.

@@ -1,4 +1,4 @@
-//! The `lockstep` command: generate, tokenize, logits, bench, serve.
+//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -8,13 +8,16 @@
 mod bench;
 mod cli;
 mod generate;
+mod gradients;
 mod logits;
 pub mod open;
 pub mod pool;
 mod run;
 mod serve;
+mod tensors;
 mod text;
 mod tokenize;
+mod train;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -45,6 +48,8 @@ pub fn main() -> ExitCode {
         Command::Tokenize(arguments) => tokenize::tokenize(arguments),
         Command::Logits(arguments) => logits::logits(arguments),
         Command::Bench(arguments) => bench::bench(arguments),
+        Command::Train(arguments) => train::train(arguments),
+        Command::Gradients(arguments) => gradients::gradients(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,3 +10,4 @@ mod model;
 mod numerics;
 mod server;
 mod stream;
+mod training;

@@ -1,0 +1,153 @@
+//! The arguments of `train` and `gradients`.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::{Context, ModelArguments, Special, Threads};
+
+/// `lockstep gradients`
+#[derive(Args, Clone, Debug)]
+pub struct Gradients {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub special: Special,
+    /// Text whose mean loss over its next tokens is differentiated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: String,
+    /// File to write: safetensors with one F32 tensor for each parameter, under its name
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub recompute: Recompute,
+    /// Print one JSON object with the loss and the digest of the gradients
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whether to save memory.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Recompute {
+    /// Compute activations again instead of keeping them: less memory, more time, the same bits
+    #[arg(long, env = "LOCKSTEP_RECOMPUTE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub recompute: bool,
+}
+
+/// `lockstep train`
+#[derive(Args, Clone, Debug)]
+pub struct Train {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub special: Special,
+    #[command(flatten)]
+    pub source: TrainSource,
+    /// Steps to train
+    #[arg(long, value_name = "N")]
+    pub steps: NonZeroU64,
+    /// Learning rate; the highest one where a schedule changes it
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub learning_rate: f64,
+    /// How gradients change weights; adamw has betas 0.9 and 0.999 and eps 1e-8
+    #[arg(long, value_enum, default_value_t = OptimizerName::Sgd)]
+    pub optimizer: OptimizerName,
+    /// Momentum of sgd, below 1
+    #[arg(long, value_name = "M", value_parser = fraction, default_value = "0")]
+    pub momentum: f64,
+    /// Decoupled weight decay of adamw
+    #[arg(long, value_name = "W", value_parser = not_negative, default_value = "0")]
+    pub weight_decay: f64,
+    /// Scale the gradients down where their norm is above N [default: no clipping]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub clip_norm: Option<f64>,
+    /// The learning rate after the warm-up: constant, or falling to 0 at the last step
+    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
+    pub schedule: ScheduleName,
+    /// Steps over which the learning rate rises
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub warmup: u64,
+    /// Lines of --data for each step
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub batch_size: NonZeroUsize,
+    /// Cut texts of --data that exceed the context, instead of refusing them
+    #[arg(long)]
+    pub truncate: bool,
+    /// Seed of the order in which the lines of --data are taken
+    #[arg(long, env = "LOCKSTEP_SEED", value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub recompute: Recompute,
+    /// Write the trained model as a folder; DIR must be new or empty
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+    /// How --save stores the weights; bf16 rounds them to nearest even
+    #[arg(long, value_enum, default_value_t = SavedType::F32)]
+    pub dtype: SavedType,
+    /// Print one JSON object a line: one for each step, then one with the digests
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exactly one of the two.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct TrainSource {
+    /// Text to train on, at every step
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// JSON lines to train on: {"text":"..."} or {"messages":[...]}, of which only the assistant's answers count
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+}
+
+/// `--optimizer`
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptimizerName {
+    Sgd,
+    #[value(name = "adamw")]
+    AdamW,
+}
+
+/// `--schedule`
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScheduleName {
+    Constant,
+    Cosine,
+}
+
+/// `--dtype`
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SavedType {
+    F32,
+    Bf16,
+}
+
+fn number(text: &str, wanted: &str, holds: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if f64::is_finite(value) && holds(value) => Ok(value),
+        _ => Err(format!("give {wanted}")),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0", |value| value > 0.0)
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "a number of at least 0", |value| value >= 0.0)
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    number(text, "a number from 0 to below 1", |value| (0.0..1.0).contains(&value))
+}

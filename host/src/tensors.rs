@@ -1,0 +1,65 @@
+//! binary32 tensors on their way out: their bytes and their digests.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use kernel::model::{Model, Parameter};
+use kernel::ops::Weights;
+use loader::DType;
+use loader::digest::{TensorDigest, sha256};
+
+/// The values as little-endian bytes; copied on big-endian machines only.
+pub fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(values))
+    } else {
+        Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+}
+
+/// What the weights digest takes from a tensor.
+pub fn digest(parameter: &Parameter, values: &[f32]) -> TensorDigest {
+    TensorDigest {
+        name: parameter.name.clone(),
+        dtype: DType::F32,
+        shape: parameter.shape.clone(),
+        sha256: sha256(&little_endian(values)),
+    }
+}
+
+/// The weights of a trained model, in the order of the table.
+///
+/// # Panics
+/// If the model did not come out of a trainer that trained all of it.
+pub fn trained(model: &Model) -> impl Iterator<Item = (Parameter, &[f32])> {
+    model.tensors().map(|(parameter, weights)| match weights {
+        Weights::F32(values) => (parameter, values),
+        Weights::Bf16(_) => panic!("{}: a trainer's weights are binary32", parameter.name),
+    })
+}
+
+/// A tensor has a value that is not a finite number.
+#[derive(Debug)]
+pub struct NotFinite {
+    /// Its name.
+    pub tensor: String,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the trained weights of {} are not all finite numbers; choose a lower learning rate", self.tensor)
+    }
+}
+
+impl std::error::Error for NotFinite {}
+
+/// Checks a trained model.
+///
+/// # Errors
+/// If a weight is not a finite number.
+pub fn check_finite(model: &Model) -> Result<(), NotFinite> {
+    match trained(model).find(|(_, values)| !values.iter().all(|value| value.is_finite())) {
+        Some((parameter, _)) => Err(NotFinite { tensor: parameter.name }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,220 @@
+//! What a training learns from: one text, or lines of texts and conversations.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
+use kernel::model::Sequence;
+use kernel::random::shuffled;
+use serde::Deserialize;
+
+/// A line of a data file: exactly one of the two keys; others are ignored.
+#[derive(Deserialize)]
+struct Line {
+    text: Option<String>,
+    messages: Option<Vec<LineMessage>>,
+}
+
+#[derive(Deserialize)]
+struct LineMessage {
+    role: String,
+    content: String,
+}
+
+/// Why there is nothing to learn from.
+#[derive(Debug)]
+pub enum DataError {
+    /// A file cannot be read.
+    Read { path: PathBuf, error: io::Error },
+    /// The file has no lines.
+    Empty(PathBuf),
+    /// The file has more lines than can be shuffled.
+    Lines(usize),
+    /// A text has fewer than 2 tokens: no token has one before it.
+    Short { place: Place, tokens: usize },
+    /// A text has more tokens than the model has positions.
+    Long { place: Place, tokens: usize, context: usize },
+    /// No token of the answers is within the context.
+    Cut { place: Place, context: usize },
+    /// A line is not a JSON object with `text` or `messages`.
+    Json { line: usize, error: serde_json::Error },
+    /// A line has both `text` and `messages`, or neither.
+    Keys { line: usize },
+    /// A conversation has no ids.
+    Chat { line: usize, error: ChatError },
+}
+
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the command line, or in a request.
+    Text,
+    /// In a data file; lines count from 1.
+    Line(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Text => f.write_str("the text"),
+            Place::Line(line) => write!(f, "line {line}"),
+        }
+    }
+}
+
+impl fmt::Display for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataError::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
+            DataError::Empty(path) => {
+                write!(f, "{} has no lines; write one text or conversation a line", path.display())
+            }
+            DataError::Lines(lines) => write!(f, "{lines} lines are more than can be shuffled ({})", u32::MAX),
+            DataError::Short { place, tokens } => {
+                write!(f, "{place} has {tokens} tokens; at least 2 are needed to learn the second from the first")
+            }
+            DataError::Long { place, tokens, context } => write!(
+                f,
+                "{place} has {tokens} tokens, more than the context of {context}; shorten it, or cut lines of --data with \
+                 --truncate"
+            ),
+            DataError::Cut { place, context } => {
+                write!(f, "{place} has no answer within the context of {context} tokens; shorten what is before it")
+            }
+            DataError::Json { line, error } => {
+                write!(f, "line {line} is not {{\"text\":\"...\"}} or {{\"messages\":[...]}}: {error}")
+            }
+            DataError::Keys { line } => write!(f, "line {line} needs either \"text\" or \"messages\""),
+            DataError::Chat { line, error } => write!(f, "line {line}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DataError {}
+
+/// One text of which every token but the first counts.
+///
+/// # Errors
+/// If it has fewer than 2 tokens, or more than `context`.
+pub fn text(tokens: Vec<u32>, context: usize) -> Result<Sequence, DataError> {
+    fit(Sequence::new(tokens), Place::Text, context, false)
+}
+
+/// Reads data files.
+pub struct Reader<'a> {
+    pub tokenizer: &'a Tokenizer,
+    /// How the special tokens in a `text` are taken; message contents are always plain text.
+    pub special: bpe::Special,
+    /// The folder whose chat template turns conversations into texts.
+    pub model: &'a Path,
+    /// The most tokens that a sequence may have.
+    pub context: usize,
+    /// Whether longer ones are cut instead of refused.
+    pub truncate: bool,
+}
+
+impl Reader<'_> {
+    /// Reads one sequence a line.
+    ///
+    /// # Errors
+    /// If the file cannot be read or has no lines; at the first line from which nothing can be learnt.
+    pub fn read(&self, path: &Path) -> Result<Vec<Sequence>, DataError> {
+        self.parse(&read(path)?, path)
+    }
+
+    fn parse(&self, bytes: &[u8], path: &Path) -> Result<Vec<Sequence>, DataError> {
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Err(DataError::Empty(path.to_path_buf()));
+        }
+        let mut template = None;
+        let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
+        let sequences: Vec<Sequence> =
+            lines.map(|(text, line)| self.line(text, line, &mut template)).collect::<Result<_, _>>()?;
+        if sequences.len() > u32::MAX as usize {
+            return Err(DataError::Lines(sequences.len()));
+        }
+        Ok(sequences)
+    }
+
+    fn line(&self, text: &[u8], line: usize, template: &mut Option<ChatTemplate>) -> Result<Sequence, DataError> {
+        let keys: Line = serde_json::from_slice(text).map_err(|error| DataError::Json { line, error })?;
+        let sequence = match (keys.text, keys.messages) {
+            (Some(text), None) => Sequence::new(self.tokenizer.encode(&text, self.special)),
+            (None, Some(messages)) => {
+                // The template is read only where it is needed: not every model has one.
+                let template = match template {
+                    Some(template) => template,
+                    None => template.insert(self.template(line)?),
+                };
+                self.conversation(template, messages).map_err(|error| DataError::Chat { line, error })?
+            }
+            _ => return Err(DataError::Keys { line }),
+        };
+        fit(sequence, Place::Line(line), self.context, self.truncate)
+    }
+
+    fn template(&self, line: usize) -> Result<ChatTemplate, DataError> {
+        let bytes = read(&self.model.join("tokenizer_config.json"))?;
+        ChatTemplate::from_config_json(&bytes).map_err(|error| DataError::Chat { line, error })
+    }
+
+    fn conversation(&self, template: &ChatTemplate, messages: Vec<LineMessage>) -> Result<Sequence, ChatError> {
+        let messages: Vec<Message> =
+            messages.into_iter().map(|LineMessage { role, content }| Message { role, content }).collect();
+        let (mut tokens, mut counted) = (Vec::new(), Vec::new());
+        for (ids, counts) in template.encode_answers(self.tokenizer, &messages)? {
+            counted.extend(ids.iter().map(|_| counts));
+            tokens.extend(ids);
+        }
+        Ok(Sequence { tokens, counted })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|error| DataError::Read { path: path.to_path_buf(), error })
+}
+
+/// Cuts or refuses what is too long, and refuses what has nothing to learn.
+fn fit(mut sequence: Sequence, place: Place, context: usize, truncate: bool) -> Result<Sequence, DataError> {
+    let tokens = sequence.tokens.len();
+    if tokens > context && !truncate {
+        return Err(DataError::Long { place, tokens, context });
+    }
+    sequence.tokens.truncate(context);
+    sequence.counted.truncate(context);
+    match sequence.tokens.len() {
+        0..2 => Err(DataError::Short { place, tokens: tokens.min(context) }),
+        _ if sequence.count() == 0 => Err(DataError::Cut { place, context }),
+        _ => Ok(sequence),
+    }
+}
+
+/// The order in which sequences are taken: epoch after epoch, each shuffled anew.
+pub struct Order {
+    seed: u64,
+    count: u32,
+    epoch: u32,
+    /// What is left of the epoch, from its end.
+    left: Vec<u32>,
+}
+
+impl Order {
+    /// The order of `count` sequences, at least one.
+    pub fn new(seed: u64, count: usize) -> Order {
+        Order { seed, count: count as u32, epoch: 0, left: Vec::new() }
+    }
+
+    /// The number of the next sequence.
+    pub fn next(&mut self) -> usize {
+        loop {
+            if let Some(next) = self.left.pop() {
+                return next as usize;
+            }
+            self.left = shuffled(self.seed, self.epoch, self.count);
+            self.left.reverse();
+            self.epoch += 1;
+        }
+    }
+}

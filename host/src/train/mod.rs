@@ -1,0 +1,125 @@
+//! `lockstep train`: changes all weights so that a text becomes likely.
+
+mod data;
+mod report;
+mod save;
+
+pub use data::{DataError, text};
+
+use kernel::Exec;
+use kernel::model::Sequence;
+use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
+use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
+use loader::DType;
+use loader::digest::weights_digest;
+use serde_json::json;
+
+use crate::open::Opened;
+use crate::pool::ThreadPool;
+use crate::tensors::{NotFinite, check_finite, digest, trained};
+use crate::{Failure, Outcome, cli};
+use data::{Order, Reader};
+use report::{End, Reporter};
+use save::Target;
+
+/// Runs the command: a line for each step and one for the end on stdout, JSON objects with `--json`.
+///
+/// # Errors
+/// If the model cannot be opened, there is nothing to learn from, a loss, gradient or weight is not a finite number (then
+/// nothing is saved), or the folder cannot be written.
+pub fn train(arguments: cli::Train) -> Outcome {
+    let options = options(&arguments)?;
+    let target = arguments.save.as_deref().map(Target::new).transpose()?;
+    let opened = arguments.model.open(arguments.context)?;
+    let sequences = sequences(&arguments, &opened)?;
+    let pool = ThreadPool::new(arguments.threads.count())?;
+    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let base_digest = opened.weights_digest();
+
+    let steps = arguments.steps.get();
+    let mut reporter = Reporter::new(steps, arguments.json);
+    let mut trainer = Trainer::new(&opened.model, options);
+    let mut order = Order::new(arguments.seed, sequences.len());
+    let mut chain = [0; 32];
+    for _ in 0..steps {
+        let batch: Vec<Sequence> = (0..arguments.batch_size.get()).map(|_| sequences[order.next()].clone()).collect();
+        let report = trainer.step(exec, &batch)?;
+        chain = report.digest;
+        reporter.step(&report)?;
+    }
+
+    let model = trainer.into_model();
+    check_finite(&model).map_err(|NotFinite { tensor }| format!("after step {steps}: {}", NotFinite { tensor }))?;
+    let weights = weights_digest(trained(&model).map(|(row, values)| digest(&row, values)));
+    let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let identity = Identity { weights: base, adapter: None, tokenizer: opened.tokenizer_sha256 };
+    let data = data_digest(&sequences);
+    let transcript = TrainingTranscript { base: identity, data, options, steps: chain, trained: weights }.digest();
+    let saved = target.map(|target| {
+        let dtype = match arguments.dtype {
+            cli::SavedType::F32 => DType::F32,
+            cli::SavedType::Bf16 => DType::Bf16,
+        };
+        let provenance = json!({
+            "source": "trained",
+            "base": { "name": opened.name, "weights_sha256": hex(&base), "provenance": opened.provenance },
+            "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
+            "profile": PROFILE,
+            "steps": steps,
+            "data_sha256": hex(&data),
+            "trained_weights_sha256": hex(&weights),
+            "transcript_sha256": hex(&transcript),
+            "dtype": dtype.name(),
+        });
+        target.save(&opened.dir, trained(&model), dtype, &provenance)
+    });
+    reporter.end(&End {
+        steps,
+        weights_sha256: hex(&weights),
+        transcript_sha256: hex(&transcript),
+        base_weights_sha256: hex(&base),
+        tokenizer_sha256: hex(&opened.tokenizer_sha256),
+        data_sha256: hex(&data),
+        saved_weights_sha256: saved.transpose()?.map(|digest| hex(&digest)),
+        saved: arguments.save.map(|dir| dir.display().to_string()),
+        model: opened.name,
+        profile: PROFILE,
+        backend: exec.backend.name(),
+        threads: arguments.threads.count(),
+    })
+}
+
+/// The hyper-parameters, where they fit together.
+fn options(arguments: &cli::Train) -> Result<TrainOptions, &'static str> {
+    let &cli::Train { momentum, weight_decay, .. } = arguments;
+    let optimizer = match arguments.optimizer {
+        cli::OptimizerName::Sgd if weight_decay != 0.0 => {
+            return Err("--weight-decay goes with --optimizer adamw: sgd has no weight decay here");
+        }
+        cli::OptimizerName::AdamW if momentum != 0.0 => {
+            return Err("--momentum goes with --optimizer sgd: adamw has its own moments");
+        }
+        cli::OptimizerName::Sgd => Optimizer::Sgd { momentum },
+        cli::OptimizerName::AdamW => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay },
+    };
+    let cosine = arguments.schedule == cli::ScheduleName::Cosine;
+    let schedule = Schedule {
+        learning_rate: arguments.learning_rate,
+        warmup: arguments.warmup,
+        cosine_steps: cosine.then_some(arguments.steps.get()),
+    };
+    Ok(TrainOptions { optimizer, schedule, clip_norm: arguments.clip_norm, recompute: arguments.recompute.recompute })
+}
+
+/// What there is to learn from.
+fn sequences(arguments: &cli::Train, opened: &Opened) -> Result<Vec<Sequence>, DataError> {
+    let (special, context) = (arguments.special.mode(), opened.model.config().context);
+    let source = &arguments.source;
+    let Some(path) = &source.data else {
+        let tokens = opened.tokenizer.encode(source.text.as_deref().unwrap_or_default(), special);
+        return Ok(vec![text(tokens, context)?]);
+    };
+    let reader =
+        Reader { tokenizer: &opened.tokenizer, special, model: &opened.dir, context, truncate: arguments.truncate };
+    reader.read(path)
+}

@@ -1,0 +1,119 @@
+//! What a training says: a bar on stderr where that is a terminal, lines on stdout.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kernel::train::StepReport;
+use kernel::transcript::hex;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::generate::print_json;
+
+/// A step, as `--json` prints it. The bits are those of binary32, in hexadecimal.
+#[derive(Serialize)]
+struct Step {
+    step: u64,
+    loss: f32,
+    loss_bits: String,
+    grad_norm: f32,
+    grad_norm_bits: String,
+    learning_rate: f32,
+    learning_rate_bits: String,
+    tokens: usize,
+    tokens_per_second: f64,
+    /// The digest of all steps up to this one.
+    step_sha256: String,
+}
+
+/// The end, as `--json` prints it.
+#[derive(Serialize)]
+pub struct End {
+    pub steps: u64,
+    /// The digest of the trained weights as binary32.
+    pub weights_sha256: String,
+    pub transcript_sha256: String,
+    pub base_weights_sha256: String,
+    pub tokenizer_sha256: String,
+    pub data_sha256: String,
+    /// The digest of the weights as they were saved; that of the trained weights unless they were rounded.
+    pub saved_weights_sha256: Option<String>,
+    pub saved: Option<String>,
+    pub model: String,
+    pub profile: &'static str,
+    pub backend: &'static str,
+    pub threads: usize,
+}
+
+/// Tells of a training.
+pub struct Reporter {
+    bar: ProgressBar,
+    json: bool,
+    before: Instant,
+}
+
+impl Reporter {
+    /// Begins a training of some steps.
+    pub fn new(steps: u64, json: bool) -> Reporter {
+        // Drawn on stderr, and only if that is a terminal.
+        let bar = ProgressBar::new(steps);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} step {pos}/{len}, {msg}, {eta} left") {
+            bar.set_style(style);
+        }
+        bar.set_message("loss unknown");
+        bar.tick();
+        Reporter { bar, json, before: Instant::now() }
+    }
+
+    /// Tells of a step.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn step(&mut self, report: &StepReport) -> Outcome {
+        let &StepReport { step, loss, grad_norm, learning_rate, tokens, .. } = report;
+        let speed = tokens as f64 / self.before.elapsed().as_secs_f64();
+        self.before = Instant::now();
+        let bits = |value: f32| format!("{:08x}", value.to_bits());
+        let line = Step {
+            step,
+            loss,
+            loss_bits: bits(loss),
+            grad_norm,
+            grad_norm_bits: bits(grad_norm),
+            learning_rate,
+            learning_rate_bits: bits(learning_rate),
+            tokens,
+            tokens_per_second: speed,
+            step_sha256: hex(&report.digest),
+        };
+        self.bar.set_message(format!("loss {loss:.4}, {speed:.1} tokens/s"));
+        self.bar.set_position(step);
+        let json = self.json;
+        self.bar.suspend(|| {
+            if json {
+                return print_json(&line);
+            }
+            let text =
+                format!("step {step}: loss {loss:.6}, gradient norm {grad_norm:.4}, learning rate {learning_rate:e}");
+            Ok(writeln!(io::stdout(), "{text}, {tokens} tokens, {speed:.1} tokens/s")?)
+        })
+    }
+
+    /// Tells of the end.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn end(&self, end: &End) -> Outcome {
+        self.bar.finish_and_clear();
+        if self.json {
+            return print_json(end);
+        }
+        let mut stdout = io::stdout();
+        writeln!(stdout, "weights {}\ntranscript {}", end.weights_sha256, end.transcript_sha256)?;
+        if let Some(dir) = &end.saved {
+            writeln!(stdout, "saved in {dir}")?;
+        }
+        Ok(())
+    }
+}
