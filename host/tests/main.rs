@@ -10,4 +10,5 @@ mod model;
 mod numerics;
 mod server;
 mod stream;
+mod train_route;
 mod training;

@@ -3,11 +3,19 @@
 //! It owns the thread pool and takes generations from a bounded queue. Those it works on advance in turn, one token (or one
 //! chunk of a prompt) each, so that all clients see progress. A generation whose client is gone is dropped before its next
 //! token. Which others run beside it decides no bit of a generation (N11).
+//!
+//! A training advances by turns with the generations: after each of its steps they get as much time as the step took. It
+//! always begins with the weights of the model folder, works on a copy of its own, and what came out is served once it
+//! is complete; a generation keeps the weights that it began with.
+//!
+//! Memory: a training does not begin while a generation uses trained weights that are served no longer. So there are at most
+//! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use kernel::Exec;
 use kernel::generate::{FinishReason, Generation, Progress, Step};
@@ -15,9 +23,16 @@ use kernel::model::Model;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use tokio::sync::mpsc;
 
+use super::weights::{Served, Trained, TrainingSlot};
+use training::{Surroundings, Training};
+
+mod training;
+
+pub use training::{TrainEvent, TrainFinished, TrainRequest};
+
 /// Generations that advance in turn; each has a cache of keys and values of its own.
 const ACTIVE: usize = 4;
-/// Generations that wait for one of these to end.
+/// Generations, and a training, that wait for their turn.
 const WAITING: usize = 32;
 
 /// What a client hears of its generation.
@@ -48,15 +63,33 @@ struct Job {
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// Where generations are handed in.
-pub struct Engine {
-    queue: mpsc::Sender<Job>,
-    active: Arc<AtomicUsize>,
+/// A generation that has its turn, and the weights that it began with.
+struct Running {
+    job: Job,
+    trained: Option<Arc<Trained>>,
 }
 
-/// Why a generation is not taken.
+/// What waits in the queue.
+enum Work {
+    Generation(Box<Job>),
+    Training(Box<Training>),
+}
+
+/// Where generations and trainings are handed in.
+pub struct Engine {
+    queue: mpsc::Sender<Work>,
+    active: Arc<AtomicUsize>,
+    /// The weights that generations get.
+    pub served: Served,
+    /// The training that runs.
+    pub training: TrainingSlot,
+}
+
+/// Why a generation or a training is not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SubmitError {
+    /// Another training runs.
+    Training,
     /// As many wait as may.
     Full,
     /// The engine has ended.
@@ -65,15 +98,18 @@ pub enum SubmitError {
 
 /// The engine's own end of its queue.
 pub struct Queue {
-    queue: mpsc::Receiver<Job>,
+    queue: mpsc::Receiver<Work>,
     active: Arc<AtomicUsize>,
+    served: Served,
 }
 
-/// An engine's two ends: the one takes generations, the other works on them.
+/// An engine's two ends: the one takes generations and trainings, the other works on them.
 pub fn engine() -> (Engine, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let active = Arc::new(AtomicUsize::new(0));
-    (Engine { queue: sender, active: active.clone() }, Queue { queue: receiver, active })
+    let served = Served::default();
+    let queue = Queue { queue: receiver, active: active.clone(), served: served.clone() };
+    (Engine { queue: sender, active, served, training: TrainingSlot::default() }, queue)
 }
 
 impl Engine {
@@ -83,11 +119,24 @@ impl Engine {
     /// If the queue is full, or the engine has ended.
     pub fn submit(&self, generation: Generation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        match self.queue.try_send(Job { generation, events }) {
-            Ok(()) => Ok(receiver),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(SubmitError::Full),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(SubmitError::Ended),
-        }
+        self.send(Work::Generation(Box::new(Job { generation, events }))).map(|()| receiver)
+    }
+
+    /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
+    ///
+    /// # Errors
+    /// If another training runs, the queue is full, or the engine has ended.
+    pub fn train(&self, request: TrainRequest) -> Result<mpsc::UnboundedReceiver<TrainEvent>, SubmitError> {
+        let claim = self.training.claim().ok_or(SubmitError::Training)?;
+        let (events, receiver) = mpsc::unbounded_channel();
+        self.send(Work::Training(Box::new(Training::new(request, events, claim)))).map(|()| receiver)
+    }
+
+    fn send(&self, work: Work) -> Result<(), SubmitError> {
+        self.queue.try_send(work).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
+        })
     }
 
     /// Generations that advance at this moment.
@@ -105,19 +154,32 @@ impl Queue {
     /// Works until every [`Engine`] is gone. `identity` may take its time (the weights are hashed beside the computation); it
     /// is asked for when a generation ends, and gives none if the weights could not be hashed.
     pub fn work(mut self, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> Option<Identity>) {
-        let mut jobs = VecDeque::new();
+        let around = Surroundings { base: model, exec, identity, served: &self.served };
+        let (mut jobs, mut training) = (VecDeque::new(), None);
         loop {
-            if jobs.is_empty() {
-                let Some(job) = self.queue.blocking_recv() else { return };
-                jobs.push_back(job);
-            }
             while jobs.len() < ACTIVE {
-                let Ok(job) = self.queue.try_recv() else { break };
-                jobs.push_back(job);
+                let idle = jobs.is_empty() && training.is_none();
+                let work = if idle { self.queue.blocking_recv() } else { self.queue.try_recv().ok() };
+                match work {
+                    Some(Work::Generation(job)) => jobs.push_back(Running { job: *job, trained: self.served.now() }),
+                    // The slot lets in one at a time.
+                    Some(Work::Training(next)) => training = Some(*next),
+                    None if idle => return,
+                    None => break,
+                }
             }
             self.active.store(jobs.len(), Ordering::Relaxed);
-            if let Some(job) = jobs.pop_front().and_then(|job| advance(job, model, exec, identity)) {
-                jobs.push_back(job);
+            let start = Instant::now();
+            training = training.filter(|training: &Training| !training.is_abandoned());
+            if !jobs.iter().any(|job| self.served.has_replaced(job.trained.as_ref())) {
+                training = training.and_then(|training| training.advance(&around));
+            }
+            let (turn, start) = (start.elapsed(), Instant::now());
+            while let Some(job) = jobs.pop_front() {
+                jobs.extend(advance(job, &around));
+                if start.elapsed() >= turn {
+                    break;
+                }
             }
             self.active.store(jobs.len(), Ordering::Relaxed);
         }
@@ -125,18 +187,20 @@ impl Queue {
 }
 
 /// Advances a generation by one unit of work and says so to its client; `None` when it has ended.
-fn advance(mut job: Job, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> Option<Identity>) -> Option<Job> {
+fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
+    let Running { job, trained } = &mut running;
+    let model = trained.as_ref().map_or(around.base, |trained| &trained.model);
     if job.events.is_closed() {
         return None;
     }
     // A panic ends this generation only: the pool stays usable, and the model is never written.
-    let progress = catch_unwind(AssertUnwindSafe(|| job.generation.advance(model, exec)));
+    let progress = catch_unwind(AssertUnwindSafe(|| job.generation.advance(model, around.exec)));
     let reason = match progress {
-        Ok(Ok(Progress::Prefill { .. })) => return Some(job),
+        Ok(Ok(Progress::Prefill { .. })) => return Some(running),
         Ok(Ok(Progress::Token(step))) => {
             job.events.send(Event::Token(step)).ok()?;
             match step.finish_reason {
-                None => return Some(job),
+                None => return Some(running),
                 Some(reason) => Ok(reason),
             }
         }
@@ -145,7 +209,9 @@ fn advance(mut job: Job, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> O
         Err(_) => Err("internal error: the computation panicked; the server's log says where".to_string()),
     };
     let finished = reason.and_then(|reason| {
-        let identity = identity().ok_or("the weights could not be hashed")?;
+        let base = (around.identity)().ok_or("the weights could not be hashed")?;
+        let weights = trained.as_ref().map_or(base.weights, |trained| trained.sha256);
+        let identity = Identity { weights, ..base };
         let transcript = transcript(&identity, &job.generation);
         Ok(Finished { reason, identity, transcript })
     });

@@ -9,7 +9,7 @@ use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::engine::{Event, Finished, SubmitError};
+use super::engine::{Event, Finished};
 use super::query::{Query, QueryError};
 use super::reply::{self, Body};
 use super::state::State;
@@ -64,12 +64,7 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
             tokio::spawn(tell(state.clone(), init, progress, events));
             response
         }
-        Err(SubmitError::Full) => {
-            reply::try_again(StatusCode::TOO_MANY_REQUESTS, "too many generations are waiting; try again in a moment")
-        }
-        Err(SubmitError::Ended) => {
-            reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended; restart the server")
-        }
+        Err(error) => reply::refused(&error),
     }
 }
 

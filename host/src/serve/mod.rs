@@ -1,6 +1,6 @@
 //! `lockstep serve`: the page, the model files and the HTTP API.
 //!
-//! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`] and [`stream`] answer with events, [`files`] and
+//! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
 //! [`send`] with files. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
@@ -15,6 +15,8 @@ mod routes;
 mod send;
 mod state;
 mod stream;
+mod train;
+mod weights;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;

@@ -13,6 +13,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use super::engine::SubmitError;
+
 /// The body of any response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -69,6 +71,19 @@ pub fn try_again(status: StatusCode, message: &str) -> Response<Body> {
     let mut response = error(status, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// A generation or a training that the engine does not take.
+pub fn refused(why: &SubmitError) -> Response<Body> {
+    match why {
+        SubmitError::Training => {
+            error(StatusCode::CONFLICT, "another training runs; wait for it, or end it with POST /api/train/stop")
+        }
+        SubmitError::Full => {
+            try_again(StatusCode::TOO_MANY_REQUESTS, "too many generations are waiting; try again in a moment")
+        }
+        SubmitError::Ended => error(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended; restart the server"),
+    }
 }
 
 /// 405: the path exists, the method does not.

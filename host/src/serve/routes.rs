@@ -3,26 +3,36 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, guard};
+use super::{files, generate, guard, train};
+use crate::Failure;
 
 /// Answers any request.
 ///
 /// # Errors
 /// Never: what goes wrong is a response.
-pub async fn answer<B>(state: Arc<State>, request: Request<B>) -> Result<Response<Body>, Infallible> {
+pub async fn answer<B>(state: Arc<State>, request: Request<B>) -> Result<Response<Body>, Infallible>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<Failure>>,
+{
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, ());
     let response = match guard::check_host(&request, &state.arguments.allowed_hosts) {
-        Ok(()) => route(&state, &request).await,
+        Ok(()) => route(&state, &request, body).await,
         Err(refused) => error(StatusCode::FORBIDDEN, refused),
     };
     tracing::debug!(method = %request.method(), uri = %request.uri(), status = response.status().as_u16());
     Ok(with_policies(response))
 }
 
-async fn route<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body> {
+async fn route<B>(state: &Arc<State>, request: &Request<()>, body: B) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<Failure>>,
+{
     let path = request.uri().path();
     match (request.method().as_str(), path) {
         ("GET" | "HEAD", "/" | "/web") => redirect("/web/"),
@@ -33,9 +43,16 @@ async fn route<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body> {
             Ok(()) if request.headers().contains_key("last-event-id") => reply(StatusCode::NO_CONTENT, &[], nothing()),
             Ok(()) => generate::generate(state, request.uri().query().unwrap_or_default()).await,
         },
+        ("POST", "/api/train" | "/api/train/stop" | "/api/train/reset") => match guard::check_site(request.headers()) {
+            Err(refused) => error(StatusCode::FORBIDDEN, refused),
+            Ok(()) if path == "/api/train/stop" => train::stop(state),
+            Ok(()) if path == "/api/train/reset" => train::reset(state),
+            Ok(()) => train::train(state, request.headers(), body).await,
+        },
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
+        (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),

@@ -66,6 +66,8 @@ impl State {
     pub fn status(&self) -> Value {
         let config = self.model.get().map(|opened| opened.model.config());
         let opened = self.model.get();
+        let trained = self.engine.served.now();
+        let weights = trained.as_ref().map(|trained| &trained.sha256).or(self.weights.get());
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,
@@ -79,7 +81,9 @@ impl State {
             "headDim": config.map(|c| c.head_dim),
             "contextLength": config.map(|c| c.context),
             "source": opened.and_then(|o| o.provenance.as_ref()),
-            "weightsSha256": self.weights.get().map(hex),
+            "weightsSha256": weights.map(hex),
+            "trained": trained.is_some(),
+            "training": self.engine.training.is_taken(),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
             "profile": PROFILE,
             "backend": self.arguments.model.backend.name(),

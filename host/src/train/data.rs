@@ -218,3 +218,97 @@ impl Order {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A token for each of these characters; 0 to 2 are special.
+    fn tokenizer() -> Tokenizer {
+        let special = ["<|user|>", "<|assistant|>", "<|end|>"];
+        let added = special.iter().enumerate().map(|(id, content)| {
+            json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+        });
+        let mut vocab: serde_json::Map<_, _> =
+            special.iter().zip(0..).map(|(t, id)| (t.to_string(), json!(id))).collect();
+        vocab.extend("abcdefgh".chars().zip(3..).map(|(c, id)| (c.to_string(), json!(id))));
+        let json = json!({
+            "added_tokens": added.collect::<Vec<_>>(),
+            "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+            "decoder": { "type": "ByteLevel" },
+            "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+        });
+        Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
+    }
+
+    const TEMPLATE: &str = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}\
+                            {% if add_generation_prompt %}<|assistant|>{% endif %}";
+
+    fn parse(lines: &str, context: usize, truncate: bool) -> Result<Vec<Sequence>, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({ "chat_template": TEMPLATE }).to_string();
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+        let tokenizer = tokenizer();
+        let (special, model) = (bpe::Special::Parse, folder.path());
+        Reader { tokenizer: &tokenizer, special, model, context, truncate }.parse(lines.as_bytes(), Path::new("data"))
+    }
+
+    fn conversation(messages: &[(&str, &str)]) -> String {
+        let messages: Vec<_> = messages.iter().map(|(role, text)| json!({ "role": role, "content": text })).collect();
+        json!({ "messages": messages }).to_string()
+    }
+
+    #[test]
+    fn every_token_of_a_text_counts_and_of_a_conversation_the_answers() {
+        let chat =
+            conversation(&[("user", "ab"), ("assistant", "c"), ("user", "d"), ("assistant", "e"), ("user", "f")]);
+        let sequences = parse(&format!("{{\"text\":\"a<|end|>b\",\"id\":1}}\n{chat}\n"), 100, false).unwrap();
+        assert_eq!(sequences[0], Sequence::new(vec![3, 2, 4]));
+        assert_eq!(sequences[1].tokens, [0, 3, 4, 2, 1, 5, 2, 0, 6, 2, 1, 7, 2]);
+        let marks: String = sequences[1].counted.iter().map(|counts| if *counts { 'x' } else { '-' }).collect();
+        assert_eq!(marks, "-----xx----xx");
+    }
+
+    #[test]
+    fn long_lines_are_refused_or_cut() {
+        let line = r#"{"text":"abcdef"}"#;
+        assert!(matches!(parse(line, 5, false), Err(DataError::Long { place: Place::Line(1), tokens: 6, context: 5 })));
+        assert_eq!(parse(line, 5, true).unwrap()[0].tokens, [3, 4, 5, 6, 7]);
+        let chat = conversation(&[("user", "ab"), ("assistant", "c")]);
+        assert_eq!(parse(&chat, 6, true).unwrap()[0].count(), 1);
+        assert!(matches!(parse(&chat, 5, true), Err(DataError::Cut { place: Place::Line(1), context: 5 })));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told_with_its_number() {
+        let good = r#"{"text":"ab"}"#;
+        for (bad, word) in [
+            ("", "line 2 is not"),
+            ("[1]", "line 2 is not"),
+            ("{}", "either"),
+            (r#"{"text":"ab","messages":[]}"#, "either"),
+            (r#"{"text":"a"}"#, "line 2 has 1 tokens"),
+            (r#"{"messages":[]}"#, "line 2: no message"),
+        ] {
+            let error = parse(&format!("{good}\n{bad}\n{good}"), 9, false).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("line 2"), "{bad}: {error}");
+        }
+        assert!(matches!(parse("", 9, false), Err(DataError::Empty(_))));
+        assert!(matches!(parse("\n", 9, false), Err(DataError::Empty(_))));
+    }
+
+    #[test]
+    fn every_epoch_takes_every_sequence_once_in_an_order_of_its_own() {
+        let mut order = Order::new(7, 20);
+        let mut epoch = || -> Vec<usize> { (0..20).map(|_| order.next()).collect() };
+        let (first, second) = (epoch(), epoch());
+        assert_ne!(first, second);
+        assert_eq!(first, shuffled(7, 0, 20).into_iter().map(|n| n as usize).collect::<Vec<_>>());
+        for mut order in [first, second] {
+            order.sort_unstable();
+            assert_eq!(order, (0..20).collect::<Vec<_>>());
+        }
+    }
+}

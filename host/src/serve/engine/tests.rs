@@ -1,9 +1,13 @@
 //! The engine with a tiny model, on pools that watch and break.
 
+use std::sync::Mutex;
+
 use kernel::generate::Request;
+use kernel::model::Sequence;
 use kernel::model::{Config, DType, RawTensor, SharedBytes, parameters};
 use kernel::pool::{Pool, SerialPool};
 use kernel::simd::Backend;
+use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 
 use super::*;
 
@@ -144,4 +148,120 @@ fn the_queue_is_bounded_and_an_ended_engine_takes_nothing() {
     assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Full));
     drop(queue);
     assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Ended));
+}
+
+fn training(steps: u64) -> TrainRequest {
+    let schedule = Schedule { learning_rate: 0.01, warmup: 0, cosine_steps: None };
+    let optimizer = Optimizer::Sgd { momentum: 0.0 };
+    let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute: false };
+    TrainRequest { sequence: Sequence::new(vec![1, 2, 3]), steps, options }
+}
+
+/// The number of steps, and the last event.
+fn trained(mut events: mpsc::UnboundedReceiver<TrainEvent>) -> (u64, TrainEvent) {
+    let mut steps = 0;
+    loop {
+        match events.blocking_recv().unwrap() {
+            TrainEvent::Step(report) => steps = report.step,
+            last => return (steps, last),
+        }
+    }
+}
+
+#[test]
+fn a_training_is_told_to_its_end_and_served() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events = engine.train(training(3)).unwrap();
+    assert_eq!(engine.train(training(3)).err(), Some(SubmitError::Training));
+    let (served, slot) = (engine.served.clone(), engine.training.clone());
+    work(engine, queue, &model, &SerialPool, &identity);
+    let (3, TrainEvent::Finished(end)) = trained(events) else { panic!("it failed") };
+    let mut alone = Trainer::new(&model, training(3).options);
+    let reports = [(); 3].map(|()| alone.step(Exec::serial(), &[training(3).sequence]).unwrap());
+    assert_eq!((end.steps, end.transcript.steps), (3, reports[2].digest));
+    assert_eq!((end.transcript.base, end.transcript.trained), (identity().unwrap(), served.now().unwrap().sha256));
+    assert!(!slot.is_taken());
+}
+
+/// At its first region resets the weights served and hands a training in.
+struct ResetAndTrain {
+    engine: Mutex<Option<Engine>>,
+    training: Mutex<Option<mpsc::UnboundedReceiver<TrainEvent>>>,
+}
+
+impl Pool for ResetAndTrain {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        if let Some(engine) = self.engine.lock().unwrap().take() {
+            engine.served.publish(None);
+            *self.training.lock().unwrap() = Some(engine.train(training(1)).unwrap());
+        }
+        SerialPool.run(parts, job);
+    }
+}
+
+/// What was begun with weights that are served no longer is finished with them, and a training waits for that.
+#[test]
+fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
+    let model = model();
+    let (engine, queue) = engine();
+    let old = Arc::new(Trained { model: Trainer::new(&model, training(1).options).into_model(), sha256: [9; 32] });
+    engine.served.publish(Some(old));
+    let generating = engine.submit(generation(&model, 1, 100)).unwrap();
+    let pool = ResetAndTrain { engine: Mutex::new(Some(engine)), training: Mutex::new(None) };
+    let asked = AtomicUsize::new(0);
+    // Asked for at the end of the generation, then at the end of the training.
+    let identity = || {
+        if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut events = pool.training.lock().unwrap();
+            let early = events.as_mut().map(mpsc::UnboundedReceiver::try_recv);
+            assert!(matches!(early, Some(Err(mpsc::error::TryRecvError::Empty))), "the training has begun");
+        }
+        identity()
+    };
+    queue.work(&model, Exec { backend: Backend::SCALAR, pool: &pool }, &identity);
+    let (100, Event::Finished(end)) = heard(generating) else { panic!("it failed") };
+    assert_eq!(end.identity.weights, [9; 32]);
+    let events = pool.training.lock().unwrap().take().unwrap();
+    assert!(matches!(trained(events), (1, TrainEvent::Finished(_))));
+}
+
+#[test]
+fn a_panic_ends_a_training_and_serves_nothing() {
+    let model = model();
+    let pool = Watch { regions: AtomicUsize::new(0), bad: Some(0) };
+    let (engine, queue) = engine();
+    let events = engine.train(training(3)).unwrap();
+    let (served, slot) = (engine.served.clone(), engine.training.clone());
+    work(engine, queue, &model, &pool, &identity);
+    let (0, TrainEvent::Failed(error)) = trained(events) else { panic!("it did not fail") };
+    assert!(error.contains("internal error"), "{error}");
+    assert!(served.now().is_none() && !slot.is_taken());
+}
+
+#[test]
+fn a_training_that_is_stopped_before_its_first_step_serves_nothing() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events = engine.train(training(3)).unwrap();
+    assert!(engine.training.stop());
+    let served = engine.served.clone();
+    work(engine, queue, &model, &SerialPool, &identity);
+    assert!(matches!(trained(events), (0, TrainEvent::Stopped)));
+    assert!(served.now().is_none());
+}
+
+#[test]
+fn nothing_is_trained_for_a_client_that_has_gone() {
+    let model = model();
+    let pool = Watch { regions: AtomicUsize::new(0), bad: None };
+    let (engine, queue) = engine();
+    drop(engine.train(training(3)).unwrap());
+    let slot = engine.training.clone();
+    work(engine, queue, &model, &pool, &identity);
+    assert_eq!((pool.regions.into_inner(), slot.is_taken()), (0, false));
 }

@@ -1,7 +1,7 @@
 //! The state before the model is loaded, which a test of the real server is too late to see.
 
 use clap::Parser;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use serde_json::Value;
 
 use super::*;
@@ -14,7 +14,7 @@ async fn ask(path: &str) -> (u16, Option<String>, Value) {
     };
     let (engine, _queue) = engine();
     let state = Arc::new(State::new(arguments, engine));
-    let request = Request::get(path).header("host", "localhost").body(()).unwrap();
+    let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
     let response = answer(state, request).await.unwrap();
     let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());
     let status = response.status().as_u16();

@@ -1,0 +1,139 @@
+//! A training on its way through the engine, in units of work: the copy of the weights, each step, the digest of each tensor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use kernel::Exec;
+use kernel::model::{Model, Sequence};
+use kernel::train::{StepReport, TrainOptions, Trainer};
+use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
+use loader::digest::{TensorDigest, weights_digest};
+use tokio::sync::mpsc;
+
+use crate::serve::weights::{Claim, Served, Trained};
+use crate::tensors::{check_finite, digest, trained};
+
+/// What to train.
+pub struct TrainRequest {
+    /// The text, the same one at every step.
+    pub sequence: Sequence,
+    /// Steps, at least one.
+    pub steps: u64,
+    /// How.
+    pub options: TrainOptions,
+}
+
+/// What a client hears of its training.
+pub enum TrainEvent {
+    /// A step was done.
+    Step(StepReport),
+    /// The end; the weights are served from now on.
+    Finished(Box<TrainFinished>),
+    /// The end, before the first step, because it was asked for; the weights served are the same as before.
+    Stopped,
+    /// The end, by an error; the weights served are the same as before.
+    Failed(String),
+}
+
+/// How a training ended, and the proof of it.
+pub struct TrainFinished {
+    /// The last step.
+    pub steps: u64,
+    /// What it began with, the text, and what came out.
+    pub transcript: TrainingTranscript,
+}
+
+/// A training and how far it has come.
+pub struct Training {
+    request: TrainRequest,
+    /// Holds all events, whose number the steps bound. Closed when the client is gone.
+    events: mpsc::UnboundedSender<TrainEvent>,
+    claim: Claim,
+    phase: Phase,
+}
+
+enum Phase {
+    Waiting,
+    Steps { trainer: Trainer, last: Option<StepReport> },
+    Digest { model: Model, last: StepReport, digests: Vec<TensorDigest> },
+}
+
+/// What a training needs of the engine.
+pub struct Surroundings<'a> {
+    pub base: &'a Model,
+    pub exec: Exec<'a>,
+    pub identity: &'a dyn Fn() -> Option<Identity>,
+    pub served: &'a Served,
+}
+
+impl Training {
+    /// A training that has not begun.
+    pub fn new(request: TrainRequest, events: mpsc::UnboundedSender<TrainEvent>, claim: Claim) -> Training {
+        Training { request, events, claim, phase: Phase::Waiting }
+    }
+
+    /// Whether its client has gone: then nothing of it is kept.
+    pub fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Does one unit of work; `None` when the training has ended.
+    pub fn advance(mut self, around: &Surroundings<'_>) -> Option<Training> {
+        let (phase, events) = (std::mem::replace(&mut self.phase, Phase::Waiting), self.events.clone());
+        // A panic ends this training only: the weights that are served are never written.
+        let panicked = "internal error: the computation panicked; the server's log says where";
+        let next = catch_unwind(AssertUnwindSafe(|| self.unit(phase, around)));
+        match next.unwrap_or_else(|_| Err(failed(panicked))) {
+            Ok(phase) => Some(Training { phase, ..self }),
+            Err(end) => {
+                // First the slot: who hears of the end may begin the next training.
+                drop(self);
+                // If the client is gone, nobody needs to hear of the end.
+                let _ = events.send(end);
+                None
+            }
+        }
+    }
+
+    /// The next phase, or the last event.
+    fn unit(&self, phase: Phase, around: &Surroundings<'_>) -> Result<Phase, TrainEvent> {
+        let TrainRequest { sequence, steps, options } = &self.request;
+        Ok(match phase {
+            Phase::Waiting => Phase::Steps { trainer: Trainer::new(around.base, *options), last: None },
+            Phase::Steps { last: None, .. } if self.claim.is_stopped() => return Err(TrainEvent::Stopped),
+            Phase::Steps { trainer, last: Some(last) } if self.claim.is_stopped() || last.step == *steps => {
+                let model = trainer.into_model();
+                check_finite(&model).map_err(|error| failed(format!("after step {}: {error}", last.step)))?;
+                Phase::Digest { model, last, digests: Vec::new() }
+            }
+            Phase::Steps { mut trainer, .. } => {
+                let report = trainer.step(around.exec, std::slice::from_ref(sequence)).map_err(failed)?;
+                // If the client is gone, the next unit is not done.
+                let _ = self.events.send(TrainEvent::Step(report));
+                Phase::Steps { trainer, last: Some(report) }
+            }
+            Phase::Digest { model, last, mut digests } => {
+                let tensor = trained(&model).nth(digests.len()).map(|(row, values)| digest(&row, values));
+                match tensor {
+                    Some(tensor) => digests.push(tensor),
+                    None => return Err(self.publish(model, &last, weights_digest(digests), around)),
+                }
+                Phase::Digest { model, last, digests }
+            }
+        })
+    }
+
+    /// Serves the trained weights from now on.
+    fn publish(&self, model: Model, last: &StepReport, sha256: Sha256Digest, around: &Surroundings<'_>) -> TrainEvent {
+        let Some(base) = (around.identity)() else { return failed("the weights could not be hashed") };
+        let TrainRequest { sequence, options, .. } = &self.request;
+        let data = data_digest([sequence]);
+        let transcript = TrainingTranscript { base, data, options: *options, steps: last.digest, trained: sha256 };
+        around.served.publish(Some(Arc::new(Trained { model, sha256 })));
+        TrainEvent::Finished(Box::new(TrainFinished { steps: last.step, transcript }))
+    }
+}
+
+fn failed(error: impl ToString) -> TrainEvent {
+    TrainEvent::Failed(error.to_string())
+}
