@@ -11,6 +11,9 @@ export class Engine {
   /** What runs: see `EngineInfo`. */
   info;
 
+  /** The digest of the weights that texts are generated with. */
+  weightsSha256;
+
   /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
   static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto" }) {
     if (!["auto", "simd128", "scalar"].includes(backend)) {
@@ -29,6 +32,7 @@ export class Engine {
   constructor(worker, info) {
     this.#worker = worker;
     this.info = info;
+    this.weightsSha256 = info.weightsSha256;
   }
 
   /** Generates greedily, one step at a time; leaving the loop, or the signal, stops it within one token. */
@@ -49,6 +53,45 @@ export class Engine {
     } finally {
       this.#worker.call("release", { run }).catch(() => {}); // a closed worker has released it
     }
+  }
+
+  /** Trains the base weights on one text, one step at a time; the signal stops it after the step under way. */
+  async train({ text, steps = 5, learningRate = 1e-3, optimizer = "sgd", signal, onStep = () => {} }) {
+    if (!(Number.isInteger(steps) && steps >= 1)) throw new RangeError(`steps is an integer from 1 on, not ${steps}`);
+    signal?.throwIfAborted();
+    try {
+      await this.#worker.call("beginTraining", { text, learningRate, optimizer });
+    } catch (error) {
+      // An earlier training may have been given up for the memory.
+      this.weightsSha256 = await this.#worker.call("weights").catch(() => this.weightsSha256);
+      throw error;
+    }
+    try {
+      const losses = [];
+      while (losses.length < steps && !signal?.aborted) {
+        const { memoryBytes, ...step } = await this.#worker.call("trainStep");
+        this.info.memoryBytes = memoryBytes;
+        losses.push(step.loss);
+        onStep(step);
+      }
+      this.weightsSha256 = losses.length > 0 ? await this.#worker.call("finishTraining") : await this.#worker.call("reset");
+      return { steps: losses.length, losses, weightsSha256: this.weightsSha256, stopped: losses.length < steps };
+    } catch (error) {
+      await this.reset().catch(() => {}); // a closed worker has no weights to go back to
+      throw error;
+    }
+  }
+
+  /** Goes back to the base weights. */
+  async reset() {
+    this.weightsSha256 = await this.#worker.call("reset");
+  }
+
+  /** The loss of a text and the digest of its gradients under the present weights. */
+  async gradients({ text }) {
+    const { memoryBytes, ...result } = await this.#worker.call("gradients", { text });
+    this.info.memoryBytes = memoryBytes;
+    return result;
   }
 
   /** The token ids of a text. */

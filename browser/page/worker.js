@@ -1,5 +1,5 @@
 // The worker that owns the WebAssembly engine. It answers requests {id, operation, args} with {id, result} or {id, error},
-// one unit of work per request: whoever stops asking for tokens has stopped the generation.
+// one unit of work per request: whoever stops asking for tokens or steps has stopped the generation or the training.
 
 import { fetchManifest, receiveFiles } from "./load.js";
 import { ModelCache } from "./model-cache.js";
@@ -46,6 +46,18 @@ const operations = {
     runs.get(run)?.free();
     runs.delete(run);
   },
+
+  beginTraining: ({ text, learningRate, optimizer }) => ({ tokens: engine.begin_training(text, learningRate, optimizer) }),
+
+  trainStep: () => ({ ...engine.train_step(), memoryBytes: memoryBytes() }),
+
+  finishTraining: () => engine.finish_training(),
+
+  reset: () => engine.reset(),
+
+  weights: () => engine.info().weightsSha256,
+
+  gradients: ({ text }) => ({ ...engine.gradients(text), memoryBytes: memoryBytes() }),
 };
 
 onmessage = async ({ data: { id, operation, args } }) => {

@@ -2,6 +2,7 @@
 
 use bpe::Special;
 use js_sys::{Array, Error, Object, Reflect, Uint8Array};
+use kernel::train::Optimizer;
 use loader::digest::hex;
 use wasm_bindgen::prelude::*;
 
@@ -108,6 +109,55 @@ impl Engine {
     pub fn start(&self, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, JsError> {
         Ok(Run(engine::Run::new(&self.0, prompt, max_tokens)?))
     }
+
+    /// Begins to train the base weights on a text, by `"sgd"` or `"adamw"`; returns the number of its tokens.
+    pub fn begin_training(&mut self, text: &str, learning_rate: f64, optimizer: &str) -> Result<usize, JsError> {
+        let optimizer = match optimizer {
+            "sgd" => Optimizer::Sgd { momentum: 0.0 },
+            "adamw" => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
+            other => return Err(JsError::new(&format!("the optimizer is \"sgd\" or \"adamw\", not {other:?}"))),
+        };
+        Ok(self.0.begin_training(text, learning_rate, optimizer)?)
+    }
+
+    /// Makes one step: `TrainStep` in page/engine.d.ts.
+    pub fn train_step(&mut self) -> Result<JsValue, JsError> {
+        let report = self.0.train_step()?;
+        Ok(object([
+            ("step", JsValue::from(report.step as f64)),
+            ("loss", JsValue::from(report.loss)),
+            ("lossBits", JsValue::from(bits(report.loss))),
+            ("gradNorm", JsValue::from(report.grad_norm)),
+            ("tokens", JsValue::from(report.tokens as f64)),
+            ("learningRate", JsValue::from(report.learning_rate)),
+        ]))
+    }
+
+    /// Ends the training; returns the digest of its weights.
+    pub fn finish_training(&mut self) -> Result<String, JsError> {
+        Ok(hex(&self.0.finish_training()?))
+    }
+
+    /// Goes back to the base weights; returns their digest.
+    pub fn reset(&mut self) -> Result<String, JsError> {
+        self.0.reset()?;
+        Ok(hex(&self.0.identity().weights))
+    }
+
+    /// `{loss, lossBits, gradientsSha256}` of a text.
+    pub fn gradients(&self, text: &str) -> Result<JsValue, JsError> {
+        let (loss, digest) = self.0.gradients(text)?;
+        Ok(object([
+            ("loss", JsValue::from(loss)),
+            ("lossBits", JsValue::from(bits(loss))),
+            ("gradientsSha256", JsValue::from(hex(&digest))),
+        ]))
+    }
+}
+
+/// The bits of a binary32 value, in hexadecimal.
+fn bits(value: f32) -> String {
+    format!("{:08x}", value.to_bits())
 }
 
 /// A generation under way.

@@ -1,6 +1,7 @@
 //! A loaded model and its generations, without JavaScript.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::{error, fmt};
 
 use bpe::{Special, StreamDecoder, Tokenizer, TokenizerError, UnknownToken};
@@ -8,20 +9,28 @@ use kernel::environment::{self, EnvironmentError};
 use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request};
 use kernel::golden::{self, GoldenError};
 use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use kernel::{Exec, simd::Backend};
 use loader::Checkpoint;
 use serde_json::{Map, Value};
 
 use crate::assembly::Assembled;
+use crate::training::Trained;
 
-/// A model that is ready to generate, on one thread.
+/// A model that is ready to generate and to be trained, on one thread.
 pub struct Engine {
     name: String,
     source: String,
-    model: Model,
+    pub(crate) base: Model,
+    /// The weights digest of the base model.
+    pub(crate) base_weights: Sha256Digest,
+    /// The model in or after training; none while the base weights are in use.
+    pub(crate) trained: Option<Trained>,
+    /// Shared with every generation under way, which so can be counted.
+    pub(crate) generations: Rc<()>,
     tokenizer: Tokenizer,
-    identity: Identity,
+    pub(crate) identity: Identity,
     self_test: Result<(), GoldenError>,
 }
 
@@ -41,7 +50,10 @@ impl Engine {
         Ok(Engine {
             name: assembled.name,
             source: assembled.source,
-            model,
+            base: model,
+            base_weights: assembled.weights_sha256,
+            trained: None,
+            generations: Rc::new(()),
             tokenizer,
             identity: Identity {
                 weights: assembled.weights_sha256,
@@ -62,14 +74,25 @@ impl Engine {
         &self.source
     }
 
-    /// What the results are computed with.
+    /// What the results are computed with; after a training its weights.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
     /// Longest prompt and output together, in tokens.
     pub fn context(&self) -> usize {
-        self.model.config().context
+        self.base.config().context
+    }
+
+    /// The model that texts are generated with.
+    ///
+    /// # Errors
+    /// While it is being trained.
+    pub(crate) fn model(&self) -> Result<&Model, EngineError> {
+        match &self.trained {
+            None => Ok(&self.base),
+            Some(trained) => trained.model().ok_or(EngineError::Training),
+        }
     }
 
     /// Whether this build computes the golden bits.
@@ -100,6 +123,8 @@ impl Engine {
 pub struct Run {
     generation: Generation,
     decoder: StreamDecoder,
+    /// The engine's weights stay as they are while this is held.
+    _under_way: Rc<()>,
 }
 
 /// What one unit of work gave.
@@ -133,11 +158,11 @@ impl Run {
     /// Prepares a generation; nothing is computed yet.
     ///
     /// # Errors
-    /// If the prompt is empty or too long, or a token id is not in the vocabulary.
+    /// If the prompt is empty or too long, a token id is not in the vocabulary, or the model is being trained.
     pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, EngineError> {
         let request = Request { prompt, max_tokens, ignore_eos: false };
-        let generation = Generation::new(&engine.model, request).map_err(EngineError::Generate)?;
-        Ok(Run { generation, decoder: StreamDecoder::new() })
+        let generation = Generation::new(engine.model()?, request).map_err(EngineError::Generate)?;
+        Ok(Run { generation, decoder: StreamDecoder::new(), _under_way: engine.generations.clone() })
     }
 
     /// Reads one part of the prompt, or generates one token.
@@ -145,7 +170,7 @@ impl Run {
     /// # Errors
     /// If the weights give a logit that is no finite number, or a token that the tokenizer does not have.
     pub fn advance(&mut self, engine: &Engine) -> Result<Advance, EngineError> {
-        let step = match self.generation.advance(&engine.model, Exec::serial()).map_err(EngineError::Generate)? {
+        let step = match self.generation.advance(engine.model()?, Exec::serial()).map_err(EngineError::Generate)? {
             Progress::Prefill { done, total } => return Ok(Advance::Prefill { done, total }),
             Progress::Token(step) => step,
             Progress::Finished(_) => return Ok(Advance::Finished),
@@ -198,7 +223,7 @@ fn load(config: Config, checkpoint: &Checkpoint) -> Result<Model, EngineError> {
     Model::load(config, &source).map_err(|error| refused.take().unwrap_or(EngineError::Load(error)))
 }
 
-/// Why a model cannot be run or a text not be generated.
+/// Why a model cannot be run or trained, or a text not be generated.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -223,6 +248,23 @@ pub enum EngineError {
     Generate(GenerateError),
     /// The model generated a token that the tokenizer does not have.
     Token(UnknownToken),
+    /// The model is being trained.
+    Training,
+    /// A text is being generated.
+    Generating,
+    /// No training is under way.
+    NotTraining,
+    /// The learning rate is not a positive number that binary32 can hold.
+    LearningRate(f64),
+    /// A training needs more memory than there is.
+    NoMemory {
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes of them that could be had.
+        found: u64,
+    },
+    /// The kernel refuses the text, or cannot go on.
+    Train(TrainError),
 }
 
 impl fmt::Display for EngineError {
@@ -238,6 +280,24 @@ impl fmt::Display for EngineError {
             EngineError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
             EngineError::Generate(error) => error.fmt(f),
             EngineError::Token(error) => write!(f, "model and tokenizer do not belong together: {error}"),
+            EngineError::Training => {
+                f.write_str("the model is being trained; wait for the training or stop it, or load a second engine")
+            }
+            EngineError::Generating => {
+                f.write_str("a text is being generated; wait for it or stop it before the weights change")
+            }
+            EngineError::NotTraining => f.write_str("no training is under way; begin one first"),
+            EngineError::LearningRate(rate) => {
+                write!(f, "the learning rate is {rate}; choose a positive number, for instance 0.001")
+            }
+            EngineError::NoMemory { needed, found } => write!(
+                f,
+                "training needs about {} MB more memory and the browser has only {} MB; train on a shorter text, with \
+                 sgd, or close other tabs",
+                needed / 1_000_000,
+                found / 1_000_000
+            ),
+            EngineError::Train(error) => error.fmt(f),
         }
     }
 }

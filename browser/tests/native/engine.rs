@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const VOCAB: usize = 4;
 
-fn config() -> Value {
+pub fn config() -> Value {
     json!({
         "model_type": "llama", "hidden_size": 2, "intermediate_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1,
         "vocab_size": VOCAB, "max_position_embeddings": 100, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
@@ -20,7 +20,7 @@ fn config() -> Value {
 }
 
 /// The tokens 0 to 3: a special one ends the text; `é` is the two bytes of the others.
-fn tokenizer(first: &str, second: &str) -> Value {
+pub fn tokenizer(first: &str, second: &str) -> Value {
     json!({
         "added_tokens": [{ "id": 3, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": false, "special": true }],
@@ -31,7 +31,7 @@ fn tokenizer(first: &str, second: &str) -> Value {
 }
 
 /// The names and shapes of the model's tensors.
-fn tensors() -> Vec<(String, Vec<usize>)> {
+pub fn tensors() -> Vec<(String, Vec<usize>)> {
     let config = Config {
         vocab: VOCAB,
         dim: 2,
@@ -58,8 +58,18 @@ fn load(
     tensors: Vec<(String, Vec<usize>)>,
     dtype: DType,
 ) -> Result<Engine, EngineError> {
-    let zeros = vec![0; 1000];
-    let bytes = |shape: &[usize]| &zeros[..shape.iter().product::<usize>() * dtype.bits() as usize / 8];
+    load_filled(config, tokenizer, tensors, dtype, &[0; 1000])
+}
+
+/// As [`load`]; every tensor begins as `fill` does.
+pub fn load_filled(
+    config: &str,
+    tokenizer: &str,
+    tensors: Vec<(String, Vec<usize>)>,
+    dtype: DType,
+    fill: &[u8],
+) -> Result<Engine, EngineError> {
+    let bytes = |shape: &[usize]| &fill[..shape.iter().product::<usize>() * dtype.bits() as usize / 8];
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     let sources: Vec<TensorSource> =

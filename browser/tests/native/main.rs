@@ -4,3 +4,4 @@
 
 mod assembly;
 mod engine;
+mod training;

@@ -27,13 +27,16 @@ class FakeWorker {
   }
 }
 
+/** Steps that the worker has made. */
+let trained;
+
 const never = () => new Promise(() => {});
 
 beforeEach(() => {
   globalThis.Worker = FakeWorker;
   const runs = new Map();
   FakeWorker.operations = {
-    load: () => ({ name: "tiny", memoryBytes: 1 }),
+    load: () => ({ name: "tiny", weightsSha256: "base", memoryBytes: 1 }),
     encode: ({ text, plainSpecial }) => [text.length, plainSpecial],
     decode: ({ ids }) => ids.join(),
     start: ({ run, maxTokens }) => runs.set(run, { step: -1, maxTokens }) && undefined,
@@ -44,7 +47,14 @@ beforeEach(() => {
       return { step: { step: state.step, tokenId: 7, tokenText: "x", logitsSha256: "d", finishReason }, memoryBytes: 3 };
     },
     release: ({ run }) => void runs.delete(run),
+    beginTraining: () => ({ tokens: 4 }),
+    trainStep: () => ({ step: ++trained, loss: 1 / trained, lossBits: "3f800000", memoryBytes: 9 }),
+    finishTraining: () => `trained ${trained}`,
+    reset: () => "base",
+    weights: () => "as before",
+    gradients: ({ text }) => ({ loss: text.length, gradientsSha256: "g", memoryBytes: 5 }),
   };
+  trained = 0;
 });
 
 afterEach(() => delete globalThis.Worker);
@@ -154,4 +164,66 @@ test("wrong arguments are named", async () => {
   await assert.rejects(load({ backend: "avx" }), /not "avx"/);
   const engine = await load();
   for (const maxTokens of [0, -1, 1.5, "3", NaN]) await assert.rejects(collect(engine.generate({ prompt: "p", maxTokens })), RangeError);
+});
+
+const training = () => FakeWorker.last.log.filter((operation) => operation.match(/train|reset/i));
+
+test("a training reports its steps and names its weights", async () => {
+  const engine = await load();
+  assert.equal(engine.weightsSha256, "base");
+  const steps = [];
+  const result = await engine.train({ text: "t", steps: 2, onStep: (step) => steps.push(step) });
+  assert.deepEqual(result, { steps: 2, losses: [1, 0.5], weightsSha256: "trained 2", stopped: false });
+  assert.deepEqual(steps[1], { step: 2, loss: 0.5, lossBits: "3f800000" });
+  assert.equal(engine.weightsSha256, "trained 2");
+  assert.equal(engine.info.weightsSha256, "base");
+  assert.equal(engine.info.memoryBytes, 9);
+  assert.deepEqual(training(), ["beginTraining", "trainStep", "trainStep", "finishTraining"]);
+  await engine.reset();
+  assert.equal(engine.weightsSha256, "base");
+});
+
+test("the signal ends a training after the step under way, which counts", async () => {
+  const engine = await load();
+  const controller = new AbortController();
+  const options = { text: "t", steps: 100, signal: controller.signal };
+  const result = await engine.train({ ...options, onStep: ({ step }) => step === 3 && controller.abort() });
+  assert.deepEqual([result.steps, result.stopped, result.weightsSha256], [3, true, "trained 3"]);
+  await assert.rejects(engine.train(options), { name: "AbortError" });
+});
+
+test("a training that is stopped before its first step leaves the base weights", async () => {
+  const engine = await load();
+  const controller = new AbortController();
+  FakeWorker.operations.beginTraining = () => controller.abort();
+  const result = await engine.train({ text: "t", signal: controller.signal });
+  assert.deepEqual(result, { steps: 0, losses: [], weightsSha256: "base", stopped: true });
+  assert.deepEqual(training(), ["beginTraining", "reset"]);
+});
+
+test("after a failure on the way the base weights are in use", async () => {
+  const engine = await load();
+  await engine.train({ text: "t", steps: 1 });
+  const step = FakeWorker.operations.trainStep;
+  FakeWorker.operations.trainStep = () => { throw new Error("the loss is not a finite number"); };
+  await assert.rejects(engine.train({ text: "t" }), /not a finite number/);
+  assert.equal(engine.weightsSha256, "base");
+  FakeWorker.operations.trainStep = step;
+  await assert.rejects(engine.train({ text: "t", onStep: () => { throw new Error("mine"); } }), /mine/);
+  assert.equal(FakeWorker.last.log.at(-1), "reset");
+});
+
+test("a training that is refused changes nothing", async () => {
+  const engine = await load();
+  FakeWorker.operations.beginTraining = () => { throw new Error("a text is being generated"); };
+  await assert.rejects(engine.train({ text: "t" }), /being generated/);
+  assert.equal(engine.weightsSha256, "as before");
+  assert.deepEqual(training(), ["beginTraining"]);
+  for (const steps of [0, -1, 1.5, "3", NaN]) await assert.rejects(engine.train({ text: "t", steps }), RangeError);
+});
+
+test("gradients of a text", async () => {
+  const engine = await load();
+  assert.deepEqual(await engine.gradients({ text: "abc" }), { loss: 3, gradientsSha256: "g" });
+  assert.equal(engine.info.memoryBytes, 5);
 });
