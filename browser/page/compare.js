@@ -38,3 +38,36 @@ export function compare(native, browser) {
 export function verdictText({ total, tokensMatched, digestsMatched }) {
   return `${tokensMatched}/${total} tokens, ${digestsMatched}/${total} logit digests match`;
 }
+
+/**
+ * The token, counted from 1, at which two texts part; null if they do not. A text that ends earlier parts there.
+ * @param {Step[]} native @param {Step[]} browser
+ */
+export function firstOtherToken(native, browser) {
+  const total = Math.max(native.length, browser.length);
+  for (let i = 0; i < total; i++) if (!sameToken(native[i], browser[i])) return i + 1;
+  return null;
+}
+
+/**
+ * Two trainings: losses are compared as the binary32 values that they are, weights by their digests.
+ * @param {number[]} native @param {number[]} browser the losses
+ * @param {string | null} nativeDigest @param {string | null} browserDigest of the weights afterwards
+ */
+export function compareTraining(native, browser, nativeDigest, browserDigest) {
+  const total = Math.max(native.length, browser.length);
+  const lossesMatched = browser.filter((loss, i) => i < native.length && Math.fround(loss) === Math.fround(native[i])).length;
+  const sameWeights = nativeDigest !== null && nativeDigest === browserDigest;
+  return { total, lossesMatched, sameWeights, equal: sameWeights && lossesMatched === total, course: [browser[0], browser.at(-1)] };
+}
+
+/** @param {ReturnType<typeof compareTraining>} comparison @param {{server: boolean, sameText: boolean}} sides */
+export function trainingText({ total, lossesMatched, sameWeights, course }, { server, sameText }) {
+  if (!server) {
+    const [first, last] = course;
+    const losses = total > 0 ? `, loss ${first.toFixed(3)} before and ${last.toFixed(3)} at the last step` : "";
+    return `${total} steps in the browser${losses}; nothing native to compare with`;
+  }
+  const weights = sameWeights ? "the weights are the same bit for bit" : "the weights differ";
+  return `${lossesMatched}/${total} losses match, ${weights}${sameText || sameWeights ? "" : ", as the texts do"}`;
+}

@@ -23,6 +23,13 @@ export class Facts {
     this.#digests();
   }
 
+  /** The digests of the weights that both sides now have. @param {string | null} native @param {string} browser */
+  weights(native, browser) {
+    this.#serverDigest = native;
+    this.#engineDigest = browser;
+    this.#digests();
+  }
+
   /** @param {number} bytes of WebAssembly memory */
   memory(bytes) {
     show("memory", `${formatBytes(bytes)} of WebAssembly memory`);

@@ -45,6 +45,41 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
   if (!finished) throw new Error("the server closed the stream before the end of the text");
 }
 
+/**
+ * Trains the server's model on a text, from the base weights on; after the signal or `stopNative` it ends with the step
+ * under way.
+ * @param {{text: string, steps: number, learningRate: number, signal: AbortSignal, onStep: (step: {step: number, loss: number}) => void}} request
+ * @returns {Promise<{weightsSha256: string}>} what the server says after the last step
+ */
+export async function trainNative({ text, steps, learningRate, signal, onStep }) {
+  const response = await post("train", { text, steps, learningRate });
+  for await (const { event, data } of readEvents(response)) {
+    const message = JSON.parse(data);
+    if (event === "init" && signal.aborted) await stopNative(); // it had not begun when it was to stop
+    else if (event === "step") onStep(message);
+    else if (event === "error") throw new Error(message.error);
+    else if (event === "done") return message;
+  }
+  throw new Error("the server closed the stream before the end of the training");
+}
+
+/** Ends the server's training after the step under way. */
+export async function stopNative() {
+  await post("train/stop", {});
+}
+
+/** Gives the server its base weights back; resolves with their digest, null while it does not know it. */
+export async function resetNative() {
+  return (await (await post("train/reset", {})).json()).weightsSha256 ?? null;
+}
+
+async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`../api/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(await errorText(response));
+  return response;
+}
+
 async function errorText(response) {
   const text = await response.text().catch(() => "");
   try {

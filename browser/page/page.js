@@ -8,6 +8,7 @@ import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
 import { keepPage, rememberModel, rememberedModel } from "./offline.js";
 import { Seam } from "./seam.js";
 import { Side } from "./side.js";
+import { Training } from "./train.js";
 
 const DEFAULT_PROMPT = "Once upon a time";
 /** The model folder on a static site, which is laid out like the server's addresses. */
@@ -19,6 +20,13 @@ const facts = new Facts();
 const native = new Side("native", inspect);
 const browser = new Side("browser", inspect);
 const seam = new Seam($("seam"));
+const training = new Training({
+  busy: (busy) => ($("generate").disabled = busy),
+  regenerate: run,
+  weights: (native, browser) => facts.weights(native, browser),
+  memory: (bytes) => facts.memory(bytes),
+  log: (text) => facts.log(text),
+});
 
 /** The native side: its status where a server is there, recorded runs where one was, otherwise nothing. */
 let server = null;
@@ -110,6 +118,7 @@ async function loadModel(baseUrl) {
   if (info.notCached !== null) facts.log(`The model is not kept for the next visit: ${info.notCached}`);
   if (server && !server.weightsSha256) facts.server(await fetchStatus()); // by now it has hashed its weights
   $("generate").disabled = false;
+  training.ready(engine, server !== null);
 }
 
 /** Runs both sides on one prompt; ends with a final verdict. */
@@ -121,6 +130,7 @@ async function run() {
   const { signal } = stopping;
   $("generate").disabled = true;
   $("stop").disabled = false;
+  training.generating(true);
   $("inspector").hidden = true;
   facts.transcripts(null, null);
   const echo = ending(prompt, 240);
@@ -205,6 +215,8 @@ function finish(state, failures, compared) {
   showVerdict(state, text, compared && total > 0 ? outcome : "");
   $("stop").disabled = true;
   $("generate").disabled = false;
+  training.generating(false);
+  if (state === "done") training.generated(native.steps, browser.steps);
 }
 
 /** @param {"" | "equal" | "different"} outcome "" where nothing was compared */

@@ -5,6 +5,7 @@ const CACHE_NAME = "lockstep-shell";
 
 const SHELL = [
   "./",
+  "chart.js",
   "compare.js",
   "download.js",
   "engine.js",
@@ -21,6 +22,7 @@ const SHELL = [
   "side.js",
   "sse.js",
   "style.css",
+  "train.js",
   "worker-connection.js",
   "worker.js",
   "wasm/scalar/browser.js",

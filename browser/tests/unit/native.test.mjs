@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { fetchSite, fetchStatus, generateNative, replay } from "../../page/native.js";
+import { fetchSite, fetchStatus, generateNative, replay, resetNative, stopNative, trainNative } from "../../page/native.js";
 
 const realFetch = globalThis.fetch;
 afterEach(() => (globalThis.fetch = realFetch));
@@ -77,4 +77,48 @@ test("a recorded run is replayed; the token that ends the text has none", async 
     { step: 1, tokenId: 7, tokenText: "<7>", logitsSha256: "aa", done: false },
     { step: 2, tokenId: 2, tokenText: "", logitsSha256: "bb", done: true },
   ]);
+});
+
+/** Records the requests, and answers them in turn. */
+function answerInTurn(...answers) {
+  const asked = [];
+  globalThis.fetch = async (url, { method, body } = {}) => {
+    asked.push([method, url, JSON.parse(body)]);
+    return answers.shift();
+  };
+  return asked;
+}
+
+test("the server trains step by step and names its weights", async () => {
+  const done = { totalSteps: 2, weightsSha256: "d" };
+  const asked = answerInTurn(stream(["init", { tokens: 3 }], ["step", { step: 1, loss: 5 }], ["step", { step: 2, loss: 4 }], ["done", done]));
+  const losses = [];
+  const { signal } = new AbortController();
+  const request = { text: "t", steps: 2, learningRate: 0.001 };
+  assert.deepEqual(await trainNative({ ...request, signal, onStep: ({ loss }) => losses.push(loss) }), done);
+  assert.deepEqual(losses, [5, 4]);
+  assert.deepEqual(asked, [["POST", "../api/train", request]]);
+});
+
+test("a training that had not begun when it was to stop is stopped when it has", async () => {
+  const asked = answerInTurn(stream(["init", {}], ["done", { weightsSha256: "d" }]), json({ stopping: true }));
+  await trainNative({ text: "t", steps: 2, learningRate: 1, signal: AbortSignal.abort(), onStep() {} });
+  assert.deepEqual(asked.map(([, url]) => url), ["../api/train", "../api/train/stop"]);
+});
+
+test("what keeps the server from training is told", async () => {
+  const train = () => trainNative({ text: "t", steps: 2, learningRate: 1, signal: new AbortController().signal, onStep() {} });
+  answerInTurn(json({ error: "another training runs" }, { status: 409 }));
+  await assert.rejects(train, /another training runs/);
+  answerInTurn(stream(["init", {}], ["error", { error: "the loss is not finite" }], ["done", {}]));
+  await assert.rejects(train, /the loss is not finite/);
+  answerInTurn(stream(["init", {}], ["step", { step: 1, loss: 5 }]));
+  await assert.rejects(train, /closed the stream before the end of the training/);
+});
+
+test("the server stops, and gives its base weights back", async () => {
+  const asked = answerInTurn(json({ stopping: true }), json({ trained: false, weightsSha256: "base" }));
+  await stopNative();
+  assert.equal(await resetNative(), "base");
+  assert.deepEqual(asked, [["POST", "../api/train/stop", {}], ["POST", "../api/train/reset", {}]]);
 });

@@ -1,0 +1,163 @@
+// The training part of the page: each side learns a text, and losses and weights are compared. The browser's text goes to
+// the engine in this tab and nowhere else.
+
+import { LossChart } from "./chart.js";
+import { compareTraining, firstOtherToken, trainingText } from "./compare.js";
+import { resetNative, stopNative, trainNative } from "./native.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class Training {
+  #chart = new LossChart($("train-chart"));
+  #engine = null;
+  #server = false;
+  #hooks;
+  /** Whether the page generates at the moment, or this part trains. */
+  #busy = false;
+  #trained = false;
+  #stopping = null;
+
+  /**
+   * @param {{busy: (training: boolean) => void, regenerate: () => Promise<void>, weights: (native: string | null, browser: string | null) => void,
+   *   memory: (bytes: number) => void, log: (text: string) => void}} hooks what the page does when something changes here
+   */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    $("training").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (!$("train").disabled) this.#train();
+    });
+    $("train-same").addEventListener("click", () => ($("train-browser-text").value = $("train-native-text").value));
+    $("train-stop").addEventListener("click", () => this.#stop());
+    $("regenerate").addEventListener("click", () => hooks.regenerate());
+    $("reset").addEventListener("click", () => this.#reset());
+  }
+
+  /** From now on training is possible. @param {import("./engine.js").Engine} engine @param {boolean} server whether a server trains too */
+  ready(engine, server) {
+    this.#engine = engine;
+    this.#server = server;
+    $("train-native").hidden = !server;
+    $("train-alone").hidden = server;
+    $("train-same").hidden = !server;
+    this.#enable();
+  }
+
+  /** The page begins or ends to generate. @param {boolean} busy */
+  generating(busy) {
+    this.#busy = busy;
+    this.#enable();
+  }
+
+  /** After a generation: where the two texts part. @param {import("./compare.js").Step[]} native @param {import("./compare.js").Step[]} browser */
+  generated(native, browser) {
+    if (!this.#trained) return;
+    const first = firstOtherToken(native, browser);
+    const box = $("divergence");
+    box.hidden = false;
+    box.dataset.firstDifference = first ?? "";
+    const compared = native.length > 0;
+    const same = `Not diverged: ${browser.length} tokens, all the same`;
+    $("divergence-text").textContent = !compared ? "No native text to compare with" : first === null ? same : `Diverged at token ${first}`;
+    $("divergence-native").hidden = !compared;
+    for (const [side, steps] of [["native", native], ["browser", browser]]) {
+      const texts = steps.map((step) => step.tokenText);
+      const at = first === null || !compared ? texts.length : first - 1;
+      const mark = document.createElement("mark");
+      mark.textContent = texts[at] ?? "";
+      $(`divergence-${side}-output`).replaceChildren(texts.slice(0, at).join(""), mark, texts.slice(at + 1).join(""));
+    }
+  }
+
+  async #train() {
+    const steps = Number($("train-steps").value);
+    const learningRate = Number($("train-lr").value);
+    const texts = { native: $("train-native-text").value, browser: $("train-browser-text").value };
+    this.#stopping = new AbortController();
+    const { signal } = this.#stopping;
+    this.#begin();
+    this.#chart.begin(steps);
+    this.#hooks.log(`Training: ${steps} steps, learning rate ${learningRate}`);
+    const losses = { native: [], browser: [] };
+    const startedAt = performance.now();
+    const onStep = (side) => ({ step, loss }) => {
+      losses[side].push(loss);
+      this.#chart.add(side, loss);
+      const seconds = (performance.now() - startedAt) / 1000 / step;
+      $(`train-${side}-progress`).textContent = `step ${step} of ${steps}, loss ${loss.toFixed(3)}, ${seconds.toFixed(1)} s a step`;
+    };
+    const outcomes = await Promise.allSettled([
+      this.#server ? trainNative({ text: texts.native, steps, learningRate, onStep: onStep("native"), signal }) : null,
+      this.#engine.train({ text: texts.browser, steps, learningRate, signal, onStep: onStep("browser") }),
+    ]);
+    const [native, browser] = outcomes.map(({ value }) => value?.weightsSha256 ?? null);
+    const failures = outcomes.map(({ reason }, i) => reason && `${["native", "browser"][i]}: ${reason.message}`).filter(Boolean);
+    this.#trained = native !== null || browser !== null;
+    const comparison = compareTraining(losses.native, losses.browser, native, browser);
+    const sameText = this.#server && texts.native === texts.browser;
+    const state = failures.length > 0 ? "error" : signal.aborted ? "stopped" : "done";
+    const text = state === "error" ? `Failed: ${failures.join("; ")}` : trainingText(comparison, { server: this.#server, sameText });
+    this.#verdict(state, state === "stopped" ? `Stopped: ${text}` : text, sameText ? (comparison.equal ? "equal" : "different") : "");
+    Object.assign($("train-verdict").dataset, {
+      nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
+    });
+    this.#hooks.weights(native, this.#engine.weightsSha256);
+    this.#end();
+  }
+
+  #stop() {
+    this.#stopping?.abort();
+    $("train-stop").disabled = true;
+    if (this.#server) stopNative().catch((error) => this.#hooks.log(`The server did not stop: ${error.message}`));
+  }
+
+  async #reset() {
+    this.#begin();
+    try {
+      const [native] = await Promise.all([this.#server ? resetNative() : null, this.#engine.reset()]);
+      this.#trained = false;
+      this.#chart.begin(Number($("train-steps").value) || 1);
+      this.#verdict("idle", "Both sides have their base weights again");
+      Object.assign($("train-verdict").dataset, { nativeDigest: "", browserDigest: "", lossesMatched: 0, total: 0 });
+      this.#hooks.weights(native, this.#engine.weightsSha256);
+    } catch (error) {
+      this.#verdict("error", `Failed: ${error.message}`);
+    }
+    this.#end();
+  }
+
+  #begin() {
+    this.#busy = true;
+    this.#enable();
+    $("train-stop").disabled = this.#stopping === null;
+    $("divergence").hidden = true;
+    $("divergence").dataset.firstDifference = "";
+    for (const side of ["native", "browser"]) $(`train-${side}-progress`).textContent = "";
+    this.#verdict("running", "Working");
+    this.#hooks.busy(true);
+  }
+
+  #end() {
+    this.#stopping = null;
+    $("train-stop").disabled = true;
+    this.#hooks.log($("train-verdict").textContent);
+    this.#hooks.memory(this.#engine.info.memoryBytes);
+    this.#hooks.busy(false);
+    this.generating(false);
+  }
+
+  #enable() {
+    const idle = this.#engine !== null && !this.#busy;
+    $("train").disabled = !idle;
+    for (const id of ["regenerate", "reset"]) $(id).disabled = !(idle && this.#trained);
+  }
+
+  /** @param {"" | "equal" | "different"} outcome "" where no equality is expected */
+  #verdict(state, text, outcome = "") {
+    const verdict = $("train-verdict");
+    verdict.textContent = text;
+    verdict.dataset.outcome = outcome;
+    verdict.ariaBusy = state === "running";
+    verdict.dataset.state = state;
+  }
+}
