@@ -64,17 +64,18 @@ export function startStatic(folder) {
 }
 
 /**
- * A server that counts what it sends and, where told to, changes one byte of it.
+ * A server that keeps what it is asked, counts what it sends and, where told to, changes one byte of it.
  *
- * `bytesOf(pattern)` are the body bytes sent so far for the paths that match; `corrupt = { path, at }` flips a bit of
+ * `asked()` are the requests so far, each with address, headers and body; `bytesOf(pattern)` are the body bytes sent so far for the paths that match; `corrupt = { path, at }` flips a bit of
  * the byte at that offset in the files whose path matches.
  */
 async function listen(answer) {
   const sent = [];
   const face = { corrupt: null };
   const server = createServer((request, response) => {
-    const entry = { path: request.url.replace(/\?.*/, ""), bytes: 0 };
+    const entry = { path: request.url.replace(/\?.*/, ""), bytes: 0, asked: `${request.url}\n${request.rawHeaders.join("\n")}\n` };
     sent.push(entry);
+    request.on("data", (chunk) => (entry.asked += chunk));
     const passOn = (body, offset) => {
       let at = offset;
       const watch = new Transform({
@@ -94,6 +95,7 @@ async function listen(answer) {
   await new Promise((resolve, reject) => server.on("error", reject).listen(0, "127.0.0.1", resolve));
   return Object.assign(face, {
     url: `http://127.0.0.1:${server.address().port}`,
+    asked: () => sent.map(({ asked }) => asked),
     bytesOf: (pattern) => sent.filter(({ path }) => pattern.test(path)).reduce((sum, { bytes }) => sum + bytes, 0),
     stop: () =>
       new Promise((resolve) => {
