@@ -54,34 +54,34 @@ pub struct Train {
     #[command(flatten)]
     pub source: TrainSource,
     /// Steps to train
-    #[arg(long, value_name = "N")]
+    #[arg(long, env = "LOCKSTEP_STEPS", value_name = "N")]
     pub steps: NonZeroU64,
     /// Learning rate; the highest one where a schedule changes it
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, env = "LOCKSTEP_LEARNING_RATE", value_name = "X", value_parser = positive)]
     pub learning_rate: f64,
     /// How gradients change weights; adamw has betas 0.9 and 0.999 and eps 1e-8
-    #[arg(long, value_enum, default_value_t = OptimizerName::Sgd)]
+    #[arg(long, env = "LOCKSTEP_OPTIMIZER", value_enum, default_value_t = OptimizerName::Sgd)]
     pub optimizer: OptimizerName,
     /// Momentum of sgd, below 1
-    #[arg(long, value_name = "M", value_parser = fraction, default_value = "0")]
+    #[arg(long, env = "LOCKSTEP_MOMENTUM", value_name = "M", value_parser = fraction, default_value = "0")]
     pub momentum: f64,
     /// Decoupled weight decay of adamw
-    #[arg(long, value_name = "W", value_parser = not_negative, default_value = "0")]
+    #[arg(long, env = "LOCKSTEP_WEIGHT_DECAY", value_name = "W", value_parser = not_negative, default_value = "0")]
     pub weight_decay: f64,
     /// Scale the gradients down where their norm is above N [default: no clipping]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, env = "LOCKSTEP_CLIP_NORM", value_name = "N", value_parser = positive)]
     pub clip_norm: Option<f64>,
     /// The learning rate after the warm-up: constant, or falling to 0 at the last step
-    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
+    #[arg(long, env = "LOCKSTEP_SCHEDULE", value_enum, default_value_t = ScheduleName::Constant)]
     pub schedule: ScheduleName,
     /// Steps over which the learning rate rises
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, env = "LOCKSTEP_WARMUP", value_name = "N", default_value_t = 0)]
     pub warmup: u64,
     /// Lines of --data for each step
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, env = "LOCKSTEP_BATCH_SIZE", value_name = "N", default_value = "1")]
     pub batch_size: NonZeroUsize,
     /// Cut texts of --data that exceed the context, instead of refusing them
-    #[arg(long)]
+    #[arg(long, env = "LOCKSTEP_TRUNCATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub truncate: bool,
     /// Seed of the order in which the lines of --data are taken
     #[arg(long, env = "LOCKSTEP_SEED", value_name = "S", default_value_t = 0)]
@@ -92,7 +92,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// How --save stores the weights; bf16 rounds them to nearest even
-    #[arg(long, value_enum, default_value_t = SavedType::F32)]
+    #[arg(long, env = "LOCKSTEP_DTYPE", value_enum, default_value_t = SavedType::F32)]
     pub dtype: SavedType,
     /// Print one JSON object a line: one for each step, then one with the digests
     #[arg(long)]
@@ -150,4 +150,34 @@ fn not_negative(text: &str) -> Result<f64, String> {
 
 fn fraction(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to below 1", |value| (0.0..1.0).contains(&value))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn a_training_is_plain_sgd_unless_told_otherwise() {
+        let words = ["lockstep", "train", "--text", "x", "--steps", "5", "--learning-rate", "1e-3"];
+        let Command::Train(train) = Cli::parse_from(words).command else { unreachable!("the command is train") };
+        assert_eq!((train.steps.get(), train.learning_rate, train.warmup, train.seed), (5, 0.001, 0, 0));
+        assert_eq!((train.optimizer, train.momentum, train.weight_decay), (super::OptimizerName::Sgd, 0.0, 0.0));
+        assert_eq!((train.schedule, train.clip_norm), (super::ScheduleName::Constant, None));
+        for [flag, value] in [
+            ["--learning-rate", "0"],
+            ["--learning-rate", "inf"],
+            ["--learning-rate", "NaN"],
+            ["--momentum", "-0.1"],
+            ["--weight-decay", "-1"],
+            ["--batch-size", "0"],
+            ["--steps", "0"],
+            ["--optimizer", "adam"],
+        ] {
+            let pair = format!("{flag}={value}");
+            let words = words.iter().copied().filter(|word| flag != "--learning-rate" || *word != "1e-3");
+            let words = words.filter(|word| *word != flag).chain([pair.as_str()]);
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{pair}");
+        }
+    }
 }
