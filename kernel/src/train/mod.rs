@@ -160,7 +160,7 @@ impl Trainer {
 
         // With one sequence and nothing that needs all gradients together, a weight changes as soon as its gradient is
         // final, and the gradient is dropped.
-        let at_once = batch.len() == 1 && clip_norm.is_none() && optimizer.has_no_memory();
+        let at_once = batch.len() == 1 && clip_norm.is_none();
         let mut ready = |index: usize, tensor: &mut Tensor, gradients: &mut Gradients| {
             if at_once && gradients.loss().is_finite() {
                 let Some(g) = gradients.take(index) else { return };

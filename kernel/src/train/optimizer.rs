@@ -59,11 +59,6 @@ impl Schedule {
 pub(super) struct Memory(Vec<Vec<f32>>);
 
 impl Optimizer {
-    /// Whether a step needs nothing but the gradient.
-    pub(super) fn has_no_memory(self) -> bool {
-        matches!(self, Optimizer::Sgd { momentum: 0.0 })
-    }
-
     /// Changes the weights `w` by their gradients `g`; `step` counts from 1.
     pub(super) fn step(self, exec: Exec<'_>, w: &mut [f32], g: &[f32], memory: &mut Memory, rate: f64, step: u64) {
         match self {
