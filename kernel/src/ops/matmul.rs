@@ -13,7 +13,7 @@ use core::array::from_fn;
 const ROWS: usize = 3;
 const TOKENS: usize = 3;
 /// How far ahead of its use a weight stream is asked for, in bytes.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 8192;
 
 /// `out = x W^T (+ bias)`, the weights as stored: one row an output.
 ///
@@ -172,12 +172,15 @@ impl<W: Weight> MatMul<'_, '_, W> {
         let (cols, range) = (self.cols, self.out.range());
         let (tiles, rest) = self.out.row(0).as_chunks_mut::<STREAMS>();
         let mut w = self.w[range.start * cols..range.end * cols].chunks_exact(cols);
+        // Whole tiles ahead: what lies nearer belongs to the streams of this tile.
+        let tile = STREAMS * cols * size_of::<W>();
+        let ahead = AHEAD.next_multiple_of(tile);
         for tile in tiles {
             let rows = from_fn(|_| w.next().unwrap_or_default());
-            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, rows, [self.x], Some(AHEAD));
+            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, rows, [self.x], Some(ahead));
         }
         for (out, w) in rest.iter_mut().zip(w) {
-            [[*out]] = dot_tile::<S, W, 1, 1>(s, [w], [self.x], Some(AHEAD));
+            [[*out]] = dot_tile::<S, W, 1, 1>(s, [w], [self.x], Some(ahead));
         }
     }
 

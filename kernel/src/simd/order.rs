@@ -4,7 +4,6 @@
 //! fills the last block up with zero terms, and folds the accumulators by a halving tree.
 
 use super::{LANES, Simd, Weight, padded};
-use core::array::from_fn;
 
 /// `if a < b { b } else { a }` (N7): of two equal values, zeros of either sign among them, the first.
 #[inline(always)]
@@ -17,11 +16,6 @@ pub fn max(a: f32, b: f32) -> f32 {
 fn fold<S: Simd>(s: S, v: S::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut a = [0.0; LANES];
     s.store(v, &mut a);
-    fold_lanes(a, f)
-}
-
-#[inline(always)]
-fn fold_lanes(mut a: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut n = LANES / 2;
     while n > 0 {
         for j in 0..n {
@@ -118,10 +112,13 @@ pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
 /// The whole blocks of rows that are all `len` long.
 #[inline(always)]
 fn in_blocks<W: Weight, const R: usize>(rows: [&[W]; R], len: usize) -> [&[[W; LANES]]; R] {
-    rows.map(|row| {
+    // Loops, not closures: a closure need not be inlined, and loses the instruction set then.
+    let mut blocks: [&[[W; LANES]]; R] = [&[]; R];
+    for (blocks, row) in blocks.iter_mut().zip(rows) {
         assert_eq!(row.len(), len, "dot: rows of unequal length");
-        &row.as_chunks().0[..len / LANES]
-    })
+        *blocks = &row.as_chunks().0[..len / LANES];
+    }
+    blocks
 }
 
 /// [`dot_tile`] for binary32 rows that are in the cache: the registers go through the lanes part by part, so that a tile of
@@ -135,13 +132,14 @@ pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
     let len = x[0].len();
     let blocks = len / LANES;
     let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
-    let w_tail = w.map(|w| padded(&w[blocks * LANES..]));
-    let x_tail = x.map(|x| padded(&x[blocks * LANES..]));
     let mut lanes = [[[0.0; LANES]; R]; T];
     for part in 0..S::PARTS {
         let mut acc = [[s.part_zero(); R]; T];
         for i in 0..blocks {
-            let row: [S::Part; R] = from_fn(|r| s.part_load(&w_blocks[r][i], part));
+            let mut row = [s.part_zero(); R];
+            for r in 0..R {
+                row[r] = s.part_load(&w_blocks[r][i], part);
+            }
             for t in 0..T {
                 let v = s.part_load(&x_blocks[t][i], part);
                 for r in 0..R {
@@ -151,10 +149,21 @@ pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
         }
         for t in 0..T {
             for r in 0..R {
-                let (w, x) = (s.part_load(&w_tail[r], part), s.part_load(&x_tail[t], part));
-                s.part_store(s.part_mul_then_add(acc[t][r], w, x), &mut lanes[t][r], part);
+                s.part_store(acc[t][r], &mut lanes[t][r], part);
             }
         }
     }
-    lanes.map(|row| row.map(|lanes| fold_lanes(lanes, |a, b| a + b)))
+    let done = blocks * LANES;
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
+        for r in 0..R {
+            let mut sums = s.load(&lanes[t][r]);
+            if done < len {
+                let (w, x) = (s.load(&padded(&w[r][done..])), s.load(&padded(&x[t][done..])));
+                sums = s.add(sums, s.mul(w, x));
+            }
+            out[t][r] = fold(s, sums, |a, b| a + b);
+        }
+    }
+    out
 }
