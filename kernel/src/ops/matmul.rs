@@ -158,8 +158,8 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens == 1 {
-            // Weight rows side by side: memory has as many streams to work on.
-            if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 2>(s) }
+            // Weight rows side by side, where their sums fit: memory has as many streams to work on.
+            if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 1>(s) }
         } else {
             self.tiles(s);
         }

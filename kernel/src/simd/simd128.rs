@@ -16,7 +16,7 @@ impl Simd for Simd128 {
 
     type Part = v128;
     const PARTS: usize = 4;
-    const ACCUMULATORS: usize = 2;
+    const ACCUMULATORS: usize = 1;
 
     #[inline(always)]
     fn part_zero(self) -> v128 {
