@@ -13,6 +13,11 @@ const WEIGHTS = /\.safetensors$/;
 /** Bytes that the page may hold at most: WebAssembly memory and the heaps of page and worker. */
 const MAX_MEMORY = 450e6;
 
+/** The module must have computed the golden bits of the tiny models: of their texts and of three training steps. */
+async function expectGoldenBits(tab) {
+  assert.equal(await tab.evaluate(() => document.getElementById("fact-self-test").textContent), "golden bits reproduced");
+}
+
 let server;
 before(async () => (server = await startLockstep()));
 after(() => server?.stop());
@@ -22,6 +27,7 @@ inEachBrowser("with the server", (scenario, name) => {
     await open(tab, `${server.url}/web/`);
     const found = await generate(tab);
     expectLockstep(found);
+    await expectGoldenBits(tab);
     assert.equal(found.text, "25/25 tokens, 25/25 logit digests match");
     const ids = await tab.evaluate(async (prompt) => {
       const { Engine } = await import("./engine.js");
@@ -37,6 +43,7 @@ inEachBrowser("with the server", (scenario, name) => {
     await open(tab, `${server.url}/web/?backend=scalar`);
     assert.match(await tab.evaluate(() => document.getElementById("browser-about").textContent), /^scalar/);
     expectLockstep(await generate(tab));
+    await expectGoldenBits(tab);
   });
 
   scenario("a reload takes the weights from the cache", async (tab) => {
