@@ -1,19 +1,17 @@
 //! A loaded model and its generations, without JavaScript.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::{error, fmt};
 
-use bpe::{Special, StreamDecoder, Tokenizer, TokenizerError, UnknownToken};
+use bpe::{Special, Tokenizer, TokenizerError, UnknownToken};
 use kernel::environment::{self, EnvironmentError};
 use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request};
 use kernel::golden::{self, GoldenError};
-use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::model::Model;
 use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use kernel::{Exec, simd::Backend};
-use loader::Checkpoint;
-use serde_json::{Map, Value};
+use session::{ModelError, TextStream};
 
 use crate::assembly::Assembled;
 use crate::training::Trained;
@@ -42,11 +40,9 @@ impl Engine {
     /// not that of the contract.
     pub fn new(assembled: Assembled) -> Result<Engine, EngineError> {
         environment::check().map_err(EngineError::Environment)?;
-        let keys: Map<String, Value> =
-            serde_json::from_slice(&assembled.config).map_err(|error| EngineError::ConfigJson(error.to_string()))?;
-        let config = Config::from_fields(|key| field(&keys, key)).map_err(EngineError::Config)?;
+        let config = session::config(&assembled.config).map_err(EngineError::Model)?;
         let tokenizer = Tokenizer::from_json(&assembled.tokenizer).map_err(EngineError::Tokenizer)?;
-        let model = load(config, &assembled.checkpoint)?;
+        let model = session::model(config, &assembled.checkpoint).map_err(EngineError::Model)?;
         Ok(Engine {
             name: assembled.name,
             source: assembled.source,
@@ -122,7 +118,7 @@ impl Engine {
 /// One generation under way. Dropping it stops it.
 pub struct Run {
     generation: Generation,
-    decoder: StreamDecoder,
+    text: TextStream,
     /// The engine's weights stay as they are while this is held.
     _under_way: Rc<()>,
 }
@@ -162,7 +158,7 @@ impl Run {
     pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, EngineError> {
         let request = Request { prompt, max_tokens, ignore_eos: false };
         let generation = Generation::new(engine.model()?, request).map_err(EngineError::Generate)?;
-        Ok(Run { generation, decoder: StreamDecoder::new(), _under_way: engine.generations.clone() })
+        Ok(Run { generation, text: TextStream::default(), _under_way: engine.generations.clone() })
     }
 
     /// Reads one part of the prompt, or generates one token.
@@ -175,52 +171,10 @@ impl Run {
             Progress::Token(step) => step,
             Progress::Finished(_) => return Ok(Advance::Finished),
         };
-        let mut text = match step.finish_reason {
-            Some(FinishReason::Stop) => String::new(),
-            _ => self.decoder.push(&engine.tokenizer, step.token_id).map_err(EngineError::Token)?,
-        };
-        let end = step.finish_reason.map(|reason| {
-            text.push_str(&std::mem::take(&mut self.decoder).finish());
-            (reason, transcript(&engine.identity, &self.generation))
-        });
+        let text = self.text.push(&engine.tokenizer, &step).map_err(EngineError::Token)?;
+        let end = step.finish_reason.map(|reason| (reason, transcript(&engine.identity, &self.generation)));
         Ok(Advance::Token { step: step.step, token_id: step.token_id, text, logits_sha256: step.logits_sha256, end })
     }
-}
-
-/// A value of config.json as the kernel takes it; `a.b` is the value of `b` in the object `a`.
-fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
-    let mut path = key.split('.');
-    let first = path.next().and_then(|name| keys.get(name));
-    match path.fold(first, |object, name| object?.get(name)) {
-        None | Some(Value::Null) => Field::Absent,
-        Some(Value::Bool(value)) => Field::Bool(*value),
-        Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
-        Some(Value::String(value)) => Field::Text(value),
-        Some(Value::Array(values)) => {
-            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
-        }
-        Some(Value::Object(_)) => Field::Other,
-    }
-}
-
-/// Binds the checkpoint's tensors, as views of the bytes that arrived, to the model's parameters.
-fn load(config: Config, checkpoint: &Checkpoint) -> Result<Model, EngineError> {
-    let refused = Cell::new(None);
-    let source = |name: &str| {
-        let (info, bytes) = checkpoint.tensor(name)?;
-        let dtype = match info.dtype {
-            loader::DType::F32 => DType::F32,
-            loader::DType::F16 => DType::F16,
-            loader::DType::Bf16 => DType::Bf16,
-            dtype => {
-                refused.set(Some(EngineError::Element { tensor: name.to_owned(), dtype }));
-                return None;
-            }
-        };
-        let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
-        Some(RawTensor { dtype, shape: info.shape.clone(), bytes })
-    };
-    Model::load(config, &source).map_err(|error| refused.take().unwrap_or(EngineError::Load(error)))
 }
 
 /// Why a model cannot be run or trained, or a text not be generated.
@@ -229,21 +183,10 @@ fn load(config: Config, checkpoint: &Checkpoint) -> Result<Model, EngineError> {
 pub enum EngineError {
     /// The floating-point environment is not that of the contract.
     Environment(EnvironmentError),
-    /// config.json is not a JSON object.
-    ConfigJson(String),
-    /// config.json describes no model that we can run.
-    Config(ConfigError),
+    /// The files hold no model that we can run.
+    Model(ModelError),
     /// tokenizer.json describes no tokenizer that we can run.
     Tokenizer(TokenizerError),
-    /// A tensor's elements are of a type that the model does not compute with.
-    Element {
-        /// The tensor.
-        tensor: String,
-        /// Its type.
-        dtype: loader::DType,
-    },
-    /// The weights do not fit config.json.
-    Load(LoadError),
     /// The kernel refuses the request, or cannot go on.
     Generate(GenerateError),
     /// The model generated a token that the tokenizer does not have.
@@ -271,13 +214,8 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EngineError::Environment(error) => write!(f, "this browser cannot give the bits of the contract: {error}"),
-            EngineError::ConfigJson(error) => write!(f, "config.json is not a JSON object: {error}"),
-            EngineError::Config(error) => error.fmt(f),
+            EngineError::Model(error) => error.fmt(f),
             EngineError::Tokenizer(error) => write!(f, "tokenizer.json: {error}"),
-            EngineError::Element { tensor, dtype } => {
-                write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
-            }
-            EngineError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
             EngineError::Generate(error) => error.fmt(f),
             EngineError::Token(error) => write!(f, "model and tokenizer do not belong together: {error}"),
             EngineError::Training => {

@@ -4,21 +4,17 @@ use std::rc::Rc;
 
 use bpe::Special;
 use kernel::Exec;
-use kernel::model::{Config, Model, Parameter, Sequence, parameters};
-use kernel::ops::Weights;
+use kernel::model::{Model, Sequence};
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainError, TrainOptions, Trainer};
-use kernel::transcript::{Sha256Digest, logits_digest};
-use loader::DType;
-use loader::digest::{TensorDigest, weights_digest};
+use kernel::transcript::Sha256Digest;
+use loader::digest::weights_digest;
+use session::memory::{Plan, gradients_bytes, training_bytes};
+use session::tensors::{digest, model_digest};
 
 use crate::engine::{Engine, EngineError};
 
 /// Texts up to so many tokens keep their activations; those of longer ones are computed again, which gives the same bits.
 const KEPT_TOKENS: usize = 128;
-/// Rows of logits that the backward pass holds at a time, and the buffers of the head's size for each.
-const HEAD_ROWS: u64 = 32;
-/// Room for what is small: one layer's buffers, attention scores, the allocator's gaps.
-const SLACK: u64 = 64 << 20;
 /// The smallest pieces in which memory is asked for.
 const PIECE: u64 = 16 << 20;
 
@@ -66,9 +62,10 @@ impl Engine {
         let sequence = self.readable(text)?;
         let tokens = sequence.tokens.len();
         self.reset()?;
-        reserve(training_bytes(self.base.config(), tokens, optimizer))?;
+        let recompute = tokens > KEPT_TOKENS;
+        reserve(training_bytes(self.base.config(), Plan { tokens, optimizer, recompute, hold_gradients: false }))?;
         let schedule = Schedule { learning_rate, warmup: 0, cosine_steps: None };
-        let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute: tokens > KEPT_TOKENS };
+        let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
         let trainer = Box::new(Trainer::new(&self.base, options));
         self.trained = Some(Trained::Under { trainer, batch: [sequence] });
         Ok(tokens)
@@ -126,12 +123,12 @@ impl Engine {
         let model = self.model()?;
         let sequence = self.readable(text)?;
         let tokens = sequence.tokens.len();
-        let copies = if self.trained.is_some() { 2 } else { 1 };
-        reserve(copies * weight_bytes(model.config()) + activation_bytes(model.config(), tokens) + SLACK)?;
+        let recompute = tokens > KEPT_TOKENS;
+        reserve(gradients_bytes(model.config(), tokens, recompute, self.trained.is_some()))?;
         let (loss, gradients) =
-            train::gradients(Exec::serial(), model, &[sequence], tokens > KEPT_TOKENS).map_err(EngineError::Train)?;
+            train::gradients(Exec::serial(), model, &[sequence], recompute).map_err(EngineError::Train)?;
         let table = model.trainable().into_iter().enumerate();
-        let digests = table.filter_map(|(index, parameter)| Some(tensor_digest(parameter, gradients.get(index)?)));
+        let digests = table.filter_map(|(index, parameter)| Some(digest(&parameter, gradients.get(index)?)));
         Ok((loss, weights_digest(digests)))
     }
 
@@ -159,54 +156,6 @@ impl Engine {
     }
 }
 
-/// The weights digest of a trained model, all of whose weights are binary32.
-fn model_digest(model: &Model) -> Sha256Digest {
-    weights_digest(model.tensors().map(|(parameter, weights)| match weights {
-        Weights::F32(values) => tensor_digest(parameter, values),
-        Weights::Bf16(_) => panic!("{}: a trainer's weights are binary32", parameter.name),
-    }))
-}
-
-fn tensor_digest(Parameter { name, shape }: Parameter, values: &[f32]) -> TensorDigest {
-    // Of the values as little-endian binary32, which is what the digest of logits is taken over, too.
-    TensorDigest { name, dtype: DType::F32, shape, sha256: logits_digest(values) }
-}
-
-/// Bytes of all weights in binary32.
-fn weight_bytes(config: &Config) -> u64 {
-    parameters(config).iter().map(bytes_of).sum()
-}
-
-fn bytes_of(parameter: &Parameter) -> u64 {
-    4 * parameter.shape.iter().map(|axis| *axis as u64).product::<u64>()
-}
-
-/// Bytes that a training takes beside the loaded model, about and not less.
-///
-/// That is the weights, what the optimiser remembers of each, the embedding's gradient, which is final last, and those of
-/// one layer.
-pub fn training_bytes(config: &Config, tokens: usize, optimizer: Optimizer) -> u64 {
-    let weights = weight_bytes(config);
-    let head = 4 * (config.vocab as u64) * (config.dim as u64) * if config.tied { 1 } else { 2 };
-    let gradients = head + weights.saturating_sub(head) / (config.layers.max(1) as u64);
-    let memory = match optimizer {
-        Optimizer::Sgd { momentum: 0.0 } => 0,
-        Optimizer::Sgd { .. } => weights,
-        Optimizer::AdamW { .. } => 2 * weights,
-    };
-    weights + gradients + memory + activation_bytes(config, tokens) + SLACK
-}
-
-/// Bytes of what the backward pass keeps of the forward pass, and of the logits that it holds.
-fn activation_bytes(config: &Config, tokens: usize) -> u64 {
-    let (dim, hidden, layers) = (config.dim as u64, config.hidden as u64, config.layers as u64);
-    let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
-    let layer = 2 * dim + 2 * q + 2 * kv + 2 * hidden;
-    // A layer's buffers and their gradients are there three times at most while it is computed.
-    let kept = if tokens > KEPT_TOKENS { layers * dim + 3 * layer } else { (layers + 3) * layer };
-    4 * (tokens as u64 * kept + HEAD_ROWS * config.vocab as u64)
-}
-
 /// Makes sure that so many bytes can be had, by taking them in pieces and giving them back.
 fn reserve(bytes: u64) -> Result<(), EngineError> {
     let mut pieces: Vec<Vec<u8>> = Vec::new();
@@ -227,41 +176,6 @@ fn reserve(bytes: u64) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// SmolLM2-135M.
-    fn config() -> Config {
-        Config {
-            vocab: 49152,
-            dim: 576,
-            hidden: 1536,
-            layers: 30,
-            heads: 9,
-            kv_heads: 3,
-            head_dim: 64,
-            context: 8192,
-            rope_theta: 1e5,
-            rms_norm_eps: 1e-5,
-            tied: true,
-            attention_bias: false,
-            mlp_bias: false,
-            eos: vec![],
-        }
-    }
-
-    const BASE: u64 = 269_060_552;
-    const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
-
-    #[test]
-    fn estimates_of_135_million_parameters() {
-        assert_eq!(weight_bytes(&config()), 538_060_032);
-        let sgd = BASE + training_bytes(&config(), 128, Optimizer::Sgd { momentum: 0.0 });
-        assert!((1_000_000_000..1_200_000_000).contains(&sgd), "{sgd}");
-        let adamw = BASE + training_bytes(&config(), 128, ADAMW);
-        assert!((2_000_000_000..2_300_000_000).contains(&adamw), "{adamw}");
-        // Longer texts are computed again rather than kept.
-        let long = training_bytes(&config(), 1024, Optimizer::Sgd { momentum: 0.0 });
-        assert!(BASE + long < 1_200_000_000, "{long}");
-    }
 
     #[test]
     fn memory_that_is_not_there_is_an_error_with_the_numbers() {

@@ -6,11 +6,11 @@ use kernel::Exec;
 use kernel::generate::{Generation, Request};
 use kernel::transcript::{Identity, PROFILE, hex, transcript};
 use serde::Serialize;
+use session::TextStream;
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::run::{Timings, run};
-use crate::text::{TextStream, harmless};
 use crate::{Failure, Outcome, cli};
 
 /// What `generate --json` prints.
@@ -105,4 +105,29 @@ fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcom
 /// If stdout cannot be written.
 pub fn print_json(value: &impl Serialize) -> Outcome {
     Ok(writeln!(io::stdout(), "{}", serde_json::to_string(value)?)?)
+}
+
+/// `text` with its control characters, other than newline and tab, written as `\u{..}`: what a model says must not drive
+/// the terminal that shows it.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_not_sent() {
+        assert_eq!(harmless("a\n\tb é 🙂"), "a\n\tb é 🙂");
+        assert_eq!(harmless("\u{1b}[2J\r\u{7f}\u{9b}"), "\\u{1b}[2J\\u{d}\\u{7f}\\u{9b}");
+    }
 }

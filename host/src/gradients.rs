@@ -7,10 +7,10 @@ use kernel::transcript::PROFILE;
 use loader::digest::{hex, weights_digest};
 use loader::{DType, TensorSource, write_safetensors};
 use serde::Serialize;
+use session::tensors::{digest, little_endian};
 
 use crate::generate::print_json;
 use crate::pool::ThreadPool;
-use crate::tensors::{digest, little_endian};
 use crate::{Outcome, cli};
 
 /// What `gradients --json` prints.

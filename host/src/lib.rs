@@ -14,8 +14,6 @@ pub mod open;
 pub mod pool;
 mod run;
 mod serve;
-mod tensors;
-mod text;
 mod tokenize;
 mod train;
 

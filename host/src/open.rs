@@ -1,17 +1,17 @@
 //! From a model folder to a model that can compute.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bpe::{Tokenizer, TokenizerError};
-use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::model::Model;
 use kernel::transcript::Sha256Digest;
 use loader::digest::sha256;
 use loader::{Access, Checkpoint, CheckpointError};
 use serde_json::{Map, Value};
+use session::ModelError;
 
 /// A model folder, opened and validated.
 pub struct Opened {
@@ -50,13 +50,6 @@ pub enum OpenError {
         /// What is wrong with it.
         error: serde_json::Error,
     },
-    /// `config.json` describes no model that we can run.
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: ConfigError,
-    },
     /// `tokenizer.json` describes no tokenizer that we can run.
     Tokenizer {
         /// The file.
@@ -71,19 +64,12 @@ pub enum OpenError {
         /// What is wrong with them.
         error: CheckpointError,
     },
-    /// The weights do not fit `config.json`.
-    Load {
+    /// The folder holds no model that we can run.
+    Model {
         /// The folder.
         dir: PathBuf,
-        /// How they differ.
-        error: LoadError,
-    },
-    /// The model needs a tensor whose elements are of a type that it does not compute with.
-    Element {
-        /// The tensor.
-        tensor: String,
-        /// The type of its elements.
-        dtype: loader::DType,
+        /// Why not.
+        error: ModelError,
     },
     /// `--ctx-size` is more than the model can do.
     Context {
@@ -110,15 +96,9 @@ impl fmt::Display for OpenError {
             ),
             OpenError::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
             OpenError::Json { path, error } => write!(f, "{} is not a JSON object: {error}", path.display()),
-            OpenError::Config { path, error } => write!(f, "{}: {error}", path.display()),
             OpenError::Tokenizer { path, error } => write!(f, "{}: {error}", path.display()),
             OpenError::Checkpoint { dir, error } => write!(f, "{}: {error}", dir.display()),
-            OpenError::Load { dir, error } => {
-                write!(f, "{}: the weights do not fit config.json: {error}", dir.display())
-            }
-            OpenError::Element { tensor, dtype } => {
-                write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
-            }
+            OpenError::Model { dir, error } => write!(f, "{}: {error}", dir.display()),
             OpenError::Context { asked, limit } => {
                 write!(f, "--ctx-size {asked} is more than the {limit} tokens of this model's max_position_embeddings")
             }
@@ -136,9 +116,8 @@ impl std::error::Error for OpenError {}
 /// If a file is missing or is not what it should be; the message names it.
 pub fn open(dir: &Path, access: Access, ctx_size: Option<usize>) -> Result<Opened, OpenError> {
     let dir = folder(dir)?;
-    let path = dir.join("config.json");
-    let keys = object(&path)?;
-    let mut config = Config::from_fields(|key| field(&keys, key)).map_err(|error| OpenError::Config { path, error })?;
+    let refused = |error| OpenError::Model { dir: dir.clone(), error };
+    let mut config = session::config(&read(&dir.join("config.json"))?).map_err(refused)?;
     if let Some(asked) = ctx_size {
         let limit = config.context;
         if asked > limit {
@@ -149,7 +128,7 @@ pub fn open(dir: &Path, access: Access, ctx_size: Option<usize>) -> Result<Opene
     let (tokenizer, tokenizer_sha256) = tokenizer(&dir)?;
     let checkpoint =
         Checkpoint::open(&dir, access).map_err(|error| OpenError::Checkpoint { dir: dir.clone(), error })?;
-    let model = load(config, &checkpoint, &dir)?;
+    let model = session::model(config, &checkpoint).map_err(refused)?;
     let provenance = dir.join("provenance.json");
     let provenance = if provenance.exists() { Some(Value::Object(object(&provenance)?)) } else { None };
     Ok(Opened {
@@ -181,6 +160,19 @@ impl Opened {
         let checkpoint = self.checkpoint.clone();
         std::thread::spawn(move || checkpoint.digest())
     }
+
+    /// The bytes of `tokenizer_config.json`, which has the chat template; not every model has one.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn tokenizer_config(&self) -> Result<Option<Vec<u8>>, OpenError> {
+        read_if_there(&self.dir.join("tokenizer_config.json"))
+    }
+}
+
+/// The bytes of a file, where there is one.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+    if path.exists() { read(path).map(Some) } else { Ok(None) }
 }
 
 /// The name of a model folder: its last component, also where the path is `.` or ends in `..`.
@@ -200,72 +192,4 @@ fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
 fn object(path: &Path) -> Result<Map<String, Value>, OpenError> {
     let bytes = read(path)?;
     serde_json::from_slice(&bytes).map_err(|error| OpenError::Json { path: path.to_path_buf(), error })
-}
-
-/// A value of `config.json` as the kernel takes it; `a.b` is the value of `b` in the object `a`.
-fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
-    let mut path = key.split('.');
-    let first = path.next().and_then(|name| keys.get(name));
-    match path.fold(first, |object, name| object?.get(name)) {
-        None | Some(Value::Null) => Field::Absent,
-        Some(Value::Bool(value)) => Field::Bool(*value),
-        Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
-        Some(Value::String(value)) => Field::Text(value),
-        Some(Value::Array(values)) => {
-            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
-        }
-        Some(Value::Object(_)) => Field::Other,
-    }
-}
-
-/// Binds the checkpoint's tensors, as views of the files' bytes, to the model's parameters.
-fn load(config: Config, checkpoint: &Checkpoint, dir: &Path) -> Result<Model, OpenError> {
-    let refused = RefCell::new(None);
-    let source = |name: &str| {
-        let (info, bytes) = checkpoint.tensor(name)?;
-        let dtype = match info.dtype {
-            loader::DType::F32 => DType::F32,
-            loader::DType::F16 => DType::F16,
-            loader::DType::Bf16 => DType::Bf16,
-            dtype => {
-                *refused.borrow_mut() = Some(OpenError::Element { tensor: name.to_string(), dtype });
-                return None;
-            }
-        };
-        let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
-        Some(RawTensor { dtype, shape: info.shape.clone(), bytes })
-    };
-    let model = Model::load(config, &source);
-    model.map_err(|error| refused.take().unwrap_or_else(|| OpenError::Load { dir: dir.to_path_buf(), error }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn config_values_are_handed_on_as_they_are() {
-        let Value::Object(keys) =
-            json!({ "n": 1.5, "t": "x", "b": true, "z": null, "l": [1, 2], "m": [1, "x"], "o": { "n": 2 } })
-        else {
-            unreachable!("it is an object")
-        };
-        for (key, value) in [
-            ("n", Field::Number(1.5)),
-            ("t", Field::Text("x")),
-            ("b", Field::Bool(true)),
-            ("z", Field::Absent),
-            ("none", Field::Absent),
-            ("l", Field::Numbers(vec![1.0, 2.0])),
-            ("m", Field::Other),
-            ("o", Field::Other),
-            ("o.n", Field::Number(2.0)),
-            ("o.none", Field::Absent),
-            ("none.n", Field::Absent),
-            ("t.n", Field::Absent),
-        ] {
-            assert_eq!(field(&keys, key), value, "{key}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use kernel::generate::{Generation, Request, Step};
 use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
+use session::TextStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{Event, Finished};
@@ -14,7 +15,6 @@ use super::query::{Query, QueryError};
 use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
-use crate::text::TextStream;
 
 /// The prompt of a request that has none, or an empty one.
 const PROMPT: &str = "Once upon a time";

@@ -15,13 +15,14 @@ use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions};
 use kernel::transcript::{PROFILE, hex};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use session::data::text;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{TrainEvent, TrainFinished, TrainRequest};
 use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
-use crate::{Failure, train};
+use crate::Failure;
 
 /// The steps of a request that does not say how many, and the most that one may ask for.
 const STEPS: u64 = 5;
@@ -127,7 +128,7 @@ pub fn reset(state: &State) -> Response<Body> {
 fn prepare(state: &State, settings: &Settings) -> Result<TrainRequest, String> {
     let opened = state.model.get().ok_or("the model is still loading")?;
     let tokens = opened.tokenizer.encode(&settings.text, bpe::Special::Parse);
-    let sequence = train::text(tokens, opened.model.config().context).map_err(|error| error.to_string())?;
+    let sequence = text(tokens, opened.model.config().context).map_err(|error| error.to_string())?;
     let schedule = Schedule { learning_rate: settings.learning_rate, warmup: 0, cosine_steps: None };
     let recompute = sequence.tokens.len() >= RECOMPUTE_FROM;
     let optimizer = Optimizer::Sgd { momentum: 0.0 };

@@ -1,24 +1,22 @@
 //! `lockstep train`: changes all weights so that a text becomes likely.
 
-mod data;
 mod report;
 mod save;
 
-pub use data::{DataError, text};
+use std::fs;
 
 use kernel::Exec;
 use kernel::model::Sequence;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
 use loader::DType;
-use loader::digest::weights_digest;
 use serde_json::json;
+use session::data::{Order, Reader, text};
+use session::tensors::{NotFinite, check_finite, model_digest, trained};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
-use crate::tensors::{NotFinite, check_finite, digest, trained};
 use crate::{Failure, Outcome, cli};
-use data::{Order, Reader};
 use report::{End, Reporter};
 use save::Target;
 
@@ -42,7 +40,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
     let mut order = Order::new(arguments.seed, sequences.len());
     let mut chain = [0; 32];
     for _ in 0..steps {
-        let batch: Vec<Sequence> = (0..arguments.batch_size.get()).map(|_| sequences[order.next()].clone()).collect();
+        let batch: Vec<Sequence> = (0..arguments.batch_size.get()).map(|_| sequences[order.take()].clone()).collect();
         let report = trainer.step(exec, &batch)?;
         chain = report.digest;
         reporter.step(&report)?;
@@ -50,7 +48,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
 
     let model = trainer.into_model();
     check_finite(&model).map_err(|NotFinite { tensor }| format!("after step {steps}: {}", NotFinite { tensor }))?;
-    let weights = weights_digest(trained(&model).map(|(row, values)| digest(&row, values)));
+    let weights = model_digest(&model);
     let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
     let identity = Identity { weights: base, adapter: None, tokenizer: opened.tokenizer_sha256 };
     let data = data_digest(&sequences);
@@ -112,14 +110,21 @@ fn options(arguments: &cli::Train) -> Result<TrainOptions, &'static str> {
 }
 
 /// What there is to learn from.
-fn sequences(arguments: &cli::Train, opened: &Opened) -> Result<Vec<Sequence>, DataError> {
+fn sequences(arguments: &cli::Train, opened: &Opened) -> Result<Vec<Sequence>, Failure> {
     let (special, context) = (arguments.special.mode(), opened.model.config().context);
     let source = &arguments.source;
     let Some(path) = &source.data else {
         let tokens = opened.tokenizer.encode(source.text.as_deref().unwrap_or_default(), special);
         return Ok(vec![text(tokens, context)?]);
     };
-    let reader =
-        Reader { tokenizer: &opened.tokenizer, special, model: &opened.dir, context, truncate: arguments.truncate };
-    reader.read(path)
+    let lines = fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let tokenizer_config = opened.tokenizer_config()?;
+    let reader = Reader {
+        tokenizer: &opened.tokenizer,
+        special,
+        tokenizer_config: tokenizer_config.as_deref(),
+        context,
+        truncate: arguments.truncate,
+    };
+    reader.lines(&lines).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -10,8 +10,7 @@ use kernel::model::Parameter;
 use loader::digest::{Sha256Digest, TensorDigest, sha256, weights_digest};
 use loader::{DType, SafeFile, TensorSource, WriteError, sync_folder_of, write_safetensors};
 use serde_json::{Map, Value};
-
-use crate::tensors::little_endian;
+use session::tensors::little_endian;
 
 /// Files that are taken over as they are, where the base has them.
 const TAKEN_OVER: [&str; 7] = [

@@ -8,10 +8,10 @@ use kernel::model::{Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, weights_digest};
+use session::tensors::{check_finite, digest, trained};
 use tokio::sync::mpsc;
 
 use crate::serve::weights::{Claim, Served, Trained};
-use crate::tensors::{check_finite, digest, trained};
 
 /// What to train.
 pub struct TrainRequest {

@@ -29,20 +29,6 @@ impl TextStream {
     }
 }
 
-/// `text` with its control characters, other than newline and tab, written as `\u{..}`: what a model says must not drive
-/// the terminal that shows it.
-pub fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,11 +72,5 @@ mod tests {
     fn the_token_that_ends_a_generation_has_no_text() {
         assert_eq!(pieces(&[0, 3], FinishReason::Stop), ["a", ""]);
         assert_eq!(pieces(&[3, 0, 3], FinishReason::Length), ["<end>", "a", "<end>"]);
-    }
-
-    #[test]
-    fn control_characters_are_shown_not_sent() {
-        assert_eq!(harmless("a\n\tb é 🙂"), "a\n\tb é 🙂");
-        assert_eq!(harmless("\u{1b}[2J\r\u{7f}\u{9b}"), "\\u{1b}[2J\\u{d}\\u{7f}\\u{9b}");
     }
 }

@@ -1,8 +1,6 @@
 //! What a training learns from: one text, or lines of texts and conversations.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
 use kernel::model::Sequence;
@@ -25,24 +23,52 @@ struct LineMessage {
 /// Why there is nothing to learn from.
 #[derive(Debug)]
 pub enum DataError {
-    /// A file cannot be read.
-    Read { path: PathBuf, error: io::Error },
-    /// The file has no lines.
-    Empty(PathBuf),
-    /// The file has more lines than can be shuffled.
+    /// There are no lines.
+    Empty,
+    /// There are more lines than can be shuffled.
     Lines(usize),
     /// A text has fewer than 2 tokens: no token has one before it.
-    Short { place: Place, tokens: usize },
+    Short {
+        /// Where it stands.
+        place: Place,
+        /// Its tokens.
+        tokens: usize,
+    },
     /// A text has more tokens than the model has positions.
-    Long { place: Place, tokens: usize, context: usize },
+    Long {
+        /// Where it stands.
+        place: Place,
+        /// Its tokens.
+        tokens: usize,
+        /// The model's positions.
+        context: usize,
+    },
     /// No token of the answers is within the context.
-    Cut { place: Place, context: usize },
+    Cut {
+        /// Where it stands.
+        place: Place,
+        /// The model's positions.
+        context: usize,
+    },
     /// A line is not a JSON object with `text` or `messages`.
-    Json { line: usize, error: serde_json::Error },
+    Json {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
     /// A line has both `text` and `messages`, or neither.
-    Keys { line: usize },
+    Keys {
+        /// The line, from 1.
+        line: usize,
+    },
     /// A conversation has no ids.
-    Chat { line: usize, error: ChatError },
+    Chat {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        error: ChatError,
+    },
 }
 
 /// Where a text stands.
@@ -66,10 +92,7 @@ impl fmt::Display for Place {
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DataError::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
-            DataError::Empty(path) => {
-                write!(f, "{} has no lines; write one text or conversation a line", path.display())
-            }
+            DataError::Empty => f.write_str("there are no lines; write one text or conversation a line"),
             DataError::Lines(lines) => write!(f, "{lines} lines are more than can be shuffled ({})", u32::MAX),
             DataError::Short { place, tokens } => {
                 write!(f, "{place} has {tokens} tokens; at least 2 are needed to learn the second from the first")
@@ -101,13 +124,14 @@ pub fn text(tokens: Vec<u32>, context: usize) -> Result<Sequence, DataError> {
     fit(Sequence::new(tokens), Place::Text, context, false)
 }
 
-/// Reads data files.
+/// Reads texts and conversations.
 pub struct Reader<'a> {
+    /// Turns texts into ids.
     pub tokenizer: &'a Tokenizer,
     /// How the special tokens in a `text` are taken; message contents are always plain text.
     pub special: bpe::Special,
-    /// The folder whose chat template turns conversations into texts.
-    pub model: &'a Path,
+    /// The bytes of `tokenizer_config.json`, where there is one: its chat template turns conversations into texts.
+    pub tokenizer_config: Option<&'a [u8]>,
     /// The most tokens that a sequence may have.
     pub context: usize,
     /// Whether longer ones are cut instead of refused.
@@ -115,18 +139,14 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads one sequence a line.
+    /// Reads JSON lines, one sequence a line.
     ///
     /// # Errors
-    /// If the file cannot be read or has no lines; at the first line from which nothing can be learnt.
-    pub fn read(&self, path: &Path) -> Result<Vec<Sequence>, DataError> {
-        self.parse(&read(path)?, path)
-    }
-
-    fn parse(&self, bytes: &[u8], path: &Path) -> Result<Vec<Sequence>, DataError> {
+    /// If there are no lines; at the first line from which nothing can be learnt.
+    pub fn lines(&self, bytes: &[u8]) -> Result<Vec<Sequence>, DataError> {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         if bytes.is_empty() {
-            return Err(DataError::Empty(path.to_path_buf()));
+            return Err(DataError::Empty);
         }
         let mut template = None;
         let lines = bytes.split(|byte| *byte == b'\n').zip(1..);
@@ -156,8 +176,11 @@ impl Reader<'_> {
     }
 
     fn template(&self, line: usize) -> Result<ChatTemplate, DataError> {
-        let bytes = read(&self.model.join("tokenizer_config.json"))?;
-        ChatTemplate::from_config_json(&bytes).map_err(|error| DataError::Chat { line, error })
+        let template = match self.tokenizer_config {
+            Some(bytes) => ChatTemplate::from_config_json(bytes),
+            None => Err(ChatError::NoTemplate),
+        };
+        template.map_err(|error| DataError::Chat { line, error })
     }
 
     fn conversation(&self, template: &ChatTemplate, messages: Vec<LineMessage>) -> Result<Sequence, ChatError> {
@@ -170,10 +193,6 @@ impl Reader<'_> {
         }
         Ok(Sequence { tokens, counted })
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|error| DataError::Read { path: path.to_path_buf(), error })
 }
 
 /// Cuts or refuses what is too long, and refuses what has nothing to learn.
@@ -207,7 +226,7 @@ impl Order {
     }
 
     /// The number of the next sequence.
-    pub fn next(&mut self) -> usize {
+    pub fn take(&mut self) -> usize {
         loop {
             if let Some(next) = self.left.pop() {
                 return next as usize;
@@ -247,12 +266,9 @@ mod tests {
                             {% if add_generation_prompt %}<|assistant|>{% endif %}";
 
     fn parse(lines: &str, context: usize, truncate: bool) -> Result<Vec<Sequence>, DataError> {
-        let folder = tempfile::tempdir().unwrap();
         let config = json!({ "chat_template": TEMPLATE }).to_string();
-        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
-        let tokenizer = tokenizer();
-        let (special, model) = (bpe::Special::Parse, folder.path());
-        Reader { tokenizer: &tokenizer, special, model, context, truncate }.parse(lines.as_bytes(), Path::new("data"))
+        let (tokenizer, special, tokenizer_config) = (tokenizer(), bpe::Special::Parse, Some(config.as_bytes()));
+        Reader { tokenizer: &tokenizer, special, tokenizer_config, context, truncate }.lines(lines.as_bytes())
     }
 
     fn conversation(messages: &[(&str, &str)]) -> String {
@@ -295,14 +311,14 @@ mod tests {
             let error = parse(&format!("{good}\n{bad}\n{good}"), 9, false).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("line 2"), "{bad}: {error}");
         }
-        assert!(matches!(parse("", 9, false), Err(DataError::Empty(_))));
-        assert!(matches!(parse("\n", 9, false), Err(DataError::Empty(_))));
+        assert!(matches!(parse("", 9, false), Err(DataError::Empty)));
+        assert!(matches!(parse("\n", 9, false), Err(DataError::Empty)));
     }
 
     #[test]
     fn every_epoch_takes_every_sequence_once_in_an_order_of_its_own() {
         let mut order = Order::new(7, 20);
-        let mut epoch = || -> Vec<usize> { (0..20).map(|_| order.next()).collect() };
+        let mut epoch = || -> Vec<usize> { (0..20).map(|_| order.take()).collect() };
         let (first, second) = (epoch(), epoch());
         assert_ne!(first, second);
         assert_eq!(first, shuffled(7, 0, 20).into_iter().map(|n| n as usize).collect::<Vec<_>>());

@@ -5,8 +5,9 @@ use std::fmt;
 
 use kernel::model::{Model, Parameter};
 use kernel::ops::Weights;
+use kernel::transcript::Sha256Digest;
 use loader::DType;
-use loader::digest::{TensorDigest, sha256};
+use loader::digest::{TensorDigest, sha256, weights_digest};
 
 /// The values as little-endian bytes; copied on big-endian machines only.
 pub fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
@@ -36,6 +37,14 @@ pub fn trained(model: &Model) -> impl Iterator<Item = (Parameter, &[f32])> {
         Weights::F32(values) => (parameter, values),
         Weights::Bf16(_) => panic!("{}: a trainer's weights are binary32", parameter.name),
     })
+}
+
+/// The weights digest of a trained model.
+///
+/// # Panics
+/// As [`trained`].
+pub fn model_digest(model: &Model) -> Sha256Digest {
+    weights_digest(trained(model).map(|(row, values)| digest(&row, values)))
 }
 
 /// A tensor has a value that is not a finite number.

@@ -1,0 +1,115 @@
+//! What a training needs, before it begins.
+
+use kernel::model::{Config, Parameter, parameters};
+use kernel::train::Optimizer;
+
+/// Rows of logits that the backward pass holds at a time.
+const HEAD_ROWS: u64 = 32;
+/// Room for what is small: one layer's buffers, attention scores, the allocator's gaps.
+const SLACK: u64 = 64 << 20;
+
+/// A training, as far as its memory depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Tokens of the longest sequence.
+    pub tokens: usize,
+    /// What changes the weights, and remembers something of each.
+    pub optimizer: Optimizer,
+    /// Whether activations are computed again instead of kept.
+    pub recompute: bool,
+    /// Whether all gradients are held until the end of a step: for clipping, for several sequences in a step.
+    pub hold_gradients: bool,
+}
+
+/// Bytes that a training of all weights takes beside the loaded model, about and not less.
+///
+/// That is the weights, what the optimiser remembers of each, and gradients: all of them where they are held, otherwise the
+/// embedding's, which is final last, and those of one layer.
+pub fn training_bytes(config: &Config, plan: Plan) -> u64 {
+    let weights = weight_bytes(config);
+    let head = 4 * (config.vocab as u64) * (config.dim as u64) * if config.tied { 1 } else { 2 };
+    let few = head + weights.saturating_sub(head) / (config.layers.max(1) as u64);
+    let gradients = if plan.hold_gradients { weights } else { few };
+    let memory = match plan.optimizer {
+        Optimizer::Sgd { momentum: 0.0 } => 0,
+        Optimizer::Sgd { .. } => weights,
+        Optimizer::AdamW { .. } => 2 * weights,
+    };
+    weights + gradients + memory + activation_bytes(config, plan.tokens, plan.recompute) + SLACK
+}
+
+/// Bytes that the gradients of all weights take beside the loaded model, about and not less; `trained` if its weights are
+/// binary32 of their own already.
+pub fn gradients_bytes(config: &Config, tokens: usize, recompute: bool, trained: bool) -> u64 {
+    let copies = if trained { 2 } else { 1 };
+    copies * weight_bytes(config) + activation_bytes(config, tokens, recompute) + SLACK
+}
+
+/// Bytes of all weights in binary32.
+fn weight_bytes(config: &Config) -> u64 {
+    parameters(config).iter().map(bytes_of).sum()
+}
+
+fn bytes_of(parameter: &Parameter) -> u64 {
+    4 * parameter.shape.iter().map(|axis| *axis as u64).product::<u64>()
+}
+
+/// Bytes of what the backward pass keeps of the forward pass, and of the logits that it holds.
+fn activation_bytes(config: &Config, tokens: usize, recompute: bool) -> u64 {
+    let (dim, hidden, layers) = (config.dim as u64, config.hidden as u64, config.layers as u64);
+    let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
+    let layer = 2 * dim + 2 * q + 2 * kv + 2 * hidden;
+    // A layer's buffers and their gradients are there three times at most while it is computed.
+    let kept = if recompute { layers * dim + 3 * layer } else { (layers + 3) * layer };
+    4 * (tokens as u64 * kept + HEAD_ROWS * config.vocab as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SmolLM2-135M.
+    fn config() -> Config {
+        Config {
+            vocab: 49152,
+            dim: 576,
+            hidden: 1536,
+            layers: 30,
+            heads: 9,
+            kv_heads: 3,
+            head_dim: 64,
+            context: 8192,
+            rope_theta: 1e5,
+            rms_norm_eps: 1e-5,
+            tied: true,
+            attention_bias: false,
+            mlp_bias: false,
+            eos: vec![],
+        }
+    }
+
+    const BASE: u64 = 269_060_552;
+    const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
+    const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+
+    fn bytes(tokens: usize, optimizer: Optimizer, recompute: bool, hold_gradients: bool) -> u64 {
+        BASE + training_bytes(&config(), Plan { tokens, optimizer, recompute, hold_gradients })
+    }
+
+    #[test]
+    fn estimates_of_135_million_parameters() {
+        assert_eq!(weight_bytes(&config()), 538_060_032);
+        let sgd = bytes(128, SGD, false, false);
+        assert!((1_000_000_000..1_200_000_000).contains(&sgd), "{sgd}");
+        let adamw = bytes(128, ADAMW, false, false);
+        assert!((2_000_000_000..2_300_000_000).contains(&adamw), "{adamw}");
+        // Longer texts are computed again rather than kept.
+        let long = bytes(1024, SGD, true, false);
+        assert!(long < 1_200_000_000, "{long}");
+        // All gradients instead of the embedding's and a layer's.
+        assert_eq!(
+            bytes(128, SGD, false, true) - sgd,
+            538_060_032 - 4 * 49152 * 576 - (538_060_032 - 4 * 49152 * 576) / 30
+        );
+    }
+}

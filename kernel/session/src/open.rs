@@ -1,0 +1,125 @@
+//! From the bytes of a model folder to a model that can compute.
+
+use std::cell::Cell;
+use std::{error, fmt};
+
+use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use loader::Checkpoint;
+use serde_json::{Map, Value};
+
+/// Why a folder holds no model that we can run.
+#[derive(Debug)]
+pub enum ModelError {
+    /// `config.json` is not a JSON object.
+    Json(serde_json::Error),
+    /// `config.json` describes no model that we can run.
+    Config(ConfigError),
+    /// The model needs a tensor whose elements are of a type that it does not compute with.
+    Element {
+        /// The tensor.
+        tensor: String,
+        /// The type of its elements.
+        dtype: loader::DType,
+    },
+    /// The weights do not fit `config.json`.
+    Load(LoadError),
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelError::Json(error) => write!(f, "config.json is not a JSON object: {error}"),
+            ModelError::Config(error) => write!(f, "config.json: {error}"),
+            ModelError::Element { tensor, dtype } => {
+                write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
+            }
+            ModelError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
+        }
+    }
+}
+
+impl error::Error for ModelError {}
+
+/// Reads the bytes of `config.json`.
+///
+/// # Errors
+/// If they are no JSON object, or describe no model that we can run.
+pub fn config(bytes: &[u8]) -> Result<Config, ModelError> {
+    let keys: Map<String, Value> = serde_json::from_slice(bytes).map_err(ModelError::Json)?;
+    Config::from_fields(|key| field(&keys, key)).map_err(ModelError::Config)
+}
+
+/// Binds the checkpoint's tensors, as views of its bytes, to the model's parameters.
+///
+/// # Errors
+/// If a tensor is missing, or its shape or type do not fit.
+pub fn model(config: Config, checkpoint: &Checkpoint) -> Result<Model, ModelError> {
+    let refused = Cell::new(None);
+    let source = |name: &str| {
+        tensor(checkpoint, name).unwrap_or_else(|error| {
+            refused.set(Some(error));
+            None
+        })
+    };
+    Model::load(config, &source).map_err(|error| refused.take().unwrap_or(ModelError::Load(error)))
+}
+
+/// A tensor of the checkpoint, where there is one of this name.
+fn tensor(checkpoint: &Checkpoint, name: &str) -> Result<Option<RawTensor>, ModelError> {
+    let Some((info, bytes)) = checkpoint.tensor(name) else { return Ok(None) };
+    let dtype = match info.dtype {
+        loader::DType::F32 => DType::F32,
+        loader::DType::F16 => DType::F16,
+        loader::DType::Bf16 => DType::Bf16,
+        dtype => return Err(ModelError::Element { tensor: name.to_string(), dtype }),
+    };
+    let bytes = SharedBytes::new(bytes.clone(), info.range.clone());
+    Ok(bytes.map(|bytes| RawTensor { dtype, shape: info.shape.clone(), bytes }))
+}
+
+/// A value of `config.json` as the kernel takes it; `a.b` is the value of `b` in the object `a`.
+fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
+    let mut path = key.split('.');
+    let first = path.next().and_then(|name| keys.get(name));
+    match path.fold(first, |object, name| object?.get(name)) {
+        None | Some(Value::Null) => Field::Absent,
+        Some(Value::Bool(value)) => Field::Bool(*value),
+        Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
+        Some(Value::String(value)) => Field::Text(value),
+        Some(Value::Array(values)) => {
+            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
+        }
+        Some(Value::Object(_)) => Field::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn config_values_are_handed_on_as_they_are() {
+        let Value::Object(keys) =
+            json!({ "n": 1.5, "t": "x", "b": true, "z": null, "l": [1, 2], "m": [1, "x"], "o": { "n": 2 } })
+        else {
+            unreachable!("it is an object")
+        };
+        for (key, value) in [
+            ("n", Field::Number(1.5)),
+            ("t", Field::Text("x")),
+            ("b", Field::Bool(true)),
+            ("z", Field::Absent),
+            ("none", Field::Absent),
+            ("l", Field::Numbers(vec![1.0, 2.0])),
+            ("m", Field::Other),
+            ("o", Field::Other),
+            ("o.n", Field::Number(2.0)),
+            ("o.none", Field::Absent),
+            ("none.n", Field::Absent),
+            ("t.n", Field::Absent),
+        ] {
+            assert_eq!(field(&keys, key), value, "{key}");
+        }
+    }
+}
