@@ -3,7 +3,7 @@
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
 //! one engine thread. Nothing here decides a bit of a result: that is the kernel's.
-#![deny(unsafe_code)] // `pool` alone has some.
+#![forbid(unsafe_code)]
 
 mod bench;
 mod cli;

@@ -8,8 +8,8 @@
 //! [`ops`], [`model`], then [`generate`], [`train`] and [`transcript`]. The crate takes token ids, byte slices, a [`pool::Pool`] and
 //! a by-name source of tensors; it knows no files, sockets, clocks, JSON or text.
 //!
-//! Features: `std` (default) detects the CPU's instruction set at run time; without it the backend is the best one that the build's
-//! target features promise.
+//! Features: `std` (default) detects the CPU's instruction set at run time and has a pool of threads, [`pool::Crew`]; without it the
+//! backend is the best one that the build's target features promise, and the caller brings a pool of its own.
 #![no_std]
 
 #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(target_feature = "sse2")))]

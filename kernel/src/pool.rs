@@ -1,10 +1,16 @@
 //! Threads split outputs, never a reduction (N10).
 //!
 //! A [`Pool`] runs numbered parts; [`split_columns`] and [`split_rows`] turn an output into parts that cannot overlap.
-//! This is the only file of the crate in which threads meet memory.
+//! Here and in `crew.rs`, and nowhere else in the crate, threads meet memory.
+
+#[cfg(feature = "std")]
+mod crew;
 
 use core::marker::PhantomData;
 use core::ops::Range;
+
+#[cfg(feature = "std")]
+pub use crew::Crew;
 
 /// Runs the parts of a job, on threads where there are some.
 pub trait Pool: Sync {
