@@ -36,12 +36,13 @@ impl Simd for Avx2 {
 
     type Part = __m256;
     const PARTS: usize = 2;
+    const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 4;
 
     #[inline(always)]
-    fn part_zero(self) -> __m256 {
+    fn part_splat(self, v: f32) -> __m256 {
         // SAFETY: `self` proves AVX2.
-        unsafe { _mm256_setzero_ps() }
+        unsafe { _mm256_set1_ps(v) }
     }
     #[inline(always)]
     fn part_load(self, src: &[f32; LANES], part: usize) -> __m256 {

@@ -22,6 +22,8 @@ enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     X86Avx2,
+    #[cfg(target_arch = "x86_64")]
+    X86Avx512,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     WasmSimd128,
 }
@@ -33,6 +35,8 @@ impl Backend {
     /// The backends of this machine, the fastest first; `scalar` is always there.
     pub fn available() -> Vec<Backend> {
         let kinds = [
+            #[cfg(target_arch = "x86_64")]
+            has_avx512().then_some(Kind::X86Avx512),
             #[cfg(target_arch = "x86_64")]
             has_avx2().then_some(Kind::X86Avx2),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -59,12 +63,14 @@ impl Backend {
         found.ok_or_else(|| BackendError { name: name.to_string() })
     }
 
-    /// `scalar`, `x86-avx2` or `wasm-simd128`.
+    /// `scalar`, `x86-avx2`, `x86-avx512` or `wasm-simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx2 => "x86-avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86Avx512 => "x86-avx512",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Kind::WasmSimd128 => "wasm-simd128",
         }
@@ -77,6 +83,9 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Backend` of this kind exists only where `has_avx2` said so.
             Kind::X86Avx2 => unsafe { run_avx2(op) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a `Backend` of this kind exists only where `has_avx512` said so.
+            Kind::X86Avx512 => unsafe { run_avx512(op) },
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Kind::WasmSimd128 => op.eval(super::simd128::Simd128),
         }
@@ -96,6 +105,21 @@ fn has_avx2() -> bool {
 fn run_avx2<O: Op>(op: O) -> O::Output {
     // SAFETY: this function is compiled for AVX2, so whoever called it had it.
     op.eval(unsafe { super::avx2::Avx2::new() })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "avx512f");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn run_avx512<O: Op>(op: O) -> O::Output {
+    // SAFETY: this function is compiled for AVX-512 F, so whoever called it had it.
+    op.eval(unsafe { super::avx512::Avx512::new() })
 }
 
 /// A backend that this machine or this build does not have.

@@ -13,6 +13,8 @@ pub(crate) mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
 
@@ -34,11 +36,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// How many registers sixteen lanes take. Lanes are independent, so sums may go through the parts one after another.
     const PARTS: usize;
 
+    /// How many registers of one part there are.
+    const REGISTERS: usize;
+
     /// How many sums of sixteen lanes fit into the registers while others pass through.
     const ACCUMULATORS: usize;
 
-    /// Zero in every lane of a part.
-    fn part_zero(self) -> Self::Part;
+    /// `v` in every lane of a part.
+    fn part_splat(self, v: f32) -> Self::Part;
     /// Reads the lanes of part `part`.
     fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part;
     /// Writes the lanes of part `part`.

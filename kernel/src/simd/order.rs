@@ -134,9 +134,9 @@ pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
     let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
     let mut lanes = [[[0.0; LANES]; R]; T];
     for part in 0..S::PARTS {
-        let mut acc = [[s.part_zero(); R]; T];
+        let mut acc = [[s.part_splat(0.0); R]; T];
         for i in 0..blocks {
-            let mut row = [s.part_zero(); R];
+            let mut row = [s.part_splat(0.0); R];
             for r in 0..R {
                 row[r] = s.part_load(&w_blocks[r][i], part);
             }

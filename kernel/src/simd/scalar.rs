@@ -12,11 +12,12 @@ impl Simd for Scalar {
 
     type Part = [f32; 4];
     const PARTS: usize = 4;
+    const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 4;
 
     #[inline(always)]
-    fn part_zero(self) -> Self::Part {
-        [0.0; 4]
+    fn part_splat(self, v: f32) -> Self::Part {
+        [v; 4]
     }
     #[inline(always)]
     fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part {

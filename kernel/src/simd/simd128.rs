@@ -16,11 +16,12 @@ impl Simd for Simd128 {
 
     type Part = v128;
     const PARTS: usize = 4;
+    const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 1;
 
     #[inline(always)]
-    fn part_zero(self) -> v128 {
-        f32x4_splat(0.0)
+    fn part_splat(self, v: f32) -> v128 {
+        f32x4_splat(v)
     }
     #[inline(always)]
     fn part_load(self, src: &[f32; LANES], part: usize) -> v128 {
