@@ -5,7 +5,7 @@ use std::{error, fmt};
 
 use bpe::{Special, Tokenizer, TokenizerError, UnknownToken};
 use kernel::environment::{self, EnvironmentError};
-use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request};
+use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request, Sampler};
 use kernel::golden::{self, GoldenError};
 use kernel::model::Model;
 use kernel::train::TrainError;
@@ -156,7 +156,7 @@ impl Run {
     /// # Errors
     /// If the prompt is empty or too long, a token id is not in the vocabulary, or the model is being trained.
     pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, EngineError> {
-        let request = Request { prompt, max_tokens, ignore_eos: false };
+        let request = Request { prompt, max_tokens, ignore_eos: false, sampler: Sampler::GREEDY };
         let generation = Generation::new(engine.model()?, request).map_err(EngineError::Generate)?;
         Ok(Run { generation, text: TextStream::default(), _under_way: engine.generations.clone() })
     }

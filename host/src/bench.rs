@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 
 use kernel::Exec;
-use kernel::generate::{Generation, Request};
+use kernel::generate::{Generation, Request, Sampler};
 use kernel::model::Model;
 use kernel::transcript::{PROFILE, hex};
 use serde::Serialize;
@@ -92,7 +92,7 @@ fn measure(opened: &Opened, exec: Exec<'_>, threads: usize) -> Result<Measured, 
 }
 
 fn timings(model: &Model, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -> Result<Timings, Failure> {
-    let request = Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true };
+    let request = Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY };
     let mut generation = Generation::new(model, request)?;
     Ok(run(model, exec, &mut generation, |_| Ok(()))?.1)
 }

@@ -2,7 +2,7 @@
 //! alike. Their widths are no multiples of 16, so every tail is used.
 
 use crate::Exec;
-use crate::generate::{GenerateError, Generation, Progress, Request};
+use crate::generate::{GenerateError, Generation, Progress, Request, Sampler};
 use crate::model::{Config, DType, Model, Parameter, RawTensor, Sequence, SharedBytes, parameters};
 use crate::ops::Weights;
 use crate::random::{Purpose, uniform};
@@ -16,6 +16,9 @@ use core::fmt;
 
 /// The digest that [`train`] gives on every machine.
 pub const EXPECTED_TRAINING: &str = "2d55cc4645080ce429b0d4cfa628529abe20e306d835ef8b44ab506097afeaac";
+
+/// The digest that [`sample`] gives on every machine.
+pub const EXPECTED_SAMPLING: &str = "aebb34b64ea38e05d96fa0dedc0bf2fc1e465d4bacb4075a4c1c54dffebbb59c";
 
 /// The digest that [`generate`] gives on every machine.
 pub const EXPECTED: &str = "e983895a80ce08ee68377aa365b0a8e8946127a755aa64899801fcd8cae9d252";
@@ -91,17 +94,31 @@ fn model(seed: u64, config: Config, dtype: DType) -> Model {
     Model::load(config, &|name| tensors.get(name).cloned()).expect("the tensors are those of the table")
 }
 
-/// Generates 40 tokens from a prompt of 70 with each model and returns the digest of both transcripts.
+/// Generates 40 tokens greedily from a prompt of 70 with each model and returns the digest of both transcripts.
 ///
 /// # Errors
 /// If a logit is not finite.
 pub fn generate(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
+    transcripts(exec, [Sampler::GREEDY; 2])
+}
+
+/// The same with tokens that are drawn: once with every cut, once from the whole distribution.
+///
+/// # Errors
+/// If a logit is not finite.
+pub fn sample(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
+    let all = Sampler { temperature: 1.5, seed: 1, ..Sampler::GREEDY };
+    let cut = Sampler { top_k: 20, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.25, seed: 2, ..all };
+    transcripts(exec, [cut, all])
+}
+
+fn transcripts(exec: Exec<'_>, samplers: [Sampler; 2]) -> Result<Sha256Digest, GenerateError> {
     let identity = Identity { weights: [0; 32], adapter: None, tokenizer: [0; 32] };
     let mut digest = Sha256::new();
-    for (seed, (config, dtype)) in (1..).zip(configs()) {
+    for ((seed, (config, dtype)), sampler) in (1..).zip(configs()).zip(samplers) {
         let prompt = (0..70).map(|i| i * 7 % config.vocab as u32).collect();
         let model = model(seed, config, dtype);
-        let mut generation = Generation::new(&model, Request { prompt, max_tokens: 40, ignore_eos: true })?;
+        let mut generation = Generation::new(&model, Request { prompt, max_tokens: 40, ignore_eos: true, sampler })?;
         while !matches!(generation.advance(&model, exec)?, Progress::Finished(_)) {}
         digest.update(&transcript(&identity, &generation));
     }
@@ -142,8 +159,9 @@ pub fn train(exec: Exec<'_>) -> Result<Sha256Digest, TrainError> {
 /// If they do not.
 pub fn check(exec: Exec<'_>) -> Result<(), GoldenError> {
     let generated = generate(exec).map_err(GoldenError::Generate)?;
+    let sampled = sample(exec).map_err(GoldenError::Generate)?;
     let trained = train(exec).map_err(GoldenError::Train)?;
-    for (found, expected) in [(generated, EXPECTED), (trained, EXPECTED_TRAINING)] {
+    for (found, expected) in [(generated, EXPECTED), (sampled, EXPECTED_SAMPLING), (trained, EXPECTED_TRAINING)] {
         let found = hex(&found);
         if found != expected {
             return Err(GoldenError::Mismatch { found, expected });

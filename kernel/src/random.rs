@@ -31,12 +31,20 @@ pub enum Purpose {
     Lora = 2,
     /// The order in which a trainer takes its data.
     Shuffle = 3,
+    /// The choice of tokens.
+    Sample = 4,
 }
 
 /// Number `index` of stream `stream`, uniform in `0.0..1.0`: the upper 24 bits of a word, times 2^-24.
 pub fn uniform(seed: u64, purpose: Purpose, stream: u32, index: u64) -> f32 {
     let words = philox(seed, [purpose as u32, stream, index as u32, (index >> 32) as u32]);
     (words[0] >> 8) as f32 * f32::from_bits(0x3380_0000)
+}
+
+/// Number `index` of stream `stream` as 64 random bits: the first word is the lower half, the second the upper.
+pub fn random_u64(seed: u64, purpose: Purpose, stream: u32, index: u64) -> u64 {
+    let [low, high, ..] = philox(seed, [purpose as u32, stream, index as u32, (index >> 32) as u32]);
+    u64::from(low) | (u64::from(high) << 32)
 }
 
 /// The numbers below `count` in a random order of epoch `epoch`, by Fisher and Yates: for `i` from the last place down to the

@@ -2,7 +2,7 @@
 //!
 //! Every hashed field is prefixed by its length as a little-endian u64; token ids are little-endian u32.
 
-use crate::generate::{GREEDY, Generation};
+use crate::generate::Generation;
 use crate::model::Sequence;
 use crate::train::{Optimizer, TrainOptions};
 use alloc::format;
@@ -85,7 +85,7 @@ pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest 
     start.field(identity.adapter.as_ref().map_or(&[], |digest| digest));
     start.field(&identity.tokenizer);
     start.field(&prompt);
-    start.field(GREEDY.as_bytes());
+    start.field(generation.sampler().text().as_bytes());
     generation.steps().iter().fold(start.finish(), |h, step| {
         let mut next = Sha256::new();
         next.field(&h);

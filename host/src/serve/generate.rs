@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::{Response, StatusCode};
-use kernel::generate::{Generation, Request, Step};
+use kernel::generate::{Generation, Request, Sampler, Step};
 use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
 use session::TextStream;
@@ -72,7 +72,7 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
 fn prepare(state: &State, asked: &Asked) -> Result<Generation, String> {
     let opened = state.model.get().ok_or("the model is still loading")?;
     let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
-    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false };
+    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false, sampler: Sampler::GREEDY };
     Generation::new(&opened.model, request).map_err(|error| error.to_string())
 }
 

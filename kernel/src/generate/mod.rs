@@ -1,6 +1,8 @@
 //! Generation of text, one unit of work at a time.
 
-mod greedy;
+mod sampler;
+
+pub use sampler::{Sampler, SamplerError, SamplerSettings};
 
 use crate::Exec;
 use crate::model::{ForwardError, KvCache, Logits, Model, Workspace};
@@ -11,12 +13,8 @@ use core::fmt;
 /// The most tokens of a prompt that one unit of work reads.
 pub const PREFILL_CHUNK: usize = 64;
 
-/// The sampler as a transcript hashes it; binary32 parameters as the hexadecimal digits of their bits.
-pub(crate) const GREEDY: &str =
-    "temperature=00000000 top_k=0 top_p=3f800000 min_p=00000000 repetition_penalty=3f800000 seed=0";
-
 /// What to generate.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Request {
     /// The token ids to go on from.
     pub prompt: Vec<u32>,
@@ -24,6 +22,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Whether to go on after a token that ends a text.
     pub ignore_eos: bool,
+    /// How tokens are chosen.
+    pub sampler: Sampler,
 }
 
 /// Why a generation ended.
@@ -131,6 +131,8 @@ pub struct Generation {
     cache: KvCache,
     workspace: Workspace,
     steps: Vec<Step>,
+    /// Working memory of the sampler.
+    room: Vec<f32>,
 }
 
 impl Generation {
@@ -154,7 +156,8 @@ impl Generation {
         if max_tokens > context || prompt > context - max_tokens {
             return Err(GenerateError::Context { prompt, max_tokens, context });
         }
-        Ok(Generation { request, cache: KvCache::new(config), workspace: Workspace::default(), steps: Vec::new() })
+        let (cache, workspace) = (KvCache::new(config), Workspace::default());
+        Ok(Generation { request, cache, workspace, steps: Vec::new(), room: Vec::new() })
     }
 
     /// Does one unit of work: reads up to [`PREFILL_CHUNK`] tokens of the prompt, or generates one token (with the last
@@ -182,13 +185,16 @@ impl Generation {
                 model.forward(exec, &mut self.cache, &[step.token_id], Logits::Last, &mut self.workspace)?;
             }
         }
-        self.choose(model.config().eos.as_slice()).map(Progress::Token)
+        self.choose(exec, model.config().eos.as_slice()).map(Progress::Token)
     }
 
-    fn choose(&mut self, eos: &[u32]) -> Result<Step, GenerateError> {
+    fn choose(&mut self, exec: Exec<'_>, eos: &[u32]) -> Result<Step, GenerateError> {
         let step = self.steps.len() + 1;
         let logits = self.workspace.logits();
-        let token_id = greedy::choose(logits).map_err(|token| GenerateError::NotFinite { step, token })?;
+        let Request { prompt, sampler, .. } = &self.request;
+        let seen = prompt.iter().copied().chain(self.steps.iter().map(|step| step.token_id));
+        let chosen = sampler.choose(exec, step, logits, seen, &mut self.room);
+        let token_id = chosen.map_err(|token| GenerateError::NotFinite { step, token })?;
         let finish_reason = if eos.contains(&token_id) && !self.request.ignore_eos {
             Some(FinishReason::Stop)
         } else if step == self.request.max_tokens {
@@ -204,6 +210,11 @@ impl Generation {
     /// The token ids it goes on from.
     pub fn prompt(&self) -> &[u32] {
         &self.request.prompt
+    }
+
+    /// How tokens are chosen.
+    pub fn sampler(&self) -> &Sampler {
+        &self.request.sampler
     }
 
     /// The tokens generated so far.

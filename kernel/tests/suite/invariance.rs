@@ -2,7 +2,7 @@
 
 use crate::inputs::{Numbers, Threads, backends};
 use kernel::Exec;
-use kernel::generate::{Generation, Progress, Request};
+use kernel::generate::{Generation, Progress, Request, Sampler};
 use kernel::model::{Config, DType, KvCache, Logits, Model, RawTensor, Workspace, parameters};
 use kernel::pool::SerialPool;
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ fn a_generation_ends_where_it_should() {
     let config = Config { vocab: 7, context: 90, ..tiny() };
     let model = model(&config, 2);
     let run = |model: &Model, prompt: usize, max_tokens: usize, ignore_eos: bool| {
-        let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos };
+        let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos, sampler: Sampler::GREEDY };
         let mut generation = Generation::new(model, request).map_err(|e| e.to_string())?;
         let mut reading = vec![];
         loop {

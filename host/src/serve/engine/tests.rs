@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use kernel::generate::Request;
+use kernel::generate::{Request, Sampler};
 use kernel::model::Sequence;
 use kernel::model::{Config, DType, RawTensor, SharedBytes, parameters};
 use kernel::pool::{Pool, SerialPool};
@@ -40,7 +40,8 @@ fn model() -> Model {
 }
 
 fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Generation {
-    Generation::new(model, Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true }).unwrap()
+    Generation::new(model, Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY })
+        .unwrap()
 }
 
 fn identity() -> Option<Identity> {
