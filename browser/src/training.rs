@@ -63,7 +63,8 @@ impl Engine {
         let tokens = sequence.tokens.len();
         self.reset()?;
         let recompute = tokens > KEPT_TOKENS;
-        reserve(training_bytes(self.base.config(), Plan { tokens, optimizer, recompute, hold_gradients: false }))?;
+        let plan = Plan { tokens, optimizer, recompute, hold_gradients: false, adapter: None };
+        reserve(training_bytes(self.base.config(), plan))?;
         let schedule = Schedule { learning_rate, warmup: 0, cosine_steps: None };
         let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
         let trainer = Box::new(Trainer::new(&self.base, options));

@@ -1,6 +1,6 @@
 //! What a training needs, before it begins.
 
-use kernel::model::{Config, Parameter, parameters};
+use kernel::model::{Config, LoraConfig, Parameter, parameters};
 use kernel::train::Optimizer;
 
 /// Rows of logits that the backward pass holds at a time.
@@ -10,7 +10,7 @@ const SLACK: u64 = 64 << 20;
 
 /// A training, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Tokens of the longest sequence.
     pub tokens: usize,
     /// What changes the weights, and remembers something of each.
@@ -19,15 +19,23 @@ pub struct Plan {
     pub recompute: bool,
     /// Whether all gradients are held until the end of a step: for clipping, for several sequences in a step.
     pub hold_gradients: bool,
+    /// The adapter that is trained while the weights stay as they are; none if all weights are trained.
+    pub adapter: Option<&'a LoraConfig>,
 }
 
-/// Bytes that a training of all weights takes beside the loaded model, about and not less.
+/// Bytes that a training takes beside the loaded model, about and not less.
 ///
-/// That is the weights, what the optimiser remembers of each, and gradients: all of them where they are held, otherwise the
-/// embedding's, which is final last, and those of one layer.
-pub fn training_bytes(config: &Config, plan: Plan) -> u64 {
-    let weights = weight_bytes(config);
-    let head = 4 * (config.vocab as u64) * (config.dim as u64) * if config.tied { 1 } else { 2 };
+/// That is what is trained (all weights, or those of the adapter) in binary32, what the optimiser remembers of each, and
+/// gradients: all of them where they are held, otherwise the embedding's, which is final last, and those of one layer.
+pub fn training_bytes(config: &Config, plan: Plan<'_>) -> u64 {
+    let weights = match plan.adapter {
+        Some(adapter) => table_bytes(&adapter.parameters(config)),
+        None => weight_bytes(config),
+    };
+    let head = match plan.adapter {
+        Some(_) => 0,
+        None => 4 * (config.vocab as u64) * (config.dim as u64) * if config.tied { 1 } else { 2 },
+    };
     let few = head + weights.saturating_sub(head) / (config.layers.max(1) as u64);
     let gradients = if plan.hold_gradients { weights } else { few };
     let memory = match plan.optimizer {
@@ -47,11 +55,12 @@ pub fn gradients_bytes(config: &Config, tokens: usize, recompute: bool, trained:
 
 /// Bytes of all weights in binary32.
 fn weight_bytes(config: &Config) -> u64 {
-    parameters(config).iter().map(bytes_of).sum()
+    table_bytes(&parameters(config))
 }
 
-fn bytes_of(parameter: &Parameter) -> u64 {
-    4 * parameter.shape.iter().map(|axis| *axis as u64).product::<u64>()
+/// Bytes of the values of a table in binary32.
+fn table_bytes(table: &[Parameter]) -> u64 {
+    table.iter().map(|parameter| 4 * parameter.shape.iter().map(|axis| *axis as u64).product::<u64>()).sum()
 }
 
 /// Bytes of what the backward pass keeps of the forward pass, and of the logits that it holds.
@@ -61,7 +70,9 @@ fn activation_bytes(config: &Config, tokens: usize, recompute: bool) -> u64 {
     let layer = 2 * dim + 2 * q + 2 * kv + 2 * hidden;
     // A layer's buffers and their gradients are there three times at most while it is computed.
     let kept = if recompute { layers * dim + 3 * layer } else { (layers + 3) * layer };
-    4 * (tokens as u64 * kept + HEAD_ROWS * config.vocab as u64)
+    // The backward pass of attention holds two values for each pair of positions, of one head at a time.
+    let tokens = tokens as u64;
+    4 * (tokens * (kept + 2 * tokens) + HEAD_ROWS * config.vocab as u64)
 }
 
 #[cfg(test)]
@@ -93,7 +104,19 @@ mod tests {
     const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
     fn bytes(tokens: usize, optimizer: Optimizer, recompute: bool, hold_gradients: bool) -> u64 {
-        BASE + training_bytes(&config(), Plan { tokens, optimizer, recompute, hold_gradients })
+        BASE + training_bytes(&config(), Plan { tokens, optimizer, recompute, hold_gradients, adapter: None })
+    }
+
+    #[test]
+    fn an_adapter_needs_little() {
+        let config = config();
+        let adapter = LoraConfig::new(&config, 8, 16.0, &["q_proj", "v_proj"]).unwrap();
+        let plan =
+            Plan { tokens: 128, optimizer: ADAMW, recompute: false, hold_gradients: true, adapter: Some(&adapter) };
+        let activations = activation_bytes(&config, 128, false);
+        // 460,800 values, four times: themselves, their gradients, and both moments.
+        assert_eq!(training_bytes(&config, plan), 4 * 4 * 460_800 + activations + SLACK);
+        assert!(BASE + training_bytes(&config, plan) < 600_000_000);
     }
 
     #[test]
