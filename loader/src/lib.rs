@@ -26,5 +26,6 @@ pub use checkpoint::{Access, Bytes, Checkpoint, CheckpointError, Part, Shard};
 pub use dtype::DType;
 pub use safe_file::{SafeFile, sync_folder_of};
 pub use safetensors::{
-    Header, MAX_HEADER_LEN, SafetensorsError, TensorInfo, TensorSource, WriteError, write_safetensors,
+    Header, MAX_HEADER_LEN, SafetensorsError, TensorInfo, TensorSource, WriteError, safetensors_bytes,
+    write_safetensors,
 };

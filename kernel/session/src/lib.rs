@@ -3,12 +3,13 @@
 //! The kernel computes, the tokenizer knows texts, the loader knows files, and none of them knows the others. Here they
 //! meet: [`model`] binds the tensors of a checkpoint to the parameters of a model, [`TextStream`] turns generated tokens into
 //! text, [`data`] turns texts and conversations into what a training learns from, [`tensors`] gives trained weights their
-//! digests, and [`memory`] says what a training needs.
+//! digests, [`adapter`] reads and writes low-rank adapters, and [`memory`] says what a training needs.
 //!
 //! The crate opens no files and no sockets: it takes bytes.
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod data;
 pub mod memory;
 mod open;

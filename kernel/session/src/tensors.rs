@@ -9,6 +9,8 @@ use kernel::transcript::Sha256Digest;
 use loader::DType;
 use loader::digest::{TensorDigest, sha256, weights_digest};
 
+use crate::adapter;
+
 /// The values as little-endian bytes; copied on big-endian machines only.
 pub fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
@@ -28,23 +30,28 @@ pub fn digest(parameter: &Parameter, values: &[f32]) -> TensorDigest {
     }
 }
 
-/// The weights of a trained model, in the order of the table.
+/// What a trainer trained: the tensors of the adapter, under the names of its file, where the model has one; otherwise all
+/// weights. In the order of the table.
 ///
 /// # Panics
-/// If the model did not come out of a trainer that trained all of it.
+/// If the model has no adapter and did not come out of a trainer.
 pub fn trained(model: &Model) -> impl Iterator<Item = (Parameter, &[f32])> {
-    model.tensors().map(|(parameter, weights)| match weights {
+    let adapter = model.adapter().map(|lora| adapter::tensors(model, lora));
+    let weights = adapter.is_none().then(|| model.tensors());
+    let weights = weights.into_iter().flatten().map(|(parameter, weights)| match weights {
         Weights::F32(values) => (parameter, values),
         Weights::Bf16(_) => panic!("{}: a trainer's weights are binary32", parameter.name),
-    })
+    });
+    adapter.into_iter().flatten().chain(weights)
 }
 
-/// The weights digest of a trained model.
+/// What a trained model is known by: the adapter's digest where it has one, otherwise the weights digest.
 ///
 /// # Panics
 /// As [`trained`].
 pub fn model_digest(model: &Model) -> Sha256Digest {
-    weights_digest(trained(model).map(|(row, values)| digest(&row, values)))
+    let weights = || weights_digest(trained(model).map(|(row, values)| digest(&row, values)));
+    adapter::adapter_digest(model).unwrap_or_else(weights)
 }
 
 /// A tensor has a value that is not a finite number.

@@ -9,4 +9,4 @@ mod write;
 
 pub use error::SafetensorsError;
 pub use header::{Header, MAX_HEADER_LEN, TensorInfo};
-pub use write::{TensorSource, WriteError, write_safetensors};
+pub use write::{TensorSource, WriteError, safetensors_bytes, write_safetensors};

@@ -1,5 +1,6 @@
 //! Writing a safetensors file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -88,20 +89,40 @@ pub fn write_safetensors(
     tensors: &[TensorSource<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WriteError> {
-    check(tensors)?;
-    let mut ordered: Vec<&TensorSource<'_>> = tensors.iter().collect();
-    ordered.sort_by(|a, b| b.dtype.bits().cmp(&a.dtype.bits()).then_with(|| a.name.cmp(b.name)));
-    let header = header(&ordered, metadata);
+    let parts = parts(tensors, metadata)?;
     let write = || {
         let mut file = BufWriter::new(SafeFile::create(path)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for tensor in &ordered {
-            file.write_all(tensor.bytes)?;
+        for part in &parts {
+            file.write_all(part)?;
         }
         file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()
     };
     write().map_err(|error| WriteError::Io { path: path.to_owned(), error })
+}
+
+/// The bytes of the file that [`write_safetensors`] writes.
+///
+/// # Errors
+/// If names or sizes are wrong.
+pub fn safetensors_bytes(
+    tensors: &[TensorSource<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, WriteError> {
+    Ok(parts(tensors, metadata)?.concat())
+}
+
+/// What a file consists of: the header with its length, then the tensors.
+fn parts<'a>(
+    tensors: &[TensorSource<'a>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<Cow<'a, [u8]>>, WriteError> {
+    check(tensors)?;
+    let mut ordered: Vec<&TensorSource<'a>> = tensors.iter().collect();
+    ordered.sort_by(|a, b| b.dtype.bits().cmp(&a.dtype.bits()).then_with(|| a.name.cmp(b.name)));
+    let header = header(&ordered, metadata);
+    let length = (header.len() as u64).to_le_bytes().to_vec();
+    let head = [length, header].map(Cow::Owned).into_iter();
+    Ok(head.chain(ordered.iter().map(|tensor| Cow::Borrowed(tensor.bytes))).collect())
 }
 
 fn check(tensors: &[TensorSource<'_>]) -> Result<(), WriteError> {

@@ -5,7 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use loader::{Access, Checkpoint, DType, SafeFile, TensorSource, WriteError as E, write_safetensors};
+use loader::{
+    Access, Checkpoint, DType, SafeFile, TensorSource, WriteError as E, safetensors_bytes, write_safetensors,
+};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -48,6 +50,7 @@ fn what_is_written_can_be_read() {
     reversed.reverse();
     write_safetensors(&path, &reversed, &metadata).unwrap();
     assert_eq!(fs::read(&path).unwrap(), before, "equal tensors give equal bytes");
+    assert_eq!(safetensors_bytes(&tensors, &metadata).unwrap(), before, "in memory as in a file");
 }
 
 #[test]
