@@ -28,7 +28,7 @@ pub(crate) enum Trained {
         batch: [Sequence; 1],
     },
     /// Training has ended with these weights.
-    Done(Box<Trainer>),
+    Done(Box<Model>),
 }
 
 impl Trained {
@@ -36,7 +36,7 @@ impl Trained {
     pub(crate) fn model(&self) -> Option<&Model> {
         match self {
             Trained::Under { .. } => None,
-            Trained::Done(trainer) => Some(trainer.model()),
+            Trained::Done(model) => Some(model),
         }
     }
 }
@@ -89,12 +89,13 @@ impl Engine {
     /// Ends the training; from now on texts are generated with its weights, whose digest is returned.
     ///
     /// # Errors
-    /// If no training is under way.
+    /// If no training is under way. If a weight is no finite number, the base weights are there again.
     pub fn finish_training(&mut self) -> Result<Sha256Digest, EngineError> {
         match self.trained.take() {
             Some(Trained::Under { trainer, .. }) => {
-                self.identity.weights = model_digest(trainer.model());
-                self.trained = Some(Trained::Done(trainer));
+                let model = trainer.into_model().map_err(EngineError::Train)?;
+                self.identity.weights = model_digest(&model);
+                self.trained = Some(Trained::Done(Box::new(model)));
                 Ok(self.identity.weights)
             }
             other => {

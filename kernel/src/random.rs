@@ -33,6 +33,8 @@ pub enum Purpose {
     Shuffle = 3,
     /// The choice of tokens.
     Sample = 4,
+    /// Which data is set apart to evaluate a model.
+    Split = 5,
 }
 
 /// Number `index` of stream `stream`, uniform in `0.0..1.0`: the upper 24 bits of a word, times 2^-24.
@@ -47,12 +49,12 @@ pub fn random_u64(seed: u64, purpose: Purpose, stream: u32, index: u64) -> u64 {
     u64::from(low) | (u64::from(high) << 32)
 }
 
-/// The numbers below `count` in a random order of epoch `epoch`, by Fisher and Yates: for `i` from the last place down to the
-/// second, places `i` and `(u * (i + 1)) >> 32` change their numbers, with `u` the first word of number `i`.
-pub fn shuffled(seed: u64, epoch: u32, count: u32) -> Vec<u32> {
+/// The numbers below `count` in a random order, by Fisher and Yates: for `i` from the last place down to the second, places `i`
+/// and `(u * (i + 1)) >> 32` change their numbers, with `u` the first word of number `i` of stream `stream`.
+pub fn shuffled(seed: u64, purpose: Purpose, stream: u32, count: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();
     for i in (1..count).rev() {
-        let [u, ..] = philox(seed, [Purpose::Shuffle as u32, epoch, i, 0]);
+        let [u, ..] = philox(seed, [purpose as u32, stream, i, 0]);
         let other = (u64::from(u) * (u64::from(i) + 1)) >> 32;
         order.swap(i as usize, other as usize);
     }
@@ -67,14 +69,15 @@ mod tests {
     fn shuffling_keeps_every_number_and_each_order_occurs() {
         let mut found = [[[0_u32; 3]; 3]; 3];
         for epoch in 0..6000 {
-            let order = shuffled(1, epoch, 3);
+            let order = shuffled(1, Purpose::Shuffle, epoch, 3);
             found[order[0] as usize][order[1] as usize][order[2] as usize] += 1;
         }
         let counts: Vec<u32> = found.as_flattened().as_flattened().iter().copied().filter(|n| *n > 0).collect();
         assert_eq!((counts.len(), counts.iter().sum::<u32>()), (6, 6000));
         assert!(counts.iter().all(|n| (900..1100).contains(n)), "{counts:?}");
-        assert_eq!((shuffled(1, 0, 0), shuffled(1, 0, 1)), (Vec::new(), Vec::from([0])));
-        assert_ne!(shuffled(1, 0, 100), shuffled(2, 0, 100));
+        let shuffled = |seed, count| shuffled(seed, Purpose::Shuffle, 0, count);
+        assert_eq!((shuffled(1, 0), shuffled(1, 1)), (Vec::new(), Vec::from([0])));
+        assert_ne!(shuffled(1, 100), shuffled(2, 100));
     }
 
     /// The known answers that the authors publish with Random123.

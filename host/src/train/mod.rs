@@ -7,12 +7,12 @@ use std::fs;
 
 use kernel::Exec;
 use kernel::model::Sequence;
-use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
+use kernel::train::{Optimizer, Order, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
 use loader::DType;
 use serde_json::json;
-use session::data::{Order, Reader, text};
-use session::tensors::{NotFinite, check_finite, model_digest, trained};
+use session::data::{Reader, text};
+use session::tensors::{model_digest, trained};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
@@ -37,17 +37,17 @@ pub fn train(arguments: cli::Train) -> Outcome {
     let steps = arguments.steps.get();
     let mut reporter = Reporter::new(steps, arguments.json);
     let mut trainer = Trainer::new(&opened.model, options);
-    let mut order = Order::new(arguments.seed, sequences.len());
+    let mut order = Order::new(arguments.seed, sequences.len() as u32);
     let mut chain = [0; 32];
-    for _ in 0..steps {
-        let batch: Vec<Sequence> = (0..arguments.batch_size.get()).map(|_| sequences[order.take()].clone()).collect();
+    let size = arguments.batch_size.get() as u64;
+    for step in 0..steps {
+        let batch: Vec<Sequence> = (0..size).map(|i| sequences[order.at(step * size + i)].clone()).collect();
         let report = trainer.step(exec, &batch)?;
         chain = report.digest;
         reporter.step(&report)?;
     }
 
-    let model = trainer.into_model();
-    check_finite(&model).map_err(|NotFinite { tensor }| format!("after step {steps}: {}", NotFinite { tensor }))?;
+    let model = trainer.into_model()?;
     let weights = model_digest(&model);
     let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
     let identity = Identity { weights: base, adapter: None, tokenizer: opened.tokenizer_sha256 };

@@ -4,7 +4,6 @@ use std::fmt;
 
 use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
 use kernel::model::Sequence;
-use kernel::random::shuffled;
 use serde::Deserialize;
 
 /// A line of a data file: exactly one of the two keys; others are ignored.
@@ -210,34 +209,6 @@ fn fit(mut sequence: Sequence, place: Place, context: usize, truncate: bool) -> 
     }
 }
 
-/// The order in which sequences are taken: epoch after epoch, each shuffled anew.
-pub struct Order {
-    seed: u64,
-    count: u32,
-    epoch: u32,
-    /// What is left of the epoch, from its end.
-    left: Vec<u32>,
-}
-
-impl Order {
-    /// The order of `count` sequences, at least one.
-    pub fn new(seed: u64, count: usize) -> Order {
-        Order { seed, count: count as u32, epoch: 0, left: Vec::new() }
-    }
-
-    /// The number of the next sequence.
-    pub fn take(&mut self) -> usize {
-        loop {
-            if let Some(next) = self.left.pop() {
-                return next as usize;
-            }
-            self.left = shuffled(self.seed, self.epoch, self.count);
-            self.left.reverse();
-            self.epoch += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,18 +284,5 @@ mod tests {
         }
         assert!(matches!(parse("", 9, false), Err(DataError::Empty)));
         assert!(matches!(parse("\n", 9, false), Err(DataError::Empty)));
-    }
-
-    #[test]
-    fn every_epoch_takes_every_sequence_once_in_an_order_of_its_own() {
-        let mut order = Order::new(7, 20);
-        let mut epoch = || -> Vec<usize> { (0..20).map(|_| order.take()).collect() };
-        let (first, second) = (epoch(), epoch());
-        assert_ne!(first, second);
-        assert_eq!(first, shuffled(7, 0, 20).into_iter().map(|n| n as usize).collect::<Vec<_>>());
-        for mut order in [first, second] {
-            order.sort_unstable();
-            assert_eq!(order, (0..20).collect::<Vec<_>>());
-        }
     }
 }

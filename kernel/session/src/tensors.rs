@@ -1,7 +1,6 @@
 //! binary32 tensors on their way out: their bytes and their digests.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use kernel::model::{Model, Parameter};
 use kernel::ops::Weights;
@@ -52,30 +51,4 @@ pub fn trained(model: &Model) -> impl Iterator<Item = (Parameter, &[f32])> {
 pub fn model_digest(model: &Model) -> Sha256Digest {
     let weights = || weights_digest(trained(model).map(|(row, values)| digest(&row, values)));
     adapter::adapter_digest(model).unwrap_or_else(weights)
-}
-
-/// A tensor has a value that is not a finite number.
-#[derive(Debug)]
-pub struct NotFinite {
-    /// Its name.
-    pub tensor: String,
-}
-
-impl fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the trained weights of {} are not all finite numbers; choose a lower learning rate", self.tensor)
-    }
-}
-
-impl std::error::Error for NotFinite {}
-
-/// Checks a trained model.
-///
-/// # Errors
-/// If a weight is not a finite number.
-pub fn check_finite(model: &Model) -> Result<(), NotFinite> {
-    match trained(model).find(|(_, values)| !values.iter().all(|value| value.is_finite())) {
-        Some((parameter, _)) => Err(NotFinite { tensor: parameter.name }),
-        None => Ok(()),
-    }
 }

@@ -133,6 +133,14 @@ impl Model {
         }
     }
 
+    /// The weights of what a trainer changes, in the order of [`Model::trainable`].
+    pub(crate) fn trainable_weights(&self) -> Vec<Weights<'_>> {
+        match &self.lora {
+            Some(_) => self.adapter_tensors(),
+            None => self.params.all().into_iter().map(Param::weights).collect(),
+        }
+    }
+
     /// A copy with other weights for parameter `index` of the table: `change` receives them in binary32.
     pub fn with_tensor(&self, index: usize, change: impl FnOnce(&mut [f32])) -> Model {
         let mut model = self.clone();

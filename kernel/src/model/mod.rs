@@ -13,5 +13,6 @@ pub use backward::{BackwardOptions, Gradients, Ready, Sequence};
 pub use cache::KvCache;
 pub use config::{Config, ConfigError, Field};
 pub use llama::{ForwardError, Logits, Model, Workspace};
+pub(crate) use params::load_one;
 pub use params::{LoadError, Parameter, parameters};
 pub use tensor::{DType, RawTensor, SharedBytes, Tensor};

@@ -148,7 +148,8 @@ pub fn parameters(config: &Config) -> Vec<Parameter> {
     table
 }
 
-pub(super) fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Tensor, LoadError> {
+/// The tensor of a row of the table, where it has the row's shape.
+pub(crate) fn load_one(parameter: Parameter, find: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Tensor, LoadError> {
     let Parameter { name, shape: expected } = parameter;
     let Some(raw) = find(&name) else {
         return Err(LoadError::Missing { name, expected });

@@ -123,6 +123,17 @@ impl Tensor {
         }))
     }
 
+    /// The numbers of a tensor of [`Tensor::to_owned_f32`].
+    ///
+    /// # Panics
+    /// If it is any other.
+    pub(crate) fn into_f32(self) -> Vec<f32> {
+        match self.0 {
+            Storage::OwnedF32(values) => values,
+            _ => panic!("tensor: these numbers are not binary32 of its own"),
+        }
+    }
+
     /// Changes the numbers of a tensor of [`Tensor::to_owned_f32`].
     ///
     /// # Panics

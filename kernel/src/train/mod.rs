@@ -1,17 +1,22 @@
 //! Training: gradients of batches of token ids, and what optimisers make of them.
 
+mod error;
+mod evaluate;
 mod optimizer;
+mod order;
+mod state;
 
+pub use error::TrainError;
 pub use optimizer::{Optimizer, Schedule};
+pub use order::{Order, held_out};
+pub use state::{Position, ResumeError, StateTensor};
 
 use crate::Exec;
 use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tensor};
 use crate::ops::{scale_step, squares_forward};
 use crate::transcript::{Sha256, Sha256Digest};
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
 use optimizer::Memory;
 
 /// How to train.
@@ -44,69 +49,6 @@ pub struct StepReport {
     pub digest: Sha256Digest,
 }
 
-/// Why a step was not done, or not completely.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TrainError {
-    /// No token of the batch counts as a target.
-    NoTargets,
-    /// A sequence has more tokens than the model has positions.
-    Context {
-        /// Its tokens.
-        tokens: usize,
-        /// The model's positions.
-        context: usize,
-    },
-    /// A token is not in the vocabulary.
-    Token {
-        /// The token.
-        token: u32,
-        /// Tokens of the vocabulary.
-        vocab: usize,
-    },
-    /// The loss is not a finite number; no weight was changed.
-    Loss {
-        /// The step.
-        step: u64,
-    },
-    /// A gradient is not a finite number; weights may have been changed before it was found, and the trainer is closed.
-    Gradient {
-        /// The step.
-        step: u64,
-        /// The parameter.
-        tensor: String,
-    },
-    /// An earlier step closed the trainer.
-    Closed,
-}
-
-impl fmt::Display for TrainError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTargets => f.write_str(
-                "there is nothing to learn from: a text needs at least 2 tokens, and some of them must count",
-            ),
-            Self::Context { tokens, context } => {
-                write!(f, "a text of {tokens} tokens exceeds the context of {context} tokens; split or shorten it")
-            }
-            Self::Token { token, vocab } => {
-                write!(f, "token {token} is outside the vocabulary, whose ids end at {}", vocab - 1)
-            }
-            Self::Loss { step } => write!(
-                f,
-                "step {step}: the loss is not a finite number; no weight was changed. Choose a lower learning rate"
-            ),
-            Self::Gradient { step, tensor } => write!(
-                f,
-                "step {step}: the gradient of {tensor} is not a finite number; training cannot go on from here. \
-                 Reset to the base weights or to the last checkpoint, and choose a lower learning rate"
-            ),
-            Self::Closed => f.write_str("training has failed before; reset to the base weights or to a checkpoint"),
-        }
-    }
-}
-
-impl core::error::Error for TrainError {}
-
 /// A model in training: its weights, or those of its adapter, in binary32, and what the optimiser remembers.
 #[derive(Debug)]
 pub struct Trainer {
@@ -133,15 +75,19 @@ impl Trainer {
     }
 
     /// The model as training left it.
-    pub fn into_model(self) -> Model {
-        self.model
+    ///
+    /// # Errors
+    /// If a step closed the trainer, or a weight is not a finite number.
+    pub fn into_model(mut self) -> Result<Model, TrainError> {
+        self.check_state()?;
+        Ok(self.model)
     }
 
     /// Learns from one batch. The bits do not depend on how a batch is read, only on the order of its sequences (N11).
     ///
     /// # Errors
-    /// If the batch cannot be read or its loss is not finite, nothing has changed. If a gradient is not finite, no further
-    /// step is possible.
+    /// If the batch cannot be read or its loss is not finite, nothing has changed. If a gradient is not finite, or the
+    /// weights that an earlier step left are not, no further step is possible.
     pub fn step(&mut self, exec: Exec<'_>, batch: &[Sequence]) -> Result<StepReport, TrainError> {
         if self.closed {
             return Err(TrainError::Closed);
@@ -174,6 +120,9 @@ impl Trainer {
         self.model.finish_embedding(exec, &mut gradients, &mut ready);
         let loss = gradients.loss() / count as f32;
         if !loss.is_finite() {
+            if self.step > 0 {
+                self.check_state()?;
+            }
             return Err(TrainError::Loss { step });
         }
         if !at_once {
@@ -181,11 +130,15 @@ impl Trainer {
                 *squares = gradients.get(index).map_or(0.0, |g| measure(index, g));
             }
         }
-        if let Some(bad) = squares.iter().position(|sum| !sum.is_finite()) {
-            self.closed = true;
-            return Err(TrainError::Gradient { step, tensor: table[bad].name.clone() });
+        let mut sum = 0.0;
+        for (squares, parameter) in squares.iter().zip(table) {
+            sum += squares;
+            if !f32::is_finite(sum) {
+                self.closed = true;
+                return Err(TrainError::Gradient { step, tensor: parameter.name.clone() });
+            }
         }
-        let grad_norm = libm::sqrtf(squares.iter().fold(0.0, |sum, tensor| sum + tensor));
+        let grad_norm = libm::sqrtf(sum);
         if !at_once {
             let clip = clip_norm.map(|max| max as f32).filter(|max| grad_norm > *max).map(|max| max / grad_norm);
             self.model.update(|index, w| {

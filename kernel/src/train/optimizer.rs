@@ -56,9 +56,18 @@ impl Schedule {
 
 /// What an optimiser remembers of a parameter: nothing, the momentum, or both moments.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Memory(Vec<Vec<f32>>);
+pub(super) struct Memory(pub Vec<Vec<f32>>);
 
 impl Optimizer {
+    /// What it remembers of a parameter once there was a step, by the names that PyTorch gives it.
+    pub(super) fn remembers(self) -> &'static [&'static str] {
+        match self {
+            Optimizer::Sgd { momentum: 0.0 } => &[],
+            Optimizer::Sgd { .. } => &["momentum_buffer"],
+            Optimizer::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
+        }
+    }
+
     /// Changes the weights `w` by their gradients `g`; `step` counts from 1.
     pub(super) fn step(self, exec: Exec<'_>, w: &mut [f32], g: &[f32], memory: &mut Memory, rate: f64, step: u64) {
         match self {

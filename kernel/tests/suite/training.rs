@@ -7,21 +7,21 @@ use kernel::model::{Config, Model, Sequence, parameters};
 use kernel::ops::Weights;
 use kernel::train::{Optimizer, Schedule, TrainError, TrainOptions, Trainer, gradients};
 
-const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
+pub const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
+pub const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
 
-fn options(optimizer: Optimizer) -> TrainOptions {
+pub fn options(optimizer: Optimizer) -> TrainOptions {
     let schedule = Schedule { learning_rate: 0.01, warmup: 0, cosine_steps: None };
     TrainOptions { optimizer, schedule, clip_norm: None, recompute: false }
 }
 
-fn configs() -> [Config; 2] {
+pub fn configs() -> [Config; 2] {
     let tied = tiny();
     [Config { tied: false, attention_bias: true, mlp_bias: true, heads: 4, kv_heads: 2, ..tied.clone() }, tied]
 }
 
 /// All weights of a model, as it computes with them.
-fn weights(model: &Model) -> Vec<f32> {
+pub fn weights(model: &Model) -> Vec<f32> {
     let widen = |(_, weights): (_, Weights<'_>)| match weights {
         Weights::F32(w) => w.to_vec(),
         Weights::Bf16(w) => w.iter().map(|w| kernel::simd::Weight::widen(*w)).collect(),
@@ -29,7 +29,7 @@ fn weights(model: &Model) -> Vec<f32> {
     model.tensors().flat_map(widen).collect()
 }
 
-fn text(seed: u32, len: u32) -> Sequence {
+pub fn text(seed: u32, len: u32) -> Sequence {
     Sequence::new((0..len).map(|i| (i * i + seed) % 5).collect())
 }
 

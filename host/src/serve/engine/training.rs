@@ -8,7 +8,7 @@ use kernel::model::{Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, weights_digest};
-use session::tensors::{check_finite, digest, trained};
+use session::tensors::{digest, trained};
 use tokio::sync::mpsc;
 
 use crate::serve::weights::{Claim, Served, Trained};
@@ -102,8 +102,7 @@ impl Training {
             Phase::Waiting => Phase::Steps { trainer: Trainer::new(around.base, *options), last: None },
             Phase::Steps { last: None, .. } if self.claim.is_stopped() => return Err(TrainEvent::Stopped),
             Phase::Steps { trainer, last: Some(last) } if self.claim.is_stopped() || last.step == *steps => {
-                let model = trainer.into_model();
-                check_finite(&model).map_err(|error| failed(format!("after step {}: {error}", last.step)))?;
+                let model = trainer.into_model().map_err(failed)?;
                 Phase::Digest { model, last, digests: Vec::new() }
             }
             Phase::Steps { mut trainer, .. } => {
