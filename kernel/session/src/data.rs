@@ -63,8 +63,8 @@ pub enum DataError {
     },
     /// A conversation has no ids.
     Chat {
-        /// The line, from 1.
-        line: usize,
+        /// Where it stands.
+        place: Place,
         /// What is wrong.
         error: ChatError,
     },
@@ -73,8 +73,10 @@ pub enum DataError {
 /// Where a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// On the command line, or in a request.
+    /// A text on the command line, or in a request.
     Text,
+    /// The messages of a request.
+    Messages,
     /// In a data file; lines count from 1.
     Line(usize),
 }
@@ -83,6 +85,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Text => f.write_str("the text"),
+            Place::Messages => f.write_str("the conversation"),
             Place::Line(line) => write!(f, "line {line}"),
         }
     }
@@ -96,11 +99,13 @@ impl fmt::Display for DataError {
             DataError::Short { place, tokens } => {
                 write!(f, "{place} has {tokens} tokens; at least 2 are needed to learn the second from the first")
             }
-            DataError::Long { place, tokens, context } => write!(
-                f,
-                "{place} has {tokens} tokens, more than the context of {context}; shorten it, or cut lines of --data with \
-                 --truncate"
-            ),
+            DataError::Long { place, tokens, context } => {
+                write!(f, "{place} has {tokens} tokens, more than the context of {context}; shorten it")?;
+                match place {
+                    Place::Line(_) => f.write_str(", or cut it with --truncate"),
+                    Place::Text | Place::Messages => Ok(()),
+                }
+            }
             DataError::Cut { place, context } => {
                 write!(f, "{place} has no answer within the context of {context} tokens; shorten what is before it")
             }
@@ -108,7 +113,7 @@ impl fmt::Display for DataError {
                 write!(f, "line {line} is not {{\"text\":\"...\"}} or {{\"messages\":[...]}}: {error}")
             }
             DataError::Keys { line } => write!(f, "line {line} needs either \"text\" or \"messages\""),
-            DataError::Chat { line, error } => write!(f, "line {line}: {error}"),
+            DataError::Chat { place, error } => write!(f, "{place}: {error}"),
         }
     }
 }
@@ -138,6 +143,23 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// One text of which every token but the first counts.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub fn text(&self, text: &str) -> Result<Sequence, DataError> {
+        self.fit(self.whole(text), Place::Text)
+    }
+
+    /// One conversation of which the assistant's answers count.
+    ///
+    /// # Errors
+    /// If there is no answer, the model has no chat template or it refuses the messages, or they are too long.
+    pub fn messages(&self, messages: &[Message]) -> Result<Sequence, DataError> {
+        let place = Place::Messages;
+        self.fit(self.conversation(&self.template(place)?, messages, place)?, place)
+    }
+
     /// Reads JSON lines, one sequence a line.
     ///
     /// # Errors
@@ -159,38 +181,47 @@ impl Reader<'_> {
 
     fn line(&self, text: &[u8], line: usize, template: &mut Option<ChatTemplate>) -> Result<Sequence, DataError> {
         let keys: Line = serde_json::from_slice(text).map_err(|error| DataError::Json { line, error })?;
+        let place = Place::Line(line);
         let sequence = match (keys.text, keys.messages) {
-            (Some(text), None) => Sequence::new(self.tokenizer.encode(&text, self.special)),
+            (Some(text), None) => self.whole(&text),
             (None, Some(messages)) => {
                 // The template is read only where it is needed: not every model has one.
                 let template = match template {
                     Some(template) => template,
-                    None => template.insert(self.template(line)?),
+                    None => template.insert(self.template(place)?),
                 };
-                self.conversation(template, messages).map_err(|error| DataError::Chat { line, error })?
+                let messages = messages.into_iter().map(|LineMessage { role, content }| Message { role, content });
+                self.conversation(template, &messages.collect::<Vec<_>>(), place)?
             }
             _ => return Err(DataError::Keys { line }),
         };
-        fit(sequence, Place::Line(line), self.context, self.truncate)
+        self.fit(sequence, place)
     }
 
-    fn template(&self, line: usize) -> Result<ChatTemplate, DataError> {
+    fn whole(&self, text: &str) -> Sequence {
+        Sequence::new(self.tokenizer.encode(text, self.special))
+    }
+
+    fn template(&self, place: Place) -> Result<ChatTemplate, DataError> {
         let template = match self.tokenizer_config {
             Some(bytes) => ChatTemplate::from_config_json(bytes),
             None => Err(ChatError::NoTemplate),
         };
-        template.map_err(|error| DataError::Chat { line, error })
+        template.map_err(|error| DataError::Chat { place, error })
     }
 
-    fn conversation(&self, template: &ChatTemplate, messages: Vec<LineMessage>) -> Result<Sequence, ChatError> {
-        let messages: Vec<Message> =
-            messages.into_iter().map(|LineMessage { role, content }| Message { role, content }).collect();
+    fn conversation(&self, template: &ChatTemplate, messages: &[Message], place: Place) -> Result<Sequence, DataError> {
+        let pieces = template.encode_answers(self.tokenizer, messages);
         let (mut tokens, mut counted) = (Vec::new(), Vec::new());
-        for (ids, counts) in template.encode_answers(self.tokenizer, &messages)? {
+        for (ids, counts) in pieces.map_err(|error| DataError::Chat { place, error })? {
             counted.extend(ids.iter().map(|_| counts));
             tokens.extend(ids);
         }
         Ok(Sequence { tokens, counted })
+    }
+
+    fn fit(&self, sequence: Sequence, place: Place) -> Result<Sequence, DataError> {
+        fit(sequence, place, self.context, self.truncate)
     }
 }
 
@@ -256,6 +287,38 @@ mod tests {
         assert_eq!(sequences[1].tokens, [0, 3, 4, 2, 1, 5, 2, 0, 6, 2, 1, 7, 2]);
         let marks: String = sequences[1].counted.iter().map(|counts| if *counts { 'x' } else { '-' }).collect();
         assert_eq!(marks, "-----xx----xx");
+    }
+
+    #[test]
+    fn a_text_or_a_conversation_alone_is_read_as_a_line_is() {
+        let (tokenizer, config) = (tokenizer(), json!({ "chat_template": TEMPLATE }).to_string());
+        let reader = |tokenizer_config| Reader {
+            tokenizer: &tokenizer,
+            special: bpe::Special::Parse,
+            tokenizer_config,
+            context: 9,
+            truncate: false,
+        };
+        let told = |messages: &[(&str, &str)]| -> Vec<Message> {
+            messages.iter().map(|(role, text)| Message { role: role.to_string(), content: text.to_string() }).collect()
+        };
+        let reads = reader(Some(config.as_bytes()));
+        let chat = [("user", "ab"), ("assistant", "c")];
+        let lines = format!("{{\"text\":\"abc\"}}\n{}", conversation(&chat));
+        assert_eq!(
+            [reads.text("abc").unwrap(), reads.messages(&told(&chat)).unwrap()],
+            *parse(&lines, 9, false).unwrap()
+        );
+        for (messages, words) in [
+            (told(&[("user", "ab")]), "the conversation: no message"),
+            (told(&[("user", "abcdef"), ("assistant", "c")]), "the conversation has 11 tokens"),
+        ] {
+            let error = reads.messages(&messages).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("--truncate"), "{error}");
+        }
+        let error = reader(None).messages(&told(&chat)).unwrap_err();
+        assert!(matches!(error, DataError::Chat { place: Place::Messages, error: ChatError::NoTemplate }), "{error}");
+        assert!(reads.text("a").unwrap_err().to_string().starts_with("the text has 1 tokens"));
     }
 
     #[test]
