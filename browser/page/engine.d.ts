@@ -47,19 +47,49 @@ export interface GenerateOptions {
   onPrefill?: (progress: { done: number; total: number }) => void;
 }
 
-export interface TrainOptions {
-  /** One sequence, the same in every step; special tokens are recognised. At least 2 tokens, at most the context. */
-  text: string;
+/** What to learn: a text, or a conversation. */
+export type Lesson =
+  | {
+      /** One sequence, the same in every step; special tokens are recognised. At least 2 tokens, at most the context. */
+      text: string;
+      messages?: undefined;
+    }
+  | {
+      /** Written by the model's chat template; only the assistant's answers are learnt. Contents are plain text. */
+      messages: { role: string; content: string }[];
+      text?: undefined;
+    };
+
+/** What learns. */
+export type Method =
+  | {
+      /** All weights: the default. */
+      method?: "full";
+    }
+  | {
+      /** A low-rank adapter (LoRA) beside the weights, which stay as they are. */
+      method: "lora";
+      /** From 1 to the model's width; 8 unless told. */
+      rank?: number;
+      /** `alpha / rank` scales the adapter; 16 unless told. */
+      alpha?: number;
+      /** The layers that have one: of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj. q_proj and v_proj unless told. */
+      targets?: string[];
+      /** Where the adapter begins, an integer from 0 on; 0 unless told. */
+      seed?: number;
+    };
+
+export type TrainOptions = Lesson & Method & {
   /** At least 1; 5 unless told. */
   steps?: number;
-  /** A positive number; 0.001 unless told. It stays the same in all steps. */
+  /** A positive number, the same in all steps. Unless told: LRTEXT. */
   learningRate?: number;
   /** "sgd" (the default; no momentum) or "adamw" (betas 0.9 and 0.999, eps 1e-8, no weight decay). */
   optimizer?: "sgd" | "adamw";
   /** Stops after the step under way, which counts; `train` resolves with `stopped`. Aborted before, it rejects. */
   signal?: AbortSignal;
   onStep?: (step: TrainStep) => void;
-}
+};
 
 /** One step of a training. */
 export interface TrainStep {
@@ -69,7 +99,7 @@ export interface TrainStep {
   loss: number;
   /** The bits of the loss, 8 hexadecimal digits. */
   lossBits: string;
-  /** Norm of all gradients together. */
+  /** Norm of all gradients together, those of the adapter where one is trained. */
   gradNorm: number;
   tokens: number;
   learningRate: number;
@@ -80,8 +110,12 @@ export interface TrainResult {
   steps: number;
   /** The loss of each. */
   losses: number[];
-  /** The digest of the weights after the last step, all of type F32. After no step that of the base weights. */
+  /** The digest of the weights after the last step, all of type F32. Of the base weights after no step, or beside an adapter. */
   weightsSha256: string;
+  /** The digest of the adapter, null where all weights were trained. */
+  adapterSha256: string | null;
+  /** What the training is known by: base, text, settings, every step, and what came out. Null after no step. */
+  transcriptSha256: string | null;
   /** Whether the signal came before the last step. */
   stopped: boolean;
 }
@@ -107,10 +141,18 @@ export interface EngineInfo {
   memoryBytes: number;
 }
 
+/** An adapter as the two files that Python's `peft` and `lockstep` take. */
+export interface AdapterFiles {
+  /** The bytes of `adapter_config.json`. */
+  config: Uint8Array;
+  /** The bytes of `adapter_model.safetensors`. */
+  weights: Uint8Array;
+}
+
 /**
  * A model in a worker of its own. Generations may run at the same time; they take turns token by token, each with its own
- * cache. Weights never change under a generation: while one is under way `train` and `reset` reject, and while a training
- * is under way `generate`, `gradients` and another `train` do. Every method rejects after `dispose`, and after an internal
+ * cache. Weights never change under a generation: while one is under way `train`, `loadAdapter` and `reset` reject, and
+ * while a training is under way `generate`, `gradients`, `exportAdapter`, `loadAdapter` and another `train` do. Every method rejects after `dispose`, and after an internal
  * error, which closes the engine.
  */
 export class Engine {
@@ -118,6 +160,8 @@ export class Engine {
   readonly info: EngineInfo;
   /** The digest of the weights in use: the loaded ones, or those of the last training. */
   readonly weightsSha256: string;
+  /** The digest of the adapter in use beside them; null where there is none. */
+  readonly adapterSha256: string | null;
   /**
    * Loads a model and checks every byte against its manifest.
    * Rejects with an error that names the file or the tensor, and what to do.
@@ -126,16 +170,24 @@ export class Engine {
   /** Generates greedily. Leaving the loop stops it. */
   generate(options: GenerateOptions): AsyncGenerator<Token, void, void>;
   /**
-   * Trains all weights, in binary32, on one text. Every training begins with the weights as they were loaded, so that the same
-   * call gives the same weights; afterwards texts are generated with the new ones. It rejects before anything is computed
-   * if the text is too short or too long, or memory will not suffice. After an error on the way the base weights are in use.
+   * Trains all weights, or an adapter, in binary32. Every training begins with the weights as they were loaded, without an
+   * adapter, so that the same call gives the same result; afterwards texts are generated with it. It rejects before
+   * anything is computed if an option is wrong, there is nothing to learn, the text is too long, or memory will not suffice.
+   * After an error on the way the base weights are in use.
    */
   train(options: TrainOptions): Promise<TrainResult>;
-  /** Goes back to the weights as they were loaded. */
+  /** The adapter in use and its digest. The files are byte for byte those of `lockstep train --method lora --save`. */
+  exportAdapter(): Promise<AdapterFiles & { adapterSha256: string }>;
+  /**
+   * Puts an adapter beside the weights as they were loaded, in place of what was trained or loaded before. Rejects with the
+   * reason, and changes nothing, if the files are no adapter of this model.
+   */
+  loadAdapter(files: { config: ArrayBuffer | Uint8Array; weights: ArrayBuffer | Uint8Array }): Promise<void>;
+  /** Goes back to the weights as they were loaded, without an adapter. */
   reset(): Promise<void>;
   /**
-   * The loss of a text under the weights in use, and the weights digest taken over its gradients: of every parameter, type
-   * F32. `lockstep gradients --json` gives the same.
+   * The loss of a text under the weights in use, and the weights digest taken over its gradients: of every parameter, or of
+   * the adapter's where one is in use, type F32. `lockstep gradients --json` gives the same.
    */
   gradients(options: { text: string }): Promise<{ loss: number; lossBits: string; gradientsSha256: string }>;
   /** Token ids of a text; with `plainSpecial` special tokens are plain text. */

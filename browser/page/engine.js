@@ -2,6 +2,7 @@
 
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
+import { trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
 export class Engine {
@@ -13,6 +14,9 @@ export class Engine {
 
   /** The digest of the weights that texts are generated with. */
   weightsSha256;
+
+  /** The digest of the adapter beside them, null where there is none. */
+  adapterSha256 = null;
 
   /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
   static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto" }) {
@@ -55,15 +59,15 @@ export class Engine {
     }
   }
 
-  /** Trains the base weights on one text, one step at a time; the signal stops it after the step under way. */
-  async train({ text, steps = 5, learningRate = 1e-3, optimizer = "sgd", signal, onStep = () => {} }) {
-    if (!(Number.isInteger(steps) && steps >= 1)) throw new RangeError(`steps is an integer from 1 on, not ${steps}`);
+  /** Trains all base weights or a new adapter, one step at a time; the signal stops it after the step under way. */
+  async train({ signal, onStep = () => {}, ...options }) {
+    const { steps, settings } = trainSettings(options);
     signal?.throwIfAborted();
     try {
-      await this.#worker.call("beginTraining", { text, learningRate, optimizer });
+      await this.#worker.call("beginTraining", settings);
     } catch (error) {
-      // An earlier training may have been given up for the memory.
-      this.weightsSha256 = await this.#worker.call("weights").catch(() => this.weightsSha256);
+      // What was learnt before may have been given up for the memory.
+      await this.#adopt("identity").catch(() => {});
       throw error;
     }
     try {
@@ -74,8 +78,9 @@ export class Engine {
         losses.push(step.loss);
         onStep(step);
       }
-      this.weightsSha256 = losses.length > 0 ? await this.#worker.call("finishTraining") : await this.#worker.call("reset");
-      return { steps: losses.length, losses, weightsSha256: this.weightsSha256, stopped: losses.length < steps };
+      const { transcriptSha256 = null } = await this.#adopt(losses.length > 0 ? "finishTraining" : "reset");
+      const { weightsSha256, adapterSha256 } = this;
+      return { steps: losses.length, losses, weightsSha256, adapterSha256, transcriptSha256, stopped: losses.length < steps };
     } catch (error) {
       await this.reset().catch(() => {}); // a closed worker has no weights to go back to
       throw error;
@@ -84,13 +89,31 @@ export class Engine {
 
   /** Goes back to the base weights. */
   async reset() {
-    this.weightsSha256 = await this.#worker.call("reset");
+    await this.#adopt("reset");
+  }
+
+  /** The adapter in use, as the two files that Python's `peft` loads, and its digest. */
+  exportAdapter() {
+    return this.#worker.call("exportAdapter");
+  }
+
+  /** Puts the adapter of these two files beside the base weights. */
+  async loadAdapter({ config, weights }) {
+    await this.#adopt("loadAdapter", { config: bytesOf(config, "config"), weights: bytesOf(weights, "weights") });
   }
 
   /** The loss of a text and the digest of its gradients under the present weights. */
   async gradients({ text }) {
     const { memoryBytes, ...result } = await this.#worker.call("gradients", { text });
     this.info.memoryBytes = memoryBytes;
+    return result;
+  }
+
+  /** Asks for something that may change what texts are generated with, and takes note of that. */
+  async #adopt(operation, args) {
+    const result = await this.#worker.call(operation, args);
+    this.weightsSha256 = result.weightsSha256;
+    this.adapterSha256 = result.adapterSha256;
     return result;
   }
 
@@ -138,4 +161,11 @@ function folderUrl(baseUrl) {
   const url = new URL(baseUrl, globalThis.location?.href);
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return url.href;
+}
+
+/** The bytes of a file. */
+function bytesOf(file, name) {
+  if (file instanceof ArrayBuffer) return new Uint8Array(file);
+  if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+  throw new TypeError(`${name} is an ArrayBuffer or an Uint8Array: the bytes of a file`);
 }

@@ -22,6 +22,7 @@ const SHELL = [
   "side.js",
   "sse.js",
   "style.css",
+  "train-options.js",
   "train.js",
   "worker-connection.js",
   "worker.js",

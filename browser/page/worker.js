@@ -7,6 +7,7 @@ import { ModelCache } from "./model-cache.js";
 /** Milliseconds between two progress messages. */
 const PROGRESS_INTERVAL = 50;
 
+let wasm;
 let engine;
 let wasmMemory;
 const runs = new Map();
@@ -14,7 +15,7 @@ const runs = new Map();
 const operations = {
   async load({ baseUrl, backend }) {
     const build = backend === "auto" ? (hasSimd128() ? "simd128" : "scalar") : backend;
-    const wasm = await import(`./wasm/${build}/browser.js`);
+    wasm = await import(`./wasm/${build}/browser.js`);
     const moduleUrl = new URL(`./wasm/${build}/browser_bg.wasm`, import.meta.url);
     wasmMemory = (await wasm.default({ module_or_path: moduleUrl })).memory;
     const cache = await ModelCache.open();
@@ -47,15 +48,28 @@ const operations = {
     runs.delete(run);
   },
 
-  beginTraining: ({ text, learningRate, optimizer }) => ({ tokens: engine.begin_training(text, learningRate, optimizer) }),
+  beginTraining({ text, messages, learningRate, optimizer, adapter }) {
+    const shape = adapter && new wasm.NewAdapter(adapter.rank, adapter.alpha, adapter.targets, adapter.seed);
+    return { tokens: engine.begin_training(text, messages, learningRate, optimizer, shape ?? undefined) };
+  },
 
   trainStep: () => ({ ...engine.train_step(), memoryBytes: memoryBytes() }),
 
-  finishTraining: () => engine.finish_training(),
+  finishTraining: () => ({ transcriptSha256: engine.finish_training(), ...engine.identity() }),
 
-  reset: () => engine.reset(),
+  reset() {
+    engine.reset();
+    return engine.identity();
+  },
 
-  weights: () => engine.info().weightsSha256,
+  exportAdapter: () => engine.export_adapter(),
+
+  loadAdapter({ config, weights }) {
+    engine.load_adapter(config, weights);
+    return engine.identity();
+  },
+
+  identity: () => engine.identity(),
 
   gradients: ({ text }) => ({ ...engine.gradients(text), memoryBytes: memoryBytes() }),
 };

@@ -14,6 +14,7 @@ use crate::incoming::Incoming;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The files of a manifest, on their way in.
@@ -35,6 +36,8 @@ pub struct Assembled {
     pub tokenizer: Vec<u8>,
     /// SHA-256 of tokenizer.json.
     pub tokenizer_sha256: Sha256Digest,
+    /// The contents of tokenizer_config.json, where the manifest lists it.
+    pub tokenizer_config: Option<Vec<u8>>,
     /// The weights.
     pub checkpoint: Checkpoint,
     /// The weights digest, computed from what arrived.
@@ -109,7 +112,8 @@ impl Assembly {
     /// If bytes are missing, files and index disagree, or the weights digest is not the manifest's.
     pub fn finish(self) -> Result<Assembled, AssemblyError> {
         let Manifest { name, source, revision, weights_sha256: expected, .. } = self.manifest;
-        let (mut config, mut tokenizer, mut index) = (Vec::new(), Vec::new(), None);
+        let (mut config, mut tokenizer) = (Vec::new(), Vec::new());
+        let (mut tokenizer_config, mut index) = (None, None);
         let mut tokenizer_sha256 = Sha256Digest::default();
         let (mut parts, mut tensors) = (Vec::new(), Vec::new());
         for file in self.files {
@@ -119,6 +123,7 @@ impl Assembly {
                     tokenizer_sha256 = file.listed().sha256;
                     tokenizer = file.into_bytes()?;
                 }
+                TOKENIZER_CONFIG => tokenizer_config = Some(file.into_bytes()?),
                 INDEX => index = Some(file.into_bytes()?),
                 _ if file.is_weights() => {
                     let (part, digests) = file.into_part()?;
@@ -134,7 +139,16 @@ impl Assembly {
             return Err(AssemblyError::WeightsDigest { expected: hex(&expected), found: hex(&weights_sha256) });
         }
         let source = [Some(source), revision].into_iter().flatten().collect::<Vec<String>>().join(" ");
-        Ok(Assembled { name, source, config, tokenizer, tokenizer_sha256, checkpoint, weights_sha256 })
+        Ok(Assembled {
+            name,
+            source,
+            config,
+            tokenizer,
+            tokenizer_sha256,
+            tokenizer_config,
+            checkpoint,
+            weights_sha256,
+        })
     }
 }
 

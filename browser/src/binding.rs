@@ -1,13 +1,14 @@
-//! What JavaScript sees: four classes, whose methods throw `Error`s. The worker is the only caller.
+//! What JavaScript sees: five classes, whose methods throw `Error`s. The worker is the only caller.
 
-use bpe::Special;
+use bpe::{Message, Special};
 use js_sys::{Array, Error, Object, Reflect, Uint8Array};
 use kernel::train::Optimizer;
-use loader::digest::hex;
+use loader::digest::{Sha256Digest, hex};
 use wasm_bindgen::prelude::*;
 
 use crate::assembly;
 use crate::engine::{self, Advance};
+use crate::training::{Lesson, Method, Settings};
 
 /// Runs once, before anything else: a panic throws a `PanicError` through the WebAssembly frames, which ends the engine.
 #[wasm_bindgen(start)]
@@ -95,6 +96,15 @@ impl Engine {
         ])
     }
 
+    /// `{weightsSha256, adapterSha256}` of what texts are generated with; the second is null where there is no adapter.
+    pub fn identity(&self) -> JsValue {
+        let identity = self.0.identity();
+        object([
+            ("weightsSha256", JsValue::from(hex(&identity.weights))),
+            ("adapterSha256", optional(identity.adapter.as_ref())),
+        ])
+    }
+
     /// The token ids of a text.
     pub fn encode(&self, text: &str, plain_special: bool) -> Vec<u32> {
         self.0.encode(text, if plain_special { Special::Plain } else { Special::Parse })
@@ -110,14 +120,27 @@ impl Engine {
         Ok(Run(engine::Run::new(&self.0, prompt, max_tokens)?))
     }
 
-    /// Begins to train the base weights on a text, by `"sgd"` or `"adamw"`; returns the number of its tokens.
-    pub fn begin_training(&mut self, text: &str, learning_rate: f64, optimizer: &str) -> Result<usize, JsError> {
+    /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or
+    /// without one all weights. Returns the number of tokens.
+    pub fn begin_training(
+        &mut self,
+        text: Option<String>,
+        messages: Vec<String>,
+        learning_rate: f64,
+        optimizer: &str,
+        adapter: Option<NewAdapter>,
+    ) -> Result<usize, JsError> {
         let optimizer = match optimizer {
             "sgd" => Optimizer::Sgd { momentum: 0.0 },
             "adamw" => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
             other => return Err(JsError::new(&format!("the optimizer is \"sgd\" or \"adamw\", not {other:?}"))),
         };
-        Ok(self.0.begin_training(text, learning_rate, optimizer)?)
+        let lesson = text.map(Lesson::Text).unwrap_or_else(|| {
+            let turns = messages.as_chunks().0.iter().cloned();
+            Lesson::Messages(turns.map(|[role, content]| Message { role, content }).collect())
+        });
+        let method = adapter.map_or(Method::Full, |adapter| adapter.0);
+        Ok(self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method })?)
     }
 
     /// Makes one step: `TrainStep` in page/engine.d.ts.
@@ -133,15 +156,29 @@ impl Engine {
         ]))
     }
 
-    /// Ends the training; returns the digest of its weights.
+    /// Ends the training; returns its transcript.
     pub fn finish_training(&mut self) -> Result<String, JsError> {
         Ok(hex(&self.0.finish_training()?))
     }
 
-    /// Goes back to the base weights; returns their digest.
-    pub fn reset(&mut self) -> Result<String, JsError> {
-        self.0.reset()?;
-        Ok(hex(&self.0.identity().weights))
+    /// Goes back to the base weights.
+    pub fn reset(&mut self) -> Result<(), JsError> {
+        Ok(self.0.reset()?)
+    }
+
+    /// `{config, weights, adapterSha256}`: the two files of the adapter in use, and its digest.
+    pub fn export_adapter(&self) -> Result<JsValue, JsError> {
+        let files = self.0.export_adapter()?;
+        Ok(object([
+            ("config", Uint8Array::from(files.adapter_config.as_slice()).into()),
+            ("weights", Uint8Array::from(files.adapter_model.as_slice()).into()),
+            ("adapterSha256", optional(self.0.identity().adapter.as_ref())),
+        ]))
+    }
+
+    /// Puts an adapter beside the base weights: the bytes of its two files.
+    pub fn load_adapter(&mut self, config: &[u8], weights: &Uint8Array) -> Result<(), JsError> {
+        Ok(self.0.load_adapter(config, weights.length() as usize, |room| weights.copy_to(room))?)
     }
 
     /// `{loss, lossBits, gradientsSha256}` of a text.
@@ -152,6 +189,19 @@ impl Engine {
             ("lossBits", JsValue::from(bits(loss))),
             ("gradientsSha256", JsValue::from(hex(&digest))),
         ]))
+    }
+}
+
+/// An adapter to train.
+#[wasm_bindgen]
+pub struct NewAdapter(Method);
+
+#[wasm_bindgen]
+impl NewAdapter {
+    /// What is not told, or of `targets` if it is empty, has the default; the seed is an integer.
+    #[wasm_bindgen(constructor)]
+    pub fn new(rank: Option<usize>, alpha: Option<f64>, targets: Vec<String>, seed: f64) -> NewAdapter {
+        NewAdapter(Method::Lora { rank, alpha, targets, seed: seed as u64 })
     }
 }
 
@@ -189,6 +239,11 @@ impl Run {
             Advance::Finished => object([]),
         })
     }
+}
+
+/// A digest in hexadecimal, or null.
+fn optional(digest: Option<&Sha256Digest>) -> JsValue {
+    digest.map_or(JsValue::NULL, |digest| JsValue::from(hex(digest)))
 }
 
 fn object<const N: usize>(entries: [(&str, JsValue); N]) -> JsValue {

@@ -7,14 +7,16 @@ use bpe::{Special, Tokenizer, TokenizerError, UnknownToken};
 use kernel::environment::{self, EnvironmentError};
 use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request, Sampler};
 use kernel::golden::{self, GoldenError};
-use kernel::model::Model;
+use kernel::model::{LoraError, Model};
 use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use kernel::{Exec, simd::Backend};
+use session::adapter::AdapterError;
+use session::data::DataError;
 use session::{ModelError, TextStream};
 
 use crate::assembly::Assembled;
-use crate::training::Trained;
+use crate::training::Changed;
 
 /// A model that is ready to generate and to be trained, on one thread.
 pub struct Engine {
@@ -23,11 +25,13 @@ pub struct Engine {
     pub(crate) base: Model,
     /// The weights digest of the base model.
     pub(crate) base_weights: Sha256Digest,
-    /// The model in or after training; none while the base weights are in use.
-    pub(crate) trained: Option<Trained>,
+    /// The model in or after training, or with an adapter; none while the base weights are in use.
+    pub(crate) changed: Option<Changed>,
     /// Shared with every generation under way, which so can be counted.
     pub(crate) generations: Rc<()>,
-    tokenizer: Tokenizer,
+    pub(crate) tokenizer: Tokenizer,
+    /// The bytes of tokenizer_config.json, where the model has it: the template of conversations.
+    pub(crate) tokenizer_config: Option<Vec<u8>>,
     pub(crate) identity: Identity,
     self_test: Result<(), GoldenError>,
 }
@@ -48,9 +52,10 @@ impl Engine {
             source: assembled.source,
             base: model,
             base_weights: assembled.weights_sha256,
-            trained: None,
+            changed: None,
             generations: Rc::new(()),
             tokenizer,
+            tokenizer_config: assembled.tokenizer_config,
             identity: Identity {
                 weights: assembled.weights_sha256,
                 adapter: None,
@@ -70,7 +75,7 @@ impl Engine {
         &self.source
     }
 
-    /// What the results are computed with; after a training its weights.
+    /// What the results are computed with; after a training its weights or its adapter.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -85,9 +90,10 @@ impl Engine {
     /// # Errors
     /// While it is being trained.
     pub(crate) fn model(&self) -> Result<&Model, EngineError> {
-        match &self.trained {
+        match &self.changed {
             None => Ok(&self.base),
-            Some(trained) => trained.model().ok_or(EngineError::Training),
+            Some(Changed::Training(_)) => Err(EngineError::Training),
+            Some(Changed::Model(model)) => Ok(model),
         }
     }
 
@@ -206,8 +212,16 @@ pub enum EngineError {
         /// Bytes of them that could be had.
         found: u64,
     },
-    /// The kernel refuses the text, or cannot go on.
+    /// There is nothing to learn from.
+    Data(DataError),
+    /// The adapter to train cannot be made.
+    Lora(LoraError),
+    /// The kernel cannot go on.
     Train(TrainError),
+    /// The files are no adapter of this model.
+    Adapter(AdapterError),
+    /// No adapter is in use.
+    NoAdapter,
 }
 
 impl fmt::Display for EngineError {
@@ -230,12 +244,16 @@ impl fmt::Display for EngineError {
             }
             EngineError::NoMemory { needed, found } => write!(
                 f,
-                "training needs about {} MB more memory and the browser has only {} MB; train on a shorter text, with \
-                 sgd, or close other tabs",
+                "this needs about {} MB more memory and the browser has only {} MB; take a shorter text, train with \
+                 method \"lora\" or optimizer \"sgd\", or close other tabs",
                 needed / 1_000_000,
                 found / 1_000_000
             ),
+            EngineError::Data(error) => error.fmt(f),
+            EngineError::Lora(error) => error.fmt(f),
             EngineError::Train(error) => error.fmt(f),
+            EngineError::Adapter(error) => error.fmt(f),
+            EngineError::NoAdapter => f.write_str("no adapter is in use; train one with method \"lora\", or load one"),
         }
     }
 }

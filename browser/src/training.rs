@@ -1,13 +1,15 @@
-//! Training of the loaded model on one text, its way back to the base weights, and the gradients of a text.
+//! Training of the loaded model, all of it or an adapter, its way back to the base weights, and the gradients of a text.
 
 use std::rc::Rc;
 
-use bpe::Special;
+use bpe::{Message, Special};
 use kernel::Exec;
-use kernel::model::{Model, Sequence};
-use kernel::train::{self, Optimizer, Schedule, StepReport, TrainError, TrainOptions, Trainer};
-use kernel::transcript::Sha256Digest;
+use kernel::model::{LoraConfig, Model, Sequence};
+use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
+use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::weights_digest;
+use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, attach, export};
+use session::data::Reader;
 use session::memory::{Plan, gradients_bytes, training_bytes};
 use session::tensors::{digest, model_digest};
 
@@ -19,56 +21,95 @@ const KEPT_TOKENS: usize = 128;
 const PIECE: u64 = 16 << 20;
 
 /// What the engine computes with when it is not the base model.
-pub(crate) enum Trained {
+pub(crate) enum Changed {
     /// Steps are being made.
-    Under {
-        /// The weights and what the optimiser remembers.
-        trainer: Box<Trainer>,
-        /// The text, every step the same.
-        batch: [Sequence; 1],
-    },
-    /// Training has ended with these weights.
-    Done(Box<Model>),
+    Training(Box<Training>),
+    /// Training has ended with this model, or an adapter was loaded.
+    Model(Box<Model>),
 }
 
-impl Trained {
-    /// The model, once training has ended.
-    pub(crate) fn model(&self) -> Option<&Model> {
-        match self {
-            Trained::Under { .. } => None,
-            Trained::Done(model) => Some(model),
-        }
-    }
+/// A training under way.
+pub(crate) struct Training {
+    trainer: Trainer,
+    options: TrainOptions,
+    /// What is learnt, in every step the same.
+    batch: [Sequence; 1],
+    /// The digest of the steps so far.
+    steps: Sha256Digest,
+}
+
+/// What to learn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lesson {
+    /// A text, of which every token but the first counts.
+    Text(String),
+    /// A conversation, of which the assistant's answers count.
+    Messages(Vec<Message>),
+}
+
+/// What learns.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Method {
+    /// All weights.
+    Full,
+    /// A new low-rank adapter; the weights stay as they are.
+    Lora {
+        /// The rows of its first matrix; [`DEFAULT_RANK`] unless told.
+        rank: Option<usize>,
+        /// What is divided by the rank to scale it; [`DEFAULT_ALPHA`] unless told.
+        alpha: Option<f64>,
+        /// The layers that have one; [`DEFAULT_TARGETS`] if there are none.
+        targets: Vec<String>,
+        /// Where it begins.
+        seed: u64,
+    },
+}
+
+/// How to learn.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// The learning rate of every step.
+    pub learning_rate: f64,
+    /// How gradients change what learns.
+    pub optimizer: Optimizer,
+    /// What learns.
+    pub method: Method,
 }
 
 impl Engine {
-    /// Begins to train all base weights, in binary32, on `text`; returns its tokens. Weights of an earlier training are
-    /// given up.
+    /// Begins to train the base weights, or a new adapter beside them, in binary32; returns the tokens of the lesson. What
+    /// an earlier training has learnt is given up, and so is a loaded adapter.
     ///
     /// # Errors
-    /// If a training or a generation is under way, the rate is no positive number, the text has fewer than 2 tokens or more
-    /// than the context, or there is not enough memory. Nothing has changed then, except that an earlier training may be
-    /// given up for the memory.
-    pub fn begin_training(
-        &mut self,
-        text: &str,
-        learning_rate: f64,
-        optimizer: Optimizer,
-    ) -> Result<usize, EngineError> {
+    /// If a training or a generation is under way, a setting is out of range, the lesson has nothing to learn or more
+    /// tokens than the context, or there is not enough memory. Nothing has changed then, except that what the engine had
+    /// learnt may be given up for the memory.
+    pub fn begin_training(&mut self, lesson: &Lesson, settings: &Settings) -> Result<usize, EngineError> {
         self.expect_idle()?;
+        let &Settings { learning_rate, optimizer, ref method } = settings;
         if !(learning_rate > 0.0 && (learning_rate as f32).is_finite()) {
             return Err(EngineError::LearningRate(learning_rate));
         }
-        let sequence = self.readable(text)?;
+        let adapter = self.adapter_of(method)?;
+        let sequence = match lesson {
+            Lesson::Text(text) => self.reader().text(text),
+            Lesson::Messages(messages) => self.reader().messages(messages),
+        };
+        let sequence = sequence.map_err(EngineError::Data)?;
         let tokens = sequence.tokens.len();
         self.reset()?;
         let recompute = tokens > KEPT_TOKENS;
-        let plan = Plan { tokens, optimizer, recompute, hold_gradients: false, adapter: None };
+        let lora = adapter.as_ref().map(|(lora, _)| lora);
+        let plan = Plan { tokens, optimizer, recompute, hold_gradients: false, adapter: lora };
         reserve(training_bytes(self.base.config(), plan))?;
         let schedule = Schedule { learning_rate, warmup: 0, cosine_steps: None };
         let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
-        let trainer = Box::new(Trainer::new(&self.base, options));
-        self.trained = Some(Trained::Under { trainer, batch: [sequence] });
+        let trainer = match adapter {
+            None => Trainer::new(&self.base, options),
+            Some((lora, seed)) => Trainer::new(&self.base.with_new_adapter(&lora, seed), options),
+        };
+        let training = Training { trainer, options, batch: [sequence], steps: Sha256Digest::default() };
+        self.changed = Some(Changed::Training(Box::new(training)));
         Ok(tokens)
     }
 
@@ -77,56 +118,93 @@ impl Engine {
     /// # Errors
     /// If no training is under way. If loss or gradients are no finite numbers, the base weights are there again.
     pub fn train_step(&mut self) -> Result<StepReport, EngineError> {
-        let Some(Trained::Under { trainer, batch }) = &mut self.trained else {
+        let Some(Changed::Training(training)) = &mut self.changed else {
             return Err(EngineError::NotTraining);
         };
-        trainer.step(Exec::serial(), &batch[..]).map_err(|error| {
-            self.trained = None;
-            EngineError::Train(error)
-        })
+        let report = training.trainer.step(Exec::serial(), &training.batch).map_err(EngineError::Train);
+        match &report {
+            Ok(report) => training.steps = report.digest,
+            Err(_) => self.changed = None,
+        }
+        report
     }
 
-    /// Ends the training; from now on texts are generated with its weights, whose digest is returned.
+    /// Ends the training; from now on texts are generated with what it has learnt, which [`Engine::identity`] names.
+    /// Returns the training's transcript.
     ///
     /// # Errors
-    /// If no training is under way. If a weight is no finite number, the base weights are there again.
+    /// If no training is under way. If something that was learnt is not a finite number, the base weights are there again.
     pub fn finish_training(&mut self) -> Result<Sha256Digest, EngineError> {
-        match self.trained.take() {
-            Some(Trained::Under { trainer, .. }) => {
-                let model = trainer.into_model().map_err(EngineError::Train)?;
-                self.identity.weights = model_digest(&model);
-                self.trained = Some(Trained::Done(Box::new(model)));
-                Ok(self.identity.weights)
-            }
+        let Training { trainer, options, batch, steps } = match self.changed.take() {
+            Some(Changed::Training(training)) => *training,
             other => {
-                self.trained = other;
-                Err(EngineError::NotTraining)
+                self.changed = other;
+                return Err(EngineError::NotTraining);
             }
-        }
+        };
+        let model = trainer.into_model().map_err(EngineError::Train)?;
+        let base = self.base_identity();
+        let trained = model_digest(&model);
+        self.adopt(model, trained);
+        Ok(TrainingTranscript { base, data: data_digest(&batch), options, steps, trained }.digest())
     }
 
-    /// Goes back to the base weights; a training under way is given up.
+    /// Goes back to the base weights, without an adapter; a training under way is given up.
     ///
     /// # Errors
     /// If a generation is under way.
     pub fn reset(&mut self) -> Result<(), EngineError> {
         self.expect_no_generation()?;
-        self.trained = None;
-        self.identity.weights = self.base_weights;
+        self.changed = None;
+        self.identity = self.base_identity();
         Ok(())
     }
 
-    /// The loss of `text` under the present weights, and the weights digest taken over its gradients (binary32).
+    /// The adapter in use, as the two files that Python's `peft` loads.
+    ///
+    /// # Errors
+    /// If a training is under way, or no adapter is in use.
+    pub fn export_adapter(&self) -> Result<AdapterFiles, EngineError> {
+        export(self.model()?, self.name()).ok_or(EngineError::NoAdapter)
+    }
+
+    /// Puts an adapter beside the base weights: the bytes of `adapter_config.json`, and those of `adapter_model.safetensors`,
+    /// as many as `len`, which `fill` puts in place. What was trained or loaded before is given up.
+    ///
+    /// # Errors
+    /// If a training or a generation is under way, there is not enough memory, or the files are no adapter of this model.
+    /// Nothing has changed then.
+    pub fn load_adapter(&mut self, config: &[u8], len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), EngineError> {
+        self.expect_idle()?;
+        // The file's bytes, and what is made of them in binary32.
+        reserve(3 * len as u64)?;
+        let mut bytes = vec![0; len];
+        fill(&mut bytes);
+        let model = attach(&self.base, config, bytes).map_err(EngineError::Adapter)?;
+        let digest = model_digest(&model);
+        self.adopt(model, digest);
+        Ok(())
+    }
+
+    /// The loss of `text` under the present weights, and the weights digest taken over its gradients (binary32): of the
+    /// adapter where one is in use, otherwise of all weights.
     ///
     /// # Errors
     /// If a training is under way, the text has fewer than 2 tokens or more than the context, there is not enough memory, or
     /// the loss is no finite number.
     pub fn gradients(&self, text: &str) -> Result<(f32, Sha256Digest), EngineError> {
         let model = self.model()?;
-        let sequence = self.readable(text)?;
+        let sequence = self.reader().text(text).map_err(EngineError::Data)?;
         let tokens = sequence.tokens.len();
         let recompute = tokens > KEPT_TOKENS;
-        reserve(gradients_bytes(model.config(), tokens, recompute, self.trained.is_some()))?;
+        reserve(match model.adapter() {
+            None => gradients_bytes(model.config(), tokens, recompute, self.changed.is_some()),
+            Some(_) => {
+                let optimizer = Optimizer::Sgd { momentum: 0.0 };
+                let plan = Plan { tokens, optimizer, recompute, hold_gradients: true, adapter: model.adapter() };
+                training_bytes(model.config(), plan)
+            }
+        })?;
         let (loss, gradients) =
             train::gradients(Exec::serial(), model, &[sequence], recompute).map_err(EngineError::Train)?;
         let table = model.trainable().into_iter().enumerate();
@@ -134,9 +212,34 @@ impl Engine {
         Ok((loss, weights_digest(digests)))
     }
 
+    /// From now on texts are generated with `model`, whose weights, or whose adapter, have this digest.
+    fn adopt(&mut self, model: Model, digest: Sha256Digest) {
+        self.identity = match model.adapter() {
+            None => Identity { weights: digest, ..self.base_identity() },
+            Some(_) => Identity { adapter: Some(digest), ..self.base_identity() },
+        };
+        self.changed = Some(Changed::Model(Box::new(model)));
+    }
+
+    fn base_identity(&self) -> Identity {
+        Identity { weights: self.base_weights, adapter: None, tokenizer: self.identity.tokenizer }
+    }
+
+    /// The shape of the adapter to train, and where it begins; none if all weights are trained.
+    fn adapter_of(&self, method: &Method) -> Result<Option<(LoraConfig, u64)>, EngineError> {
+        let Method::Lora { rank, alpha, targets, seed } = method else { return Ok(None) };
+        let mut targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        if targets.is_empty() {
+            targets.extend(DEFAULT_TARGETS);
+        }
+        let (rank, alpha) = (rank.unwrap_or(DEFAULT_RANK), alpha.unwrap_or(DEFAULT_ALPHA));
+        let lora = LoraConfig::new(self.base.config(), rank, alpha, &targets).map_err(EngineError::Lora)?;
+        Ok(Some((lora, *seed)))
+    }
+
     fn expect_idle(&self) -> Result<(), EngineError> {
-        match self.trained {
-            Some(Trained::Under { .. }) => Err(EngineError::Training),
+        match self.changed {
+            Some(Changed::Training(_)) => Err(EngineError::Training),
             _ => self.expect_no_generation(),
         }
     }
@@ -146,14 +249,14 @@ impl Engine {
         if Rc::strong_count(&self.generations) > 1 { Err(EngineError::Generating) } else { Ok(()) }
     }
 
-    /// The tokens of a text that a step can learn from.
-    fn readable(&self, text: &str) -> Result<Sequence, EngineError> {
-        let tokens = self.encode(text, Special::Parse);
-        let (count, context) = (tokens.len(), self.context());
-        match count {
-            0 | 1 => Err(EngineError::Train(TrainError::NoTargets)),
-            _ if count > context => Err(EngineError::Train(TrainError::Context { tokens: count, context })),
-            _ => Ok(Sequence::new(tokens)),
+    /// What turns texts and conversations into what a step can learn from.
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            tokenizer: &self.tokenizer,
+            special: Special::Parse,
+            tokenizer_config: self.tokenizer_config.as_deref(),
+            context: self.context(),
+            truncate: false,
         }
     }
 }

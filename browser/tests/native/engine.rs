@@ -10,6 +10,7 @@ use loader::{DType, TensorSource, write_safetensors};
 use serde_json::{Value, json};
 
 const VOCAB: usize = 4;
+const TEMPLATE: &str = "{% for message in messages %}{{ message['content'] }}<end>{% endfor %}";
 
 pub fn config() -> Value {
     json!({
@@ -87,6 +88,7 @@ pub fn load_filled(
     let files = [
         ("config.json", config.as_bytes().to_vec()),
         ("tokenizer.json", tokenizer.as_bytes().to_vec()),
+        ("tokenizer_config.json", json!({ "chat_template": TEMPLATE }).to_string().into_bytes()),
         ("model.safetensors", std::fs::read(path).unwrap()),
     ];
     let manifest = Manifest {

@@ -49,9 +49,11 @@ beforeEach(() => {
     release: ({ run }) => void runs.delete(run),
     beginTraining: () => ({ tokens: 4 }),
     trainStep: () => ({ step: ++trained, loss: 1 / trained, lossBits: "3f800000", memoryBytes: 9 }),
-    finishTraining: () => `trained ${trained}`,
-    reset: () => "base",
-    weights: () => "as before",
+    finishTraining: () => ({ weightsSha256: `trained ${trained}`, adapterSha256: null, transcriptSha256: "transcript" }),
+    reset: () => ({ weightsSha256: "base", adapterSha256: null }),
+    identity: () => ({ weightsSha256: "as before", adapterSha256: null }),
+    exportAdapter: () => ({ config: new Uint8Array(1), weights: new Uint8Array(2), adapterSha256: "adapter" }),
+    loadAdapter: ({ config, weights }) => ({ weightsSha256: "base", adapterSha256: `${config.length} ${weights.length}` }),
     gradients: ({ text }) => ({ loss: text.length, gradientsSha256: "g", memoryBytes: 5 }),
   };
   trained = 0;
@@ -173,7 +175,8 @@ test("a training reports its steps and names its weights", async () => {
   assert.equal(engine.weightsSha256, "base");
   const steps = [];
   const result = await engine.train({ text: "t", steps: 2, onStep: (step) => steps.push(step) });
-  assert.deepEqual(result, { steps: 2, losses: [1, 0.5], weightsSha256: "trained 2", stopped: false });
+  const digests = { weightsSha256: "trained 2", adapterSha256: null, transcriptSha256: "transcript" };
+  assert.deepEqual(result, { steps: 2, losses: [1, 0.5], ...digests, stopped: false });
   assert.deepEqual(steps[1], { step: 2, loss: 0.5, lossBits: "3f800000" });
   assert.equal(engine.weightsSha256, "trained 2");
   assert.equal(engine.info.weightsSha256, "base");
@@ -197,7 +200,8 @@ test("a training that is stopped before its first step leaves the base weights",
   const controller = new AbortController();
   FakeWorker.operations.beginTraining = () => controller.abort();
   const result = await engine.train({ text: "t", signal: controller.signal });
-  assert.deepEqual(result, { steps: 0, losses: [], weightsSha256: "base", stopped: true });
+  const digests = { weightsSha256: "base", adapterSha256: null, transcriptSha256: null };
+  assert.deepEqual(result, { steps: 0, losses: [], ...digests, stopped: true });
   assert.deepEqual(training(), ["beginTraining", "reset"]);
 });
 
@@ -220,6 +224,25 @@ test("a training that is refused changes nothing", async () => {
   assert.equal(engine.weightsSha256, "as before");
   assert.deepEqual(training(), ["beginTraining"]);
   for (const steps of [0, -1, 1.5, "3", NaN]) await assert.rejects(engine.train({ text: "t", steps }), RangeError);
+  assert.deepEqual(training(), ["beginTraining"], "wrong options do not reach the worker");
+});
+
+test("an adapter is named, exported and loaded", async () => {
+  const engine = await load();
+  assert.equal(engine.adapterSha256, null);
+  FakeWorker.operations.finishTraining = () => ({ weightsSha256: "base", adapterSha256: "adapter", transcriptSha256: "t" });
+  const result = await engine.train({ text: "t", method: "lora", steps: 1 });
+  assert.deepEqual([result.weightsSha256, result.adapterSha256, engine.adapterSha256], ["base", "adapter", "adapter"]);
+  const { config, weights, adapterSha256 } = await engine.exportAdapter();
+  assert.equal(adapterSha256, "adapter");
+  await engine.reset();
+  assert.equal(engine.adapterSha256, null);
+  await engine.loadAdapter({ config: config.buffer, weights });
+  assert.deepEqual([engine.weightsSha256, engine.adapterSha256], ["base", "1 2"]);
+  for (const wrong of [{}, { config: "{}", weights }, { config, weights: [1] }]) await assert.rejects(engine.loadAdapter(wrong), TypeError);
+  FakeWorker.operations.loadAdapter = () => { throw new Error("adapter_config.json: no"); };
+  await assert.rejects(engine.loadAdapter({ config, weights }), /adapter_config/);
+  assert.equal(engine.adapterSha256, "1 2", "a refusal changes nothing");
 });
 
 test("gradients of a text", async () => {
