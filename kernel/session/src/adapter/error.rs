@@ -71,6 +71,11 @@ pub enum AdapterError {
         /// The type.
         dtype: DType,
     },
+    /// A tensor has a value that is not a finite number.
+    NotFinite {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl fmt::Display for AdapterError {
@@ -112,6 +117,11 @@ impl fmt::Display for AdapterError {
             Element { name, dtype } => {
                 write!(f, "{MODEL_FILE}: tensor {name:?} is of type {dtype}: convert the adapter to F32, BF16 or F16")
             }
+            NotFinite { name } => write!(
+                f,
+                "{MODEL_FILE}: tensor {name:?} has values that are not finite numbers; its training went wrong, train it \
+                 again with a lower learning rate"
+            ),
         }
     }
 }

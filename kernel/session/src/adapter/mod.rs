@@ -75,7 +75,12 @@ pub fn attach(model: &Model, adapter_config: &[u8], adapter_model: Vec<u8>) -> R
         let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
         Some(RawTensor { dtype: element(info)?, shape: info.shape.clone(), bytes })
     };
-    model.with_adapter(&lora, &source).map_err(AdapterError::Lora)
+    let adapted = model.with_adapter(&lora, &source).map_err(AdapterError::Lora)?;
+    let bad = tensors(&adapted, &lora).find(|(_, values)| !values.iter().all(|value| value.is_finite()));
+    match bad {
+        Some((row, _)) => Err(AdapterError::NotFinite { name: row.name }),
+        None => Ok(adapted),
+    }
 }
 
 /// The kernel's word for the type of the elements, where it computes with it.

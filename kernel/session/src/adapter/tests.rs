@@ -207,6 +207,10 @@ fn the_tensors_are_those_that_the_settings_ask_for() {
     turned[2].2.reverse();
     let Err(AdapterError::Shape { found, expected, .. }) = read(&turned) else { panic!("it is turned") };
     assert_eq!((found, expected), (vec![8, 1], vec![1, 8]));
+    let mut infinite = all.clone();
+    infinite[3].3[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    let error = read(&infinite).unwrap_err();
+    assert!(matches!(&error, AdapterError::NotFinite { name: bad } if *bad == name(1, 'B')), "{error}");
     let short = attach(&model(), &files.adapter_config, vec![1, 2, 3]).unwrap_err();
     assert!(matches!(short, AdapterError::Safetensors(_)), "{short}");
 }
