@@ -52,7 +52,7 @@ export function firstOtherToken(native, browser) {
 /**
  * Two trainings: losses are compared as the binary32 values that they are, weights by their digests.
  * @param {number[]} native @param {number[]} browser the losses
- * @param {string | null} nativeDigest @param {string | null} browserDigest of the weights afterwards
+ * @param {string | null} nativeDigest @param {string | null} browserDigest of what was trained
  */
 export function compareTraining(native, browser, nativeDigest, browserDigest) {
   const total = Math.max(native.length, browser.length);
@@ -61,13 +61,17 @@ export function compareTraining(native, browser, nativeDigest, browserDigest) {
   return { total, lossesMatched, sameWeights, equal: sameWeights && lossesMatched === total, course: [browser[0], browser.at(-1)] };
 }
 
-/** @param {ReturnType<typeof compareTraining>} comparison @param {{server: boolean, sameText: boolean}} sides */
-export function trainingText({ total, lossesMatched, sameWeights, course }, { server, sameText }) {
+/**
+ * @param {ReturnType<typeof compareTraining>} comparison
+ * @param {{server: boolean, sameText: boolean, method: "full" | "lora"}} training
+ */
+export function trainingText({ total, lossesMatched, sameWeights, course }, { server, sameText, method }) {
   if (!server) {
     const [first, last] = course;
     const losses = total > 0 ? `, loss ${first.toFixed(3)} before and ${last.toFixed(3)} at the last step` : "";
     return `${total} steps in the browser${losses}; nothing native to compare with`;
   }
-  const weights = sameWeights ? "the weights are the same bit for bit" : "the weights differ";
-  return `${lossesMatched}/${total} losses match, ${weights}${sameText || sameWeights ? "" : ", as the texts do"}`;
+  const learnt = method === "lora" ? "adapters" : "weights";
+  const result = sameWeights ? `the ${learnt} are the same bit for bit` : `the ${learnt} differ`;
+  return `${lossesMatched}/${total} losses match, ${result}${sameText || sameWeights ? "" : ", as the texts do"}`;
 }

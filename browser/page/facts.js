@@ -2,9 +2,12 @@
 
 import { formatBytes, shortDigest } from "./format.js";
 
+/** @typedef {{weightsSha256?: string | null, adapterSha256?: string | null}} Identity */
+
 export class Facts {
-  #engineDigest = null;
-  #serverDigest = null;
+  /** The digests of weights and adapter of each side, as far as they are known. */
+  #native = {};
+  #browser = {};
   #startedAt = performance.now();
 
   /** @param {import("./engine.js").EngineInfo} info */
@@ -12,22 +15,28 @@ export class Facts {
     show("fact-weights", `${info.name}, ${info.source}`);
     show("fact-self-test", info.selfTest ?? "golden bits reproduced");
     this.memory(info.memoryBytes);
-    this.#engineDigest = info.weightsSha256;
+    this.#browser = info;
     this.#digests();
     this.log(info.selfTest ? `Self-test failed: ${info.selfTest}` : "Self-test: golden bits reproduced");
   }
 
-  /** @param {{weightsSha256?: string}} status the server's */
-  server(status) {
-    this.#serverDigest = status.weightsSha256 ?? null;
+  /** @param {Identity} identity what the native side computes with */
+  server(identity) {
+    this.#native = identity;
     this.#digests();
   }
 
-  /** The digests of the weights that both sides now have. @param {string | null} native @param {string} browser */
+  /** @param {Identity | null | undefined} native @param {Identity} browser what the sides compute with now; undefined is as before */
   weights(native, browser) {
-    this.#serverDigest = native;
-    this.#engineDigest = browser;
+    if (native !== undefined) this.#native = native ?? {};
+    this.#browser = { weightsSha256: browser.weightsSha256, adapterSha256: browser.adapterSha256 };
     this.#digests();
+  }
+
+  /** Whether both sides are known to compute with other weights, or another adapter, so that results must differ. */
+  get apart() {
+    const [a, b] = [this.#native, this.#browser];
+    return Boolean(a.weightsSha256 && b.weightsSha256) && (a.weightsSha256 !== b.weightsSha256 || (a.adapterSha256 ?? null) !== (b.adapterSha256 ?? null));
   }
 
   /** @param {number} bytes of WebAssembly memory */
@@ -67,7 +76,13 @@ export class Facts {
   }
 
   #digests() {
-    showDigests("fact-digest", this.#serverDigest, this.#engineDigest, "unknown");
+    showDigests("fact-digest", this.#native.weightsSha256, this.#browser.weightsSha256, "unknown");
+    const adapters = [this.#native.adapterSha256, this.#browser.adapterSha256];
+    showDigests("fact-adapter", ...adapters, "none");
+    if (this.#native.weightsSha256 && adapters.filter(Boolean).length === 1) {
+      document.getElementById("fact-adapter").append(adapters[0] ? ", on the native side only" : ", in the browser only");
+    }
+    document.querySelector("main").dataset.weights = this.apart ? "apart" : "same";
   }
 }
 

@@ -48,11 +48,11 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
 /**
  * Trains the server's model on a text, from the base weights on; after the signal or `stopNative` it ends with the step
  * under way.
- * @param {{text: string, steps: number, learningRate: number, signal: AbortSignal, onStep: (step: {step: number, loss: number}) => void}} request
- * @returns {Promise<{weightsSha256: string}>} what the server says after the last step
+ * @param {{text: string, steps: number, learningRate: number, method: "full" | "lora", signal: AbortSignal, onStep: (step: {step: number, loss: number}) => void}} request
+ * @returns {Promise<{weightsSha256: string, adapterSha256?: string | null}>} what the server says after the last step
  */
-export async function trainNative({ text, steps, learningRate, signal, onStep }) {
-  const response = await post("train", { text, steps, learningRate });
+export async function trainNative({ text, steps, learningRate, method, signal, onStep }) {
+  const response = await post("train", { text, steps, learningRate, ...(method === "lora" && { method }) });
   for await (const { event, data } of readEvents(response)) {
     const message = JSON.parse(data);
     if (event === "init" && signal.aborted) await stopNative(); // it had not begun when it was to stop
@@ -68,9 +68,9 @@ export async function stopNative() {
   await post("train/stop", {});
 }
 
-/** Gives the server its base weights back; resolves with their digest, null while it does not know it. */
+/** Gives the server its base weights back; resolves with the digests of what it serves then, as far as it knows them. */
 export async function resetNative() {
-  return (await (await post("train/reset", {})).json()).weightsSha256 ?? null;
+  return (await post("train/reset", {})).json();
 }
 
 async function post(path, body) {

@@ -141,7 +141,10 @@ async function run() {
 
   const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
   let nativeTranscript = recorded?.transcript_sha256;
-  const onDone = ({ transcriptSha256 }) => (nativeTranscript = transcriptSha256);
+  const onDone = (summary) => {
+    nativeTranscript = summary.transcriptSha256;
+    if (summary.weightsSha256) facts.server(summary); // another page may have trained it
+  };
   const source = server ? generateNative({ prompt, maxTokens, signal, onDone }) : replayOf(recorded);
   const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
   const outcomes = await Promise.allSettled([
@@ -204,14 +207,15 @@ function finish(state, failures, compared) {
   let text = compared ? verdictText(comparison) : `${total} tokens in the browser, nothing native to compare with`;
   if (state === "stopped") text = `Stopped: ${text}`;
   if (state === "error") text = `Failed: ${failures.join("; ")}`;
+  const expected = compared && facts.apart;
   if (state === "done" && compared && firstDifference !== null) {
-    text += `; first difference at step ${firstDifference}`;
-    inspect(firstDifference - 1);
+    text += `; first difference at step ${firstDifference}${expected ? ", as the two models differ" : ""}`;
+    if (!expected) inspect(firstDifference - 1);
     for (const side of [native, browser]) side.mark(firstDifference - 1, "differ");
   }
   facts.log(text);
   facts.memory(engine.info.memoryBytes);
-  const outcome = firstDifference === null ? "equal" : "different";
+  const outcome = firstDifference === null ? "equal" : expected ? "apart" : "different";
   showVerdict(state, text, compared && total > 0 ? outcome : "");
   $("stop").disabled = true;
   $("generate").disabled = false;
@@ -219,7 +223,7 @@ function finish(state, failures, compared) {
   if (state === "done") training.generated(native.steps, browser.steps);
 }
 
-/** @param {"" | "equal" | "different"} outcome "" where nothing was compared */
+/** @param {"" | "equal" | "different" | "apart"} outcome "" where nothing was compared, "apart" where a difference is expected */
 function showVerdict(state, text, outcome = "") {
   const verdict = $("verdict");
   verdict.textContent = text;

@@ -5,6 +5,7 @@ const CACHE_NAME = "lockstep-shell";
 
 const SHELL = [
   "./",
+  "adapter.js",
   "chart.js",
   "compare.js",
   "download.js",

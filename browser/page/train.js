@@ -1,24 +1,29 @@
 // The training part of the page: each side learns a text, and losses and weights are compared. The browser's text goes to
 // the engine in this tab and nowhere else.
 
+import { AdapterPanel } from "./adapter.js";
 import { LossChart } from "./chart.js";
 import { compareTraining, firstOtherToken, trainingText } from "./compare.js";
 import { resetNative, stopNative, trainNative } from "./native.js";
+import { defaultLearningRate } from "./train-options.js";
 
 const $ = (id) => document.getElementById(id);
 
 export class Training {
   #chart = new LossChart($("train-chart"));
+  #adapter;
   #engine = null;
   #server = false;
   #hooks;
   /** Whether the page generates at the moment, or this part trains. */
   #busy = false;
-  #trained = false;
+  /** Whether a side may have other weights than the base's. */
+  #changed = false;
   #stopping = null;
 
   /**
-   * @param {{busy: (training: boolean) => void, regenerate: () => Promise<void>, weights: (native: string | null, browser: string | null) => void,
+   * @param {{busy: (training: boolean) => void, regenerate: () => Promise<void>,
+   *   weights: (native: import("./facts.js").Identity | null, browser: import("./facts.js").Identity) => void,
    *   memory: (bytes: number) => void, log: (text: string) => void}} hooks what the page does when something changes here
    */
   constructor(hooks) {
@@ -27,6 +32,16 @@ export class Training {
       event.preventDefault();
       if (!$("train").disabled) this.#train();
     });
+    this.#adapter = new AdapterPanel({
+      busy: (busy) => this.#exclusively(busy),
+      loaded: () => {
+        this.#changed = true;
+        this.#hideDivergence();
+        hooks.weights(undefined, this.#engine);
+      },
+      log: hooks.log,
+    });
+    $("train-method").addEventListener("change", ({ target }) => ($("train-lr").value = defaultLearningRate(target.value, "sgd")));
     $("train-same").addEventListener("click", () => ($("train-browser-text").value = $("train-native-text").value));
     $("train-stop").addEventListener("click", () => this.#stop());
     $("regenerate").addEventListener("click", () => hooks.regenerate());
@@ -40,6 +55,7 @@ export class Training {
     $("train-native").hidden = !server;
     $("train-alone").hidden = server;
     $("train-same").hidden = !server;
+    this.#adapter.ready(engine);
     this.#enable();
   }
 
@@ -51,7 +67,7 @@ export class Training {
 
   /** After a generation: where the two texts part. @param {import("./compare.js").Step[]} native @param {import("./compare.js").Step[]} browser */
   generated(native, browser) {
-    if (!this.#trained) return;
+    if (!this.#changed) return;
     const first = firstOtherToken(native, browser);
     const box = $("divergence");
     box.hidden = false;
@@ -72,14 +88,17 @@ export class Training {
   async #train() {
     const steps = Number($("train-steps").value);
     const learningRate = Number($("train-lr").value);
+    const method = $("train-method").value;
     const texts = { native: $("train-native-text").value, browser: $("train-browser-text").value };
     this.#stopping = new AbortController();
     const { signal } = this.#stopping;
     this.#begin();
+    $("train-losses").hidden = false;
     this.#chart.begin(steps);
-    this.#hooks.log(`Training: ${steps} steps, learning rate ${learningRate}`);
+    this.#hooks.log(`Training ${method === "lora" ? "an adapter" : "all weights"}: ${steps} steps, learning rate ${learningRate}`);
     const losses = { native: [], browser: [] };
     const startedAt = performance.now();
+    const how = { steps, learningRate, method, signal };
     const onStep = (side) => ({ step, loss }) => {
       losses[side].push(loss);
       this.#chart.add(side, loss);
@@ -87,21 +106,22 @@ export class Training {
       $(`train-${side}-progress`).textContent = `step ${step} of ${steps}, loss ${loss.toFixed(3)}, ${seconds.toFixed(1)} s a step`;
     };
     const outcomes = await Promise.allSettled([
-      this.#server ? trainNative({ text: texts.native, steps, learningRate, onStep: onStep("native"), signal }) : null,
-      this.#engine.train({ text: texts.browser, steps, learningRate, signal, onStep: onStep("browser") }),
+      this.#server ? trainNative({ text: texts.native, ...how, onStep: onStep("native") }) : null,
+      this.#engine.train({ text: texts.browser, ...how, onStep: onStep("browser") }),
     ]);
-    const [native, browser] = outcomes.map(({ value }) => value?.weightsSha256 ?? null);
+    const [native, browser] = outcomes.map(({ value }) => value?.adapterSha256 ?? value?.weightsSha256 ?? null);
     const failures = outcomes.map(({ reason }, i) => reason && `${["native", "browser"][i]}: ${reason.message}`).filter(Boolean);
-    this.#trained = native !== null || browser !== null;
+    this.#changed = native !== null || browser !== null;
     const comparison = compareTraining(losses.native, losses.browser, native, browser);
     const sameText = this.#server && texts.native === texts.browser;
     const state = failures.length > 0 ? "error" : signal.aborted ? "stopped" : "done";
-    const text = state === "error" ? `Failed: ${failures.join("; ")}` : trainingText(comparison, { server: this.#server, sameText });
+    const text = state === "error" ? `Failed: ${failures.join("; ")}` : trainingText(comparison, { server: this.#server, sameText, method });
     this.#verdict(state, state === "stopped" ? `Stopped: ${text}` : text, sameText ? (comparison.equal ? "equal" : "different") : "");
     Object.assign($("train-verdict").dataset, {
-      nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
+      method, nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
     });
-    this.#hooks.weights(native, this.#engine.weightsSha256);
+    this.#hooks.weights(outcomes[0].value, this.#engine);
+    await this.#adapter.show();
     this.#end();
   }
 
@@ -115,11 +135,12 @@ export class Training {
     this.#begin();
     try {
       const [native] = await Promise.all([this.#server ? resetNative() : null, this.#engine.reset()]);
-      this.#trained = false;
-      this.#chart.begin(Number($("train-steps").value) || 1);
-      this.#verdict("idle", "Both sides have their base weights again");
+      this.#changed = false;
+      $("train-losses").hidden = true;
+      this.#verdict("idle", this.#server ? "Both sides have their base weights again" : "The browser has its base weights again");
       Object.assign($("train-verdict").dataset, { nativeDigest: "", browserDigest: "", lossesMatched: 0, total: 0 });
-      this.#hooks.weights(native, this.#engine.weightsSha256);
+      this.#hooks.weights(native, this.#engine);
+      await this.#adapter.show();
     } catch (error) {
       this.#verdict("error", `Failed: ${error.message}`);
     }
@@ -127,29 +148,37 @@ export class Training {
   }
 
   #begin() {
-    this.#busy = true;
-    this.#enable();
+    this.#exclusively(true);
     $("train-stop").disabled = this.#stopping === null;
-    $("divergence").hidden = true;
-    $("divergence").dataset.firstDifference = "";
+    this.#hideDivergence();
     for (const side of ["native", "browser"]) $(`train-${side}-progress`).textContent = "";
     this.#verdict("running", "Working");
-    this.#hooks.busy(true);
   }
 
   #end() {
     this.#stopping = null;
     $("train-stop").disabled = true;
     this.#hooks.log($("train-verdict").textContent);
-    this.#hooks.memory(this.#engine.info.memoryBytes);
-    this.#hooks.busy(false);
-    this.generating(false);
+    this.#exclusively(false);
+  }
+
+  /** While the engine's weights change, nothing else uses them. @param {boolean} busy */
+  #exclusively(busy) {
+    this.#hooks.busy(busy);
+    this.generating(busy);
+    if (!busy) this.#hooks.memory(this.#engine.info.memoryBytes);
+  }
+
+  #hideDivergence() {
+    $("divergence").hidden = true;
+    $("divergence").dataset.firstDifference = "";
   }
 
   #enable() {
     const idle = this.#engine !== null && !this.#busy;
     $("train").disabled = !idle;
-    for (const id of ["regenerate", "reset"]) $(id).disabled = !(idle && this.#trained);
+    this.#adapter.enable(idle);
+    for (const id of ["regenerate", "reset"]) $(id).disabled = !(idle && this.#changed);
   }
 
   /** @param {"" | "equal" | "different"} outcome "" where no equality is expected */

@@ -8,7 +8,7 @@ use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::weights_digest;
-use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, attach, export};
+use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, adapter_digest, attach, export};
 use session::data::Reader;
 use session::memory::{Plan, gradients_bytes, training_bytes};
 use session::tensors::{digest, model_digest};
@@ -30,6 +30,8 @@ pub(crate) enum Changed {
 
 /// A training under way.
 pub(crate) struct Training {
+    /// What it began with; a new adapter's digest stands for its shape and seed.
+    base: Identity,
     trainer: Trainer,
     options: TrainOptions,
     /// What is learnt, in every step the same.
@@ -104,11 +106,11 @@ impl Engine {
         reserve(training_bytes(self.base.config(), plan))?;
         let schedule = Schedule { learning_rate, warmup: 0, cosine_steps: None };
         let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
-        let trainer = match adapter {
-            None => Trainer::new(&self.base, options),
-            Some((lora, seed)) => Trainer::new(&self.base.with_new_adapter(&lora, seed), options),
-        };
-        let training = Training { trainer, options, batch: [sequence], steps: Sha256Digest::default() };
+        let adapted = adapter.map(|(lora, seed)| self.base.with_new_adapter(&lora, seed));
+        let start = adapted.as_ref().unwrap_or(&self.base);
+        let base = Identity { adapter: adapter_digest(start), ..self.base_identity() };
+        let trainer = Trainer::new(start, options);
+        let training = Training { base, trainer, options, batch: [sequence], steps: Sha256Digest::default() };
         self.changed = Some(Changed::Training(Box::new(training)));
         Ok(tokens)
     }
@@ -135,7 +137,7 @@ impl Engine {
     /// # Errors
     /// If no training is under way. If something that was learnt is not a finite number, the base weights are there again.
     pub fn finish_training(&mut self) -> Result<Sha256Digest, EngineError> {
-        let Training { trainer, options, batch, steps } = match self.changed.take() {
+        let Training { base, trainer, options, batch, steps } = match self.changed.take() {
             Some(Changed::Training(training)) => *training,
             other => {
                 self.changed = other;
@@ -143,7 +145,6 @@ impl Engine {
             }
         };
         let model = trainer.into_model().map_err(EngineError::Train)?;
-        let base = self.base_identity();
         let trained = model_digest(&model);
         self.adopt(model, trained);
         Ok(TrainingTranscript { base, data: data_digest(&batch), options, steps, trained }.digest())

@@ -7,6 +7,7 @@ use kernel::Exec;
 use kernel::model::{Config, DType, LoraConfig, Model, RawTensor, Sequence};
 use kernel::ops::Weights;
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
+use kernel::transcript::{Identity, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, sha256, weights_digest};
 use session::adapter::{DEFAULT_TARGETS, adapter_digest, attach, export};
 
@@ -253,17 +254,23 @@ fn an_adapter_is_trained_as_the_kernel_does_and_leaves_the_weights_alone() {
         let (identity, before) = (engine.identity().clone(), generate(&engine));
         begin(&mut engine, TEXT, 0.05, optimizer, lora(7)).unwrap();
         let steps: Vec<_> = (0..3).map(|_| engine.train_step().unwrap()).collect();
-        engine.finish_training().unwrap();
+        let transcript = engine.finish_training().unwrap();
 
         let schedule = Schedule { learning_rate: 0.05, warmup: 0, cosine_steps: None };
         let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute: false };
         let shape = LoraConfig::new(model().config(), 2, 16.0, &DEFAULT_TARGETS).unwrap();
-        let mut trainer = Trainer::new(&model().with_new_adapter(&shape, 7), options);
+        let start = model().with_new_adapter(&shape, 7);
+        let mut trainer = Trainer::new(&start, options);
         let batch = batch(&engine, TEXT);
         let expected: Vec<_> = (0..3).map(|_| trainer.step(Exec::serial(), &batch).unwrap()).collect();
         assert_eq!(steps, expected);
         assert_eq!(engine.identity().weights, identity.weights);
-        assert_eq!(engine.identity().adapter, adapter_digest(trainer.model()));
+        let trained = adapter_digest(trainer.model()).unwrap();
+        assert_eq!(engine.identity().adapter, Some(trained));
+        let base = Identity { adapter: adapter_digest(&start), ..identity.clone() };
+        let expected_transcript =
+            TrainingTranscript { base, data: data_digest(&batch), options, steps: expected[2].digest, trained };
+        assert_eq!(transcript, expected_transcript.digest());
         assert_eq!(engine.export_adapter().unwrap(), export(trainer.model(), "zero").unwrap());
         assert_ne!(generate(&engine), before);
 

@@ -54,6 +54,8 @@ test("losses are compared as binary32, weights by their digests", () => {
 test("a training is told in words", () => {
   const both = { server: true, sameText: true };
   assert.match(trainingText(compareTraining([2, 1], [2, 1], "d", "d"), both), /^2\/2 losses match, the weights are the same bit for bit$/);
+  const lora = { ...both, method: "lora" };
+  assert.match(trainingText(compareTraining([2, 1], [2, 1], "d", "d"), lora), /the adapters are the same bit for bit$/);
   assert.match(trainingText(compareTraining([2], [3], "d", "e"), { ...both, sameText: false }), /^0\/1 losses match, the weights differ, as the texts do$/);
   assert.match(trainingText(compareTraining([], [3, 1], null, "e"), { server: false, sameText: false }), /^2 steps in the browser, loss 3\.000 .* 1\.000/);
 });
