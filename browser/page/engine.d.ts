@@ -82,7 +82,7 @@ export type Method =
 export type TrainOptions = Lesson & Method & {
   /** At least 1; 5 unless told. */
   steps?: number;
-  /** A positive number, the same in all steps. Unless told: LRTEXT. */
+  /** A positive number, the same in all steps. Unless told one that teaches a sentence in 5 to 10 steps, see README. */
   learningRate?: number;
   /** "sgd" (the default; no momentum) or "adamw" (betas 0.9 and 0.999, eps 1e-8, no weight decay). */
   optimizer?: "sgd" | "adamw";
