@@ -48,11 +48,11 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
 /**
  * Trains the server's model on a text, from the base weights on; after the signal or `stopNative` it ends with the step
  * under way.
- * @param {{text: string, steps: number, learningRate: number, method: "full" | "lora", signal: AbortSignal, onStep: (step: {step: number, loss: number}) => void}} request
+ * @param {{text: string, steps: number, learningRate: number, method: "full" | "lora", optimizer: "sgd" | "adamw", signal: AbortSignal, onStep: (step: {step: number, loss: number}) => void}} request
  * @returns {Promise<{weightsSha256: string, adapterSha256?: string | null}>} what the server says after the last step
  */
-export async function trainNative({ text, steps, learningRate, method, signal, onStep }) {
-  const response = await post("train", { text, steps, learningRate, ...(method === "lora" && { method }) });
+export async function trainNative({ text, steps, learningRate, method, optimizer, signal, onStep }) {
+  const response = await post("train", { text, steps, learningRate, ...(method === "lora" && { method, optimizer }) });
   for await (const { event, data } of readEvents(response)) {
     const message = JSON.parse(data);
     if (event === "init" && signal.aborted) await stopNative(); // it had not begun when it was to stop

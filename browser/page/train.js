@@ -7,6 +7,9 @@ import { compareTraining, firstOtherToken, trainingText } from "./compare.js";
 import { resetNative, stopNative, trainNative } from "./native.js";
 import { defaultLearningRate } from "./train-options.js";
 
+/** What each method is trained by: plain gradient descent teaches an adapter too little, or too much at once. */
+const OPTIMIZERS = { full: "sgd", lora: "adamw" };
+
 const $ = (id) => document.getElementById(id);
 
 export class Training {
@@ -41,7 +44,7 @@ export class Training {
       },
       log: hooks.log,
     });
-    $("train-method").addEventListener("change", ({ target }) => ($("train-lr").value = defaultLearningRate(target.value, "sgd")));
+    $("train-method").addEventListener("change", ({ target }) => ($("train-lr").value = defaultLearningRate(target.value, OPTIMIZERS[target.value])));
     $("train-same").addEventListener("click", () => ($("train-browser-text").value = $("train-native-text").value));
     $("train-stop").addEventListener("click", () => this.#stop());
     $("regenerate").addEventListener("click", () => hooks.regenerate());
@@ -81,7 +84,8 @@ export class Training {
       const at = first === null || !compared ? texts.length : first - 1;
       const mark = document.createElement("mark");
       mark.textContent = texts[at] ?? "";
-      $(`divergence-${side}-output`).replaceChildren(texts.slice(0, at).join(""), mark, texts.slice(at + 1).join(""));
+      const rest = at < texts.length ? [mark, texts.slice(at + 1).join("")] : [];
+      $(`divergence-${side}-output`).replaceChildren(texts.slice(0, at).join(""), ...rest);
     }
   }
 
@@ -98,7 +102,7 @@ export class Training {
     this.#hooks.log(`Training ${method === "lora" ? "an adapter" : "all weights"}: ${steps} steps, learning rate ${learningRate}`);
     const losses = { native: [], browser: [] };
     const startedAt = performance.now();
-    const how = { steps, learningRate, method, signal };
+    const how = { steps, learningRate, method, optimizer: OPTIMIZERS[method], signal };
     const onStep = (side) => ({ step, loss }) => {
       losses[side].push(loss);
       this.#chart.add(side, loss);

@@ -94,7 +94,7 @@ test("the server trains step by step and names its weights", async () => {
   const asked = answerInTurn(stream(["init", { tokens: 3 }], ["step", { step: 1, loss: 5 }], ["step", { step: 2, loss: 4 }], ["done", done]));
   const losses = [];
   const { signal } = new AbortController();
-  const request = { text: "t", steps: 2, learningRate: 0.001, method: "lora" };
+  const request = { text: "t", steps: 2, learningRate: 0.001, method: "lora", optimizer: "adamw" };
   assert.deepEqual(await trainNative({ ...request, signal, onStep: ({ loss }) => losses.push(loss) }), done);
   assert.deepEqual(losses, [5, 4]);
   assert.deepEqual(asked, [["POST", "../api/train", request]]);
