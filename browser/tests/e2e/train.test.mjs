@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { ask, look, open, ready } from "./drive/page.mjs";
+import { look, open, ready } from "./drive/page.mjs";
 import { inEachBrowser } from "./drive/scenarios.mjs";
 import { setting, startLockstep, startProxy, startStatic } from "./drive/servers.mjs";
 import { until } from "./drive/until.mjs";
@@ -23,10 +23,10 @@ function trained(tab) {
 
 /** Fills in the form, trains, and waits for the end. */
 async function train(tab, texts, steps = STEPS) {
-  await ask(tab, { "train-steps": steps });
-  await tab.evaluate((texts) => {
+  await tab.evaluate((texts, steps) => {
+    document.getElementById("train-steps").value = steps;
     for (const [side, text] of Object.entries(texts)) document.getElementById(`train-${side}-text`).value = text;
-  }, texts);
+  }, texts, steps);
   await tab.click("#train");
   const final = async () => {
     const now = await trained(tab);
