@@ -60,6 +60,18 @@ impl<'a> Columns<'a> {
         self.rows
     }
 
+    /// The same columns of rows `rows`.
+    ///
+    /// # Panics
+    /// If the matrix has fewer rows.
+    #[inline(always)]
+    pub fn rows_of(&mut self, rows: Range<usize>) -> Columns<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "columns: rows {rows:?} of {}", self.rows);
+        // Inside the matrix: there are `rows.start` whole rows before it.
+        let start = self.start.wrapping_add(rows.start * self.row_len);
+        Columns { start, row_len: self.row_len, rows: rows.len(), range: self.range.clone(), matrix: PhantomData }
+    }
+
     /// These columns of row `row`.
     ///
     /// # Panics
@@ -67,8 +79,8 @@ impl<'a> Columns<'a> {
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "columns: row {row} of {}", self.rows);
-        // SAFETY: `start` points to `rows * row_len` values that are mutably borrowed for as long as `self` lives, `row`
-        // and `range` are inside, and no other `Columns` of the same matrix has a column of this range (`split_columns`).
+        // SAFETY: `start` points to `rows` rows of `row_len` values that are mutably borrowed for as long as `self` lives, `row`
+        // and `range` are inside, and no other `Columns` has a value of them (`split_columns`, `split_tiles`; `rows_of` borrows).
         // Two rows cannot be held at once, since each borrows `self`.
         unsafe {
             let start = self.start.add(row * self.row_len + self.range.start);
@@ -114,6 +126,35 @@ pub fn split_columns(
     });
 }
 
+/// Shares out `matrix` (rows of `row_len`) in tiles of `tile` rows and columns, or fewer where it ends; `job` receives the
+/// range of its rows and their columns.
+///
+/// # Panics
+/// If `matrix` is no whole number of rows, or a tile is empty.
+pub fn split_tiles(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    row_len: usize,
+    tile: [usize; 2],
+    job: impl Fn(Range<usize>, Columns<'_>) + Sync,
+) {
+    assert!(row_len > 0 && matrix.len().is_multiple_of(row_len), "split: {} values in rows of {row_len}", matrix.len());
+    let [tile_rows, tile_columns] = tile;
+    assert!(tile_rows > 0 && tile_columns > 0, "split: tiles of {tile:?}");
+    let rows = matrix.len() / row_len;
+    let across = row_len.div_ceil(tile_columns);
+    let start = Start(matrix.as_mut_ptr());
+    // Part `p` is tile `p % across` of its rows: no value belongs to two of them.
+    pool.run(rows.div_ceil(tile_rows) * across, &|part| {
+        let row = part / across * tile_rows;
+        let column = part % across * tile_columns;
+        let rows = row..rows.min(row + tile_rows);
+        let range = column..row_len.min(column + tile_columns);
+        let start = start.get().wrapping_add(row * row_len);
+        job(rows.clone(), Columns { start, row_len, rows: rows.len(), range, matrix: PhantomData });
+    });
+}
+
 /// Shares out the rows of `matrix` (rows of `row_len`); `job` receives the range of its rows and their values.
 ///
 /// # Panics
@@ -122,6 +163,28 @@ pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl
     if !matrix.is_empty() {
         let len = matrix.len();
         split_columns(pool, matrix, len, row_len, |mut part| {
+            let range = part.range();
+            job(range.start / row_len..range.end / row_len, part.row(0));
+        });
+    }
+}
+
+/// Shares out the rows of `matrix` (rows of `row_len`) in blocks of `rows`, whoever is free taking the next; `job` receives the
+/// range of its rows and their values.
+///
+/// # Panics
+/// If `matrix` is no whole number of rows, or a block is empty.
+pub fn split_blocks(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    row_len: usize,
+    rows: usize,
+    job: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
+    let len = matrix.len();
+    assert!(row_len > 0 && len.is_multiple_of(row_len), "split: {len} values in rows of {row_len}");
+    if len > 0 {
+        split_tiles(pool, matrix, len, [1, rows * row_len], |_, mut part| {
             let range = part.range();
             job(range.start / row_len..range.end / row_len, part.row(0));
         });
@@ -184,6 +247,23 @@ mod tests {
                 });
                 assert!(matrix.iter().all(|v| *v == 1.0), "{threads} threads, {rows} x {granules} x {granule}");
             }
+        }
+    }
+
+    #[test]
+    fn every_value_belongs_to_exactly_one_tile() {
+        for (rows, row_len, tile) in [(1, 1, [1, 1]), (5, 7, [2, 3]), (4, 6, [4, 2]), (3, 5, [10, 10])] {
+            let mut matrix = vec![0.0; rows * row_len];
+            split_tiles(&Backwards(2), &mut matrix, row_len, tile, |rows, mut columns| {
+                assert!(rows.len() == columns.rows() && rows.len() <= tile[0] && columns.range().len() <= tile[1]);
+                let range = columns.range();
+                for row in 0..rows.len() {
+                    for (v, c) in columns.rows_of(row..row + 1).row(0).iter_mut().zip(range.clone()) {
+                        *v += ((rows.start + row) * row_len + c) as f32 + 1.0;
+                    }
+                }
+            });
+            assert!(matrix.iter().enumerate().all(|(i, v)| *v == i as f32 + 1.0), "{rows} x {row_len} in {tile:?}");
         }
     }
 

@@ -70,9 +70,9 @@ fn activation_bytes(config: &Config, tokens: usize, recompute: bool) -> u64 {
     let layer = 2 * dim + 2 * q + 2 * kv + 2 * hidden;
     // A layer's buffers and their gradients are there three times at most while it is computed.
     let kept = if recompute { layers * dim + 3 * layer } else { (layers + 3) * layer };
-    // The backward pass of attention holds two values for each pair of positions, of one head at a time.
-    let tokens = tokens as u64;
-    4 * (tokens * (kept + 2 * tokens) + HEAD_ROWS * config.vocab as u64)
+    // The backward pass of attention holds two values for each pair of positions, of the heads that share a key at a time.
+    let (tokens, group) = (tokens as u64, (config.heads / config.kv_heads.max(1)) as u64);
+    4 * (tokens * (kept + 2 * group * tokens) + HEAD_ROWS * config.vocab as u64)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Keys and values of the positions that a model has seen.
 
 use super::config::Config;
+use crate::ops::Keys;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -15,18 +16,19 @@ pub struct KvCache {
     len: usize,
 }
 
-/// The cache of one layer: `[positions, head_dim]` a key/value head.
+/// The cache of one layer, a key/value head each; values are `[positions, head_dim]`.
 #[derive(Clone, Debug)]
 pub(super) struct LayerCache {
-    pub keys: Vec<Vec<f32>>,
+    pub keys: Vec<Keys>,
     pub values: Vec<Vec<f32>>,
 }
 
 impl KvCache {
     /// An empty cache for a model of this shape.
     pub fn new(config: &Config) -> KvCache {
-        let layer = LayerCache { keys: vec![vec![]; config.kv_heads], values: vec![vec![]; config.kv_heads] };
-        KvCache { layers: vec![layer; config.layers], head_dim: config.head_dim, len: 0 }
+        let Config { layers, kv_heads, head_dim, .. } = *config;
+        let layer = LayerCache { keys: vec![Keys::new(head_dim); kv_heads], values: vec![vec![]; kv_heads] };
+        KvCache { layers: vec![layer; layers], head_dim, len: 0 }
     }
 
     /// How many positions it holds.
@@ -41,34 +43,35 @@ impl KvCache {
 
     /// The bytes that it occupies.
     pub fn bytes(&self) -> usize {
-        self.heads().map(|head| head.capacity() * size_of::<f32>()).sum()
+        let keys = self.layers.iter().flat_map(|layer| &layer.keys).map(Keys::bytes);
+        let values = self.layers.iter().flat_map(|layer| &layer.values).map(|head| head.capacity() * size_of::<f32>());
+        keys.chain(values).sum()
     }
 
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        let keep = self.len * self.head_dim;
         for layer in &mut self.layers {
-            layer.keys.iter_mut().chain(&mut layer.values).for_each(|head| head.truncate(keep));
+            layer.keys.iter_mut().for_each(|head| head.truncate(self.len));
+            layer.values.iter_mut().for_each(|head| head.truncate(self.len * self.head_dim));
         }
-    }
-
-    fn heads(&self) -> impl Iterator<Item = &Vec<f32>> {
-        self.layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values))
     }
 
     /// Adds the keys and values (`[tokens, kv_heads * head_dim]`) of new positions to a layer and returns it.
     pub(super) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> &LayerCache {
-        let layer = &mut self.layers[layer];
-        for (heads, rows) in [(&mut layer.keys, keys), (&mut layer.values, values)] {
-            let kv_heads = heads.len();
-            for (h, head) in heads.iter_mut().enumerate() {
-                let new = rows.len() / kv_heads;
-                if head.capacity() - head.len() < new {
-                    head.reserve_exact(new.next_multiple_of(STEP * self.head_dim));
-                }
-                rows.chunks_exact(self.head_dim).skip(h).step_by(kv_heads).for_each(|row| head.extend_from_slice(row));
+        let (head_dim, layer) = (self.head_dim, &mut self.layers[layer]);
+        let kv_heads = layer.keys.len();
+        let row = kv_heads * head_dim;
+        for (h, head) in layer.keys.iter_mut().enumerate() {
+            head.reserve(keys.len() / row, STEP);
+            keys.chunks_exact(head_dim).skip(h).step_by(kv_heads).for_each(|key| head.push(key));
+        }
+        for (h, head) in layer.values.iter_mut().enumerate() {
+            let new = values.len() / kv_heads;
+            if head.capacity() - head.len() < new {
+                head.reserve_exact(new.next_multiple_of(STEP * head_dim));
             }
+            values.chunks_exact(head_dim).skip(h).step_by(kv_heads).for_each(|row| head.extend_from_slice(row));
         }
         layer
     }

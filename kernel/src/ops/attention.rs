@@ -1,9 +1,11 @@
 //! Grouped-query attention over a key/value cache.
 
+use super::keys::Keys;
+use super::queries::{Queries, Weighted, probabilities, scores, weighted_sums};
 use super::softmax::softmax;
 use crate::Exec;
-use crate::pool::{Columns, split_columns};
-use crate::simd::{LANES, Op, Simd, order};
+use crate::pool::{Columns, split_rows, split_tiles};
+use crate::simd::{LANES, Op, Simd};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -17,6 +19,13 @@ pub struct AttentionDims {
     /// Elements of a head.
     pub head_dim: usize,
 }
+
+/// Queries that go over a key/value head together: as many as keep their scores in the cache at a few thousand positions.
+pub(super) const QUERIES: usize = 24;
+/// From how many positions on a single token is shared out among threads by positions and by elements.
+const LONG: usize = 512;
+/// Positions, and elements of a head, that are one part of a long single token.
+const PART: [usize; 2] = [256, 2 * LANES];
 
 /// Causal attention of `tokens` queries, of which the last one sits at the last position of the cache (Vaswani et al.
 /// 2017; grouped queries: Ainslie et al. 2023).
@@ -32,7 +41,7 @@ pub fn attention_forward(
     exec: Exec<'_>,
     out: &mut [f32],
     q: &[f32],
-    keys: &[Vec<f32>],
+    keys: &[Keys],
     values: &[Vec<f32>],
     dims: AttentionDims,
 ) {
@@ -46,95 +55,112 @@ pub fn attention_forward(
     );
     assert!(keys.len() == kv_heads && values.len() == kv_heads, "attention: {} key heads, {dims:?}", keys.len());
     assert_eq!(heads % kv_heads, 0, "attention: {dims:?}");
-    let tokens = q.len() / row;
-    let positions = keys[0].len() / head_dim;
-    let whole = |head: &Vec<f32>| head.len() == positions * head_dim;
-    assert!(keys.iter().all(whole) && values.iter().all(whole), "attention: caches of unequal length");
+    let (tokens, positions) = (q.len() / row, keys[0].len());
+    let whole = |(k, v): (&Keys, &Vec<f32>)| k.len() == positions && v.len() == positions * head_dim;
+    assert!(keys.iter().zip(values).all(whole), "attention: caches of unequal length");
+    assert!(keys.iter().all(|keys| keys.head_dim() == head_dim), "attention: keys for {dims:?}");
     assert!(tokens <= positions, "attention: {tokens} queries, {positions} positions");
-    split_columns(exec.pool, out, row, head_dim, |out| {
-        exec.backend.run(Attention { out, q, keys, values, dims, tokens, positions });
+    let group = heads / kv_heads;
+    if tokens == 1 && positions >= LONG && exec.pool.threads() > 1 {
+        return one_long_token(exec, out, q, keys, values, group);
+    }
+    split_tiles(exec.pool, out, row, [QUERIES.div_ceil(group), group * head_dim], |tokens, mut out| {
+        let kv_head = out.range().start / (group * head_dim);
+        let queries = Queries::new(q, dims, positions, kv_head, tokens);
+        exec.backend.run(Attention { out: &mut out, queries, keys: &keys[kv_head], values: &values[kv_head] });
     });
 }
 
-struct Attention<'a, 'b> {
-    out: Columns<'b>,
-    q: &'a [f32],
-    keys: &'a [Vec<f32>],
-    values: &'a [Vec<f32>],
-    dims: AttentionDims,
-    tokens: usize,
-    positions: usize,
+struct Attention<'a, 'b, 'c> {
+    out: &'a mut Columns<'b>,
+    queries: Queries<'c>,
+    keys: &'a Keys,
+    values: &'a [f32],
 }
 
-impl Op for Attention<'_, '_> {
+impl Op for Attention<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<S: Simd>(mut self, s: S) {
-        let AttentionDims { heads, kv_heads, head_dim } = self.dims;
-        let columns = self.out.range();
-        let mut scores = vec![0.0; self.positions];
-        for head in columns.start / head_dim..columns.end / head_dim {
-            let kv_head = head / (heads / kv_heads);
-            let (keys, values) = (&self.keys[kv_head], &self.values[kv_head]);
-            for token in 0..self.tokens {
-                let visible = self.positions - self.tokens + token + 1;
-                let q = &self.q[(token * heads + head) * head_dim..][..head_dim];
-                let scores = &mut scores[..visible];
-                probabilities(s, scores, q, keys);
-                let first = head * head_dim - columns.start;
-                let out = &mut self.out.row(token)[first..first + head_dim];
-                weighted_sum(s, out, scores, values);
-            }
+    fn eval<S: Simd>(self, s: S) {
+        let Attention { out, queries, keys, values } = self;
+        let (count, head_dim) = (queries.len(), keys.head_dim());
+        let stride = queries.sees(count - 1).next_multiple_of(LANES);
+        let (mut p, mut sums) = (vec![0.0; count * stride], vec![0.0; count * head_dim]);
+        probabilities(s, &mut p, stride, &queries, keys);
+        let weighted = Weighted { p: &p, stride, values, head_dim };
+        weighted_sums(s, &mut Columns::all(&mut sums, head_dim), &queries, weighted);
+        for (token, heads) in sums.chunks_exact(out.range().len()).enumerate() {
+            out.row(token).copy_from_slice(heads);
         }
     }
 }
 
-/// What a head gives each position that it sees; `keys`: `[positions, q.len()]`.
-#[inline(always)]
-pub(super) fn probabilities<S: Simd>(s: S, p: &mut [f32], q: &[f32], keys: &[f32]) {
-    let scale = 1.0 / libm::sqrtf(q.len() as f32);
-    for (p, k) in p.iter_mut().zip(keys.chunks_exact(q.len())) {
-        *p = order::dot(s, q, k) * scale;
-    }
-    softmax(s, p);
+/// [`attention_forward`] of one token at many positions, in three steps: scores shared out by positions, probabilities by
+/// heads, sums by elements.
+fn one_long_token(exec: Exec<'_>, out: &mut [f32], q: &[f32], keys: &[Keys], values: &[Vec<f32>], group: usize) {
+    let head_dim = keys[0].head_dim();
+    let dims = AttentionDims { heads: q.len() / head_dim, kv_heads: keys.len(), head_dim };
+    let positions = keys[0].len();
+    let stride = positions.next_multiple_of(LANES);
+    let queries = |kv_head| Queries::new(q, dims, positions, kv_head, 0..1);
+    let mut p = vec![0.0; dims.heads * stride];
+    split_tiles(exec.pool, &mut p, stride, [group, PART[0]], |heads, mut p| {
+        let kv_head = heads.start / group;
+        exec.backend.run(Scores { p: &mut p, queries: queries(kv_head), keys: &keys[kv_head] });
+    });
+    split_rows(exec.pool, &mut p, stride, |_, p| exec.backend.run(Softmax { p, stride, positions }));
+    out.fill(0.0);
+    split_tiles(exec.pool, out, head_dim, [group, PART[1]], |heads, mut out| {
+        let (kv_head, p) = (heads.start / group, &p[heads.start * stride..]);
+        let sums = Weighted { p, stride, values: &values[kv_head], head_dim };
+        exec.backend.run(WeightedSums { out: &mut out, queries: queries(kv_head), sums });
+    });
 }
 
-/// `out = Σ_j p_j v_j` in rising `j` (N6); `v`: `[positions, out.len()]`.
-#[inline(always)]
-fn weighted_sum<S: Simd>(s: S, out: &mut [f32], p: &[f32], v: &[f32]) {
-    let dim = out.len();
-    let (blocks, tail) = out.as_chunks_mut::<LANES>();
-    let done = blocks.len() * LANES;
-    let (fours, ones) = blocks.as_chunks_mut::<4>();
-    for (i, four) in fours.iter_mut().enumerate() {
-        sum_blocks(s, four, p, &v[i * 4 * LANES..], dim);
-    }
-    let start = done - ones.len() * LANES;
-    for (i, one) in ones.iter_mut().enumerate() {
-        sum_blocks(s, core::array::from_mut(one), p, &v[start + i * LANES..], dim);
-    }
-    for (d, out) in tail.iter_mut().enumerate() {
-        let mut acc = 0.0;
-        for (j, p) in p.iter().enumerate() {
-            acc += *p * v[j * dim + done + d];
-        }
-        *out = acc;
+struct Scores<'a, 'b, 'c> {
+    p: &'a mut Columns<'b>,
+    queries: Queries<'c>,
+    keys: &'a Keys,
+}
+
+impl Op for Scores<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        scores(s, self.p, &self.queries, self.keys, 1.0 / libm::sqrtf(self.keys.head_dim() as f32));
     }
 }
 
-/// `N` neighbouring blocks of [`weighted_sum`]; row `j` of `v` starts at `j * stride`.
-#[inline(always)]
-fn sum_blocks<S: Simd, const N: usize>(s: S, out: &mut [[f32; LANES]; N], p: &[f32], v: &[f32], stride: usize) {
-    let mut acc = [s.splat(0.0); N];
-    for (j, p) in p.iter().enumerate() {
-        let (row, _) = v[j * stride..][..N * LANES].as_chunks();
-        let p = s.splat(*p);
-        for n in 0..N {
-            acc[n] = s.add(acc[n], s.mul(p, s.load(&row[n])));
+struct Softmax<'a> {
+    p: &'a mut [f32],
+    stride: usize,
+    positions: usize,
+}
+
+impl Op for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        for p in self.p.chunks_exact_mut(self.stride) {
+            softmax(s, &mut p[..self.positions]);
         }
     }
-    for n in 0..N {
-        s.store(acc[n], &mut out[n]);
+}
+
+struct WeightedSums<'a, 'b, 'c> {
+    out: &'a mut Columns<'b>,
+    queries: Queries<'c>,
+    sums: Weighted<'a>,
+}
+
+impl Op for WeightedSums<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        weighted_sums(s, self.out, &self.queries, self.sums);
     }
 }

@@ -1,16 +1,18 @@
 //! The backward pass of [`super::attention_forward`] over a whole sequence.
 
-use super::attention::{AttentionDims, probabilities};
+use super::attention::{AttentionDims, QUERIES};
+use super::keys::Keys;
+use super::queries::{Queries, Weighted, probabilities, scores, weighted_sums};
 use super::softmax::softmax_gradient;
 use crate::Exec;
-use crate::pool::{Columns, split_rows};
+use crate::pool::{Columns, split_blocks};
 use crate::simd::axis::{Factors, Terms, accumulate};
-use crate::simd::{Op, Simd, order};
+use crate::simd::{LANES, Op, Simd};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Rows that share the bounds of their sums; what a row does not see counts as zero there.
+/// Positions whose gradients are summed up together; queries before one of them count as zero in its sums.
 const BLOCK: usize = 16;
 
 /// The gradients of attention over a sequence that starts at position 0, added to `dq`, `dk` and `dv`.
@@ -34,44 +36,69 @@ pub fn attention_backward(
     assert!(dq.len() == q.len() && dout.len() == q.len() && q.len().is_multiple_of(row), "attention: {dims:?}");
     let tokens = q.len() / row;
     assert!([&*dk, &*dv, k, v].iter().all(|m| m.len() == tokens * kv_row), "attention: {tokens} tokens, {dims:?}");
-    // Of one head at a time: what each query gives each position, and the gradient of its score.
-    let (mut p, mut ds) = (vec![0.0; tokens * tokens], vec![0.0; tokens * tokens]);
+    let group = heads / kv_heads;
+    let one = AttentionDims { heads: group, kv_heads: 1, head_dim };
+    let stride = tokens.next_multiple_of(LANES);
+    // Of the heads that share a key/value head: what each query gives each position, and the gradient of its score. Row
+    // `token * group + head` of these two, and of the head's `q`, `dout` and `dq`, is one query's.
+    let (mut p, mut ds) = (vec![0.0; tokens * group * stride], vec![0.0; tokens * group * stride]);
+    let rows = QUERIES.div_ceil(group) * group;
     for kv_head in 0..kv_heads {
-        let columns = kv_head * head_dim..(kv_head + 1) * head_dim;
-        let (k, v) = (take(k, kv_row, &columns), take(v, kv_row, &columns));
-        let (mut dk_head, mut dv_head) = (take(dk, kv_row, &columns), take(dv, kv_row, &columns));
-        let group = heads / kv_heads;
-        for head in kv_head * group..(kv_head + 1) * group {
-            let columns = head * head_dim..(head + 1) * head_dim;
-            let (q, dout) = (take(q, row, &columns), take(dout, row, &columns));
-            let mut dq_head = take(dq, row, &columns);
-            split_rows(exec.pool, &mut p, tokens, |queries, p| exec.backend.run(Scores { p, queries, q: &q, k: &k }));
-            split_rows(exec.pool, &mut ds, tokens, |queries, ds| {
-                let p = &p[queries.start * tokens..];
-                exec.backend.run(ScoreGradients { ds, queries, p, dout: &dout, v: &v, head_dim });
+        let (columns, kv_columns) = (columns(kv_head, group * head_dim), columns(kv_head, head_dim));
+        let (q, dout, mut dq_head) = (take(q, row, &columns), take(dout, row, &columns), take(dq, row, &columns));
+        let (k, v) = (take(k, kv_row, &kv_columns), take(v, kv_row, &kv_columns));
+        let (mut dk_head, mut dv_head) = (take(dk, kv_row, &kv_columns), take(dv, kv_row, &kv_columns));
+        let (keys, values) = (side_by_side(&k, head_dim), side_by_side(&v, head_dim));
+        let queries = |of, rows: Range<usize>| Queries::new(of, one, tokens, 0, rows.start / group..rows.end / group);
+        split_blocks(exec.pool, &mut p, stride, rows, |rows, p| {
+            exec.backend.run(Probabilities { p, stride, queries: queries(&q, rows), keys: &keys });
+        });
+        split_blocks(exec.pool, &mut ds, stride, rows, |rows, ds| {
+            let p = &p[rows.start * stride..rows.end * stride];
+            exec.backend.run(ScoreGradients { ds, p, stride, queries: queries(&dout, rows), values: &values });
+        });
+        split_blocks(exec.pool, &mut dq_head, head_dim, rows, |rows, dq| {
+            let sums = Weighted { p: &ds[rows.start * stride..], stride, values: &k, head_dim };
+            exec.backend.run(QueryGradients { dq, queries: queries(&q, rows), sums });
+        });
+        split_blocks(exec.pool, &mut dk_head, head_dim, BLOCK, |rows, out| {
+            exec.backend.run(PositionSums {
+                out,
+                first: rows.start,
+                factors: &ds,
+                vectors: &q,
+                stride,
+                group,
+                head_dim,
             });
-            let rows = |out: &mut [f32],
-                        factors: Factors<'_>,
-                        vectors: &[f32],
-                        seen: &(dyn Fn(Range<usize>) -> Range<usize> + Sync)| {
-                split_rows(exec.pool, out, head_dim, |rows, out| {
-                    exec.backend.run(Sums { out, rows, factors, vectors, head_dim, seen });
-                });
-            };
-            // A query sees the positions up to its own; a position is seen by the queries from its own on.
-            rows(&mut dq_head, Factors { values: &ds, term: 1, row: tokens }, &k, &|rows| 0..rows.end);
-            rows(&mut dk_head, Factors { values: &ds, term: tokens, row: 1 }, &q, &|rows| rows.start..tokens);
-            rows(&mut dv_head, Factors { values: &p, term: tokens, row: 1 }, &dout, &|rows| rows.start..tokens);
-            put(dq, row, &columns, &dq_head);
-        }
-        put(dk, kv_row, &columns, &dk_head);
-        put(dv, kv_row, &columns, &dv_head);
+        });
+        split_blocks(exec.pool, &mut dv_head, head_dim, BLOCK, |rows, out| {
+            exec.backend.run(PositionSums {
+                out,
+                first: rows.start,
+                factors: &p,
+                vectors: &dout,
+                stride,
+                group,
+                head_dim,
+            });
+        });
+        put(dq, row, &columns, &dq_head);
+        put(dk, kv_row, &kv_columns, &dk_head);
+        put(dv, kv_row, &kv_columns, &dv_head);
     }
+}
+
+/// The columns of a key/value head that has `width` of them.
+fn columns(kv_head: usize, width: usize) -> Range<usize> {
+    kv_head * width..(kv_head + 1) * width
 }
 
 /// A head's columns of a matrix.
 fn take(matrix: &[f32], row: usize, columns: &Range<usize>) -> Vec<f32> {
-    matrix.chunks_exact(row).flat_map(|row| &row[columns.clone()]).copied().collect()
+    let mut head = Vec::with_capacity(matrix.len() / row * columns.len());
+    matrix.chunks_exact(row).for_each(|row| head.extend_from_slice(&row[columns.clone()]));
+    head
 }
 
 /// Puts a head's columns back.
@@ -81,51 +108,52 @@ fn put(matrix: &mut [f32], row: usize, columns: &Range<usize>, head: &[f32]) {
     }
 }
 
-struct Scores<'a> {
-    p: &'a mut [f32],
-    queries: Range<usize>,
-    q: &'a [f32],
-    k: &'a [f32],
+/// The rows of a head as queries meet them.
+fn side_by_side(rows: &[f32], head_dim: usize) -> Keys {
+    let mut keys = Keys::new(head_dim);
+    rows.chunks_exact(head_dim).for_each(|row| keys.push(row));
+    keys
 }
 
-impl Op for Scores<'_> {
+struct Probabilities<'a, 'c> {
+    p: &'a mut [f32],
+    stride: usize,
+    queries: Queries<'c>,
+    keys: &'a Keys,
+}
+
+impl Op for Probabilities<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let tokens = self.p.len() / self.queries.len();
-        let head_dim = self.q.len() / tokens;
-        for (query, p) in self.queries.zip(self.p.chunks_exact_mut(tokens)) {
-            let (seen, unseen) = p.split_at_mut(query + 1);
-            probabilities(s, seen, &self.q[query * head_dim..(query + 1) * head_dim], self.k);
-            unseen.fill(0.0);
+        probabilities(s, self.p, self.stride, &self.queries, self.keys);
+        for (n, p) in self.p.chunks_exact_mut(self.stride).enumerate() {
+            p[self.queries.sees(n)..].fill(0.0);
         }
     }
 }
 
-struct ScoreGradients<'a> {
+struct ScoreGradients<'a, 'c> {
     ds: &'a mut [f32],
-    queries: Range<usize>,
     p: &'a [f32],
-    dout: &'a [f32],
-    v: &'a [f32],
-    head_dim: usize,
+    stride: usize,
+    /// The gradients of the queries' outputs.
+    queries: Queries<'c>,
+    values: &'a Keys,
 }
 
-impl Op for ScoreGradients<'_> {
+impl Op for ScoreGradients<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let (head_dim, tokens) = (self.head_dim, self.ds.len() / self.queries.len());
-        let scale = 1.0 / libm::sqrtf(head_dim as f32);
-        for ((query, ds), p) in self.queries.zip(self.ds.chunks_exact_mut(tokens)).zip(self.p.chunks_exact(tokens)) {
-            let (seen, unseen) = ds.split_at_mut(query + 1);
-            let dout = &self.dout[query * head_dim..(query + 1) * head_dim];
-            for (dp, v) in seen.iter_mut().zip(self.v.chunks_exact(head_dim)) {
-                *dp = order::dot(s, dout, v);
-            }
-            softmax_gradient(s, seen, &p[..=query]);
+        let scale = 1.0 / libm::sqrtf(self.values.head_dim() as f32);
+        scores(s, &mut Columns::all(self.ds, self.stride), &self.queries, self.values, 1.0);
+        for (n, (ds, p)) in self.ds.chunks_exact_mut(self.stride).zip(self.p.chunks_exact(self.stride)).enumerate() {
+            let sees = self.queries.sees(n);
+            let (seen, unseen) = ds.split_at_mut(sees);
+            softmax_gradient(s, seen, &p[..sees]);
             for ds in seen {
                 *ds *= scale;
             }
@@ -134,25 +162,46 @@ impl Op for ScoreGradients<'_> {
     }
 }
 
-struct Sums<'a> {
-    out: &'a mut [f32],
-    rows: Range<usize>,
-    factors: Factors<'a>,
-    vectors: &'a [f32],
-    head_dim: usize,
-    seen: &'a (dyn Fn(Range<usize>) -> Range<usize> + Sync),
+struct QueryGradients<'a, 'c> {
+    dq: &'a mut [f32],
+    queries: Queries<'c>,
+    sums: Weighted<'a>,
 }
 
-impl Op for Sums<'_> {
+impl Op for QueryGradients<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let vectors = Terms { values: self.vectors, stride: self.head_dim };
-        for (out, first) in self.out.chunks_mut(BLOCK * self.head_dim).zip(self.rows.step_by(BLOCK)) {
-            let rows = first..first + out.len() / self.head_dim;
-            let factors = Factors { values: &self.factors.values[first * self.factors.row..], ..self.factors };
-            accumulate::<S, f32, false>(s, &mut Columns::all(out, self.head_dim), (self.seen)(rows), factors, vectors);
+        weighted_sums(s, &mut Columns::all(self.dq, self.sums.head_dim), &self.queries, self.sums);
+    }
+}
+
+/// What the positions from `first` on receive from all queries from there on.
+struct PositionSums<'a> {
+    out: &'a mut [f32],
+    first: usize,
+    /// `[tokens * group, stride]`
+    factors: &'a [f32],
+    /// `[tokens * group, head_dim]`
+    vectors: &'a [f32],
+    stride: usize,
+    group: usize,
+    head_dim: usize,
+}
+
+impl Op for PositionSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let PositionSums { out, first, stride, group, head_dim, .. } = self;
+        let tokens = self.vectors.len() / (group * head_dim);
+        let mut out = Columns::all(out, head_dim);
+        for head in 0..group {
+            let factors = Factors { values: &self.factors[head * stride + first..], term: group * stride, row: 1 };
+            let vectors = Terms { values: &self.vectors[head * head_dim..], stride: group * head_dim };
+            accumulate::<S, f32, false>(s, &mut out, first..tokens, factors, vectors);
         }
     }
 }

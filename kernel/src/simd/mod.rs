@@ -10,6 +10,7 @@ pub mod axis;
 mod dispatch;
 pub mod order;
 pub(crate) mod scalar;
+pub mod side_by_side;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;

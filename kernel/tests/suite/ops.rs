@@ -176,10 +176,11 @@ fn rope(n: &mut Numbers) -> Vec<Outcome> {
 fn attention(n: &mut Numbers) -> Vec<Outcome> {
     let mut all = vec![];
     for (heads, kv_heads, head_dim) in [(1, 1, 2), (4, 2, 10), (9, 3, 64), (2, 2, 33)] {
-        for (tokens, positions) in [(1, 1), (1, 16), (1, 53), (5, 5), (3, 40)] {
+        for (tokens, positions) in [(1, 1), (1, 16), (1, 53), (1, 530), (5, 5), (3, 40), (30, 95)] {
             let q = n.f32s(tokens * heads * head_dim);
             let cache = |n: &mut Numbers| (0..kv_heads).map(|_| n.f32s(positions * head_dim)).collect::<Vec<_>>();
             let (keys, values) = (cache(n), cache(n));
+            let cached = keys.iter().map(|rows| side_by_side(rows, head_dim)).collect::<Vec<_>>();
             let (group, row) = (heads / kv_heads, heads * head_dim);
             let each = || {
                 q.chunks_exact(head_dim).enumerate().map(|(i, q)| {
@@ -193,12 +194,18 @@ fn attention(n: &mut Numbers) -> Vec<Outcome> {
                 truth: each().flat_map(|(q, k, v, visible)| truth::attention(q, k, v, visible)).collect(),
                 run: Box::new(move |exec| {
                     let dims = AttentionDims { heads, kv_heads, head_dim };
-                    guarded(tokens * row, |out| attention_forward(exec, out, &q, &keys, &values, dims))
+                    guarded(tokens * row, |out| attention_forward(exec, out, &q, &cached, &values, dims))
                 }),
             });
         }
     }
     all
+}
+
+fn side_by_side(rows: &[f32], head_dim: usize) -> Keys {
+    let mut keys = Keys::new(head_dim);
+    rows.chunks_exact(head_dim).for_each(|key| keys.push(key));
+    keys
 }
 
 fn softmax(n: &mut Numbers) -> Vec<Outcome> {

@@ -1,0 +1,260 @@
+//! Queries that go over a key/value head together: their scores, probabilities and sums, forward and backward.
+
+use super::attention::AttentionDims;
+use super::keys::Keys;
+use super::softmax::softmax;
+use crate::pool::Columns;
+use crate::simd::side_by_side::dots;
+use crate::simd::{LANES, Simd};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Positions whose values stay in the first-level cache while all queries add them.
+const CHUNK: usize = 64;
+/// How many tiles of keys ahead of their use they are asked for.
+const AHEAD: usize = 2;
+
+/// The queries of one key/value head: of each token, those of the heads that share it.
+pub(super) struct Queries<'a> {
+    rows: Vec<&'a [f32]>,
+    group: usize,
+    /// How many positions the first one sees.
+    first_sees: usize,
+}
+
+impl<'a> Queries<'a> {
+    /// Those of `tokens`, the tokens of `q` being at the last of `positions`.
+    pub(super) fn new(
+        q: &'a [f32],
+        dims: AttentionDims,
+        positions: usize,
+        kv_head: usize,
+        tokens: Range<usize>,
+    ) -> Queries<'a> {
+        let AttentionDims { heads, kv_heads, head_dim } = dims;
+        let group = heads / kv_heads;
+        let first_sees = positions - q.len() / (heads * head_dim) + tokens.start + 1;
+        let mut rows = Vec::with_capacity(tokens.len() * group);
+        for token in tokens {
+            let heads = &q[(token * heads + kv_head * group) * head_dim..][..group * head_dim];
+            rows.extend(heads.chunks_exact(head_dim));
+        }
+        Queries { rows, group, first_sees }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// How many positions query `n` sees.
+    pub(super) fn sees(&self, n: usize) -> usize {
+        self.first_sees + n / self.group
+    }
+}
+
+/// What each query gives each position that it sees; row `n` of `p` is query `n`'s.
+#[inline(always)]
+pub(super) fn probabilities<S: Simd>(s: S, p: &mut [f32], stride: usize, queries: &Queries<'_>, keys: &Keys) {
+    let scale = 1.0 / libm::sqrtf(keys.head_dim() as f32);
+    scores(s, &mut Columns::all(p, stride), queries, keys, scale);
+    for (n, p) in p.chunks_exact_mut(stride).enumerate() {
+        softmax(s, &mut p[..queries.sees(n)]);
+    }
+}
+
+/// `dot(q, k_j) * scale` of the positions that are columns of `p`, which start and end with a block; row `n` is query `n`'s.
+/// What lies beyond the positions that a query sees is not written, or holds anything.
+#[inline(always)]
+pub(super) fn scores<S: Simd>(s: S, p: &mut Columns<'_>, queries: &Queries<'_>, keys: &Keys, scale: f32) {
+    let positions = p.range();
+    let end = positions.end.min(queries.sees(queries.len() - 1)).div_ceil(LANES);
+    let mut block = positions.start / LANES;
+    if S::REGISTERS >= 32 {
+        while block + 4 <= end {
+            scores_of_blocks::<S, 4>(s, p, queries, keys, scale, block);
+            block += 4;
+        }
+    }
+    while block + 2 <= end {
+        scores_of_blocks::<S, 2>(s, p, queries, keys, scale, block);
+        block += 2;
+    }
+    if block < end {
+        scores_of_blocks::<S, 1>(s, p, queries, keys, scale, block);
+    }
+}
+
+/// [`scores`] of `P` blocks of positions from `first` on.
+#[inline(always)]
+fn scores_of_blocks<S: Simd, const P: usize>(
+    s: S,
+    p: &mut Columns<'_>,
+    queries: &Queries<'_>,
+    keys: &Keys,
+    scale: f32,
+    first: usize,
+) {
+    let mut blocks: [&[[f32; LANES]]; P] = [&[]; P];
+    for (b, block) in blocks.iter_mut().enumerate() {
+        *block = keys.block(first + b);
+    }
+    let tile = KeyTile { blocks, column: first * LANES - p.range().start, scale };
+    let (threes, ones) = queries.rows.as_chunks::<3>();
+    for (i, x) in threes.iter().enumerate() {
+        if queries.sees(3 * i + 2) > first * LANES {
+            // The first rows bring the keys into the cache, for those after them, too.
+            let ahead = (i == 0).then_some(AHEAD * P * size_of_val(blocks[0]));
+            scores_of_rows::<S, P, 3>(s, p, 3 * i, *x, tile, ahead);
+        }
+    }
+    for (i, x) in ones.iter().enumerate() {
+        if queries.sees(3 * threes.len() + i) > first * LANES {
+            scores_of_rows::<S, P, 1>(s, p, 3 * threes.len() + i, [*x], tile, None);
+        }
+    }
+}
+
+/// Blocks of keys and where their scores go: the columns from `column` on.
+#[derive(Clone, Copy)]
+struct KeyTile<'a, const P: usize> {
+    blocks: [&'a [[f32; LANES]]; P],
+    column: usize,
+    scale: f32,
+}
+
+/// [`scores`] of the queries `x`, which are rows of `p` from `first` on.
+#[inline(always)]
+fn scores_of_rows<S: Simd, const P: usize, const T: usize>(
+    s: S,
+    p: &mut Columns<'_>,
+    first: usize,
+    x: [&[f32]; T],
+    tile: KeyTile<'_, P>,
+    ahead: Option<usize>,
+) {
+    let mut products = [[[0.0; LANES]; P]; T];
+    dots(s, &mut products, tile.blocks, x, ahead);
+    for (t, products) in products.iter().enumerate() {
+        let row = &mut p.row(first + t)[tile.column..][..P * LANES];
+        for (score, dot) in row.as_chunks_mut().0.iter_mut().zip(products) {
+            s.store(s.mul(s.load(dot), s.splat(tile.scale)), score);
+        }
+    }
+}
+
+/// What is summed up with which factors: row `n` of `p` (rows of `stride`) has query `n`'s factor of each position, and
+/// `values` is `[positions, head_dim]`.
+#[derive(Clone, Copy)]
+pub(super) struct Weighted<'a> {
+    pub(super) p: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) head_dim: usize,
+}
+
+/// `out = out + Σ_j p_j v_j` in rising `j` (N6) over the positions that each query sees; row `n` of `out` is query `n`'s, its
+/// columns are elements of the head.
+#[inline(always)]
+pub(super) fn weighted_sums<S: Simd>(s: S, out: &mut Columns<'_>, queries: &Queries<'_>, sums: Weighted<'_>) {
+    let count = queries.len();
+    for start in (0..queries.sees(count - 1)).step_by(CHUNK) {
+        let seen = |n: usize| queries.sees(n).clamp(start, start + CHUNK);
+        let next = &sums.values[((start + CHUNK) * sums.head_dim).min(sums.values.len())..];
+        for row in next.chunks_exact(sums.head_dim).take(CHUNK) {
+            for line in row[out.range()].chunks(LANES) {
+                s.prefetch(line.as_ptr().cast());
+            }
+        }
+        let whole = count / 3 * 3;
+        for n in (0..whole).step_by(3) {
+            sums.add::<S, 3>(s, out, n, start..seen(n));
+            for m in n + 1..n + 3 {
+                sums.add::<S, 1>(s, out, m, seen(n)..seen(m));
+            }
+        }
+        for n in whole..count {
+            sums.add::<S, 1>(s, out, n, start..seen(n));
+        }
+    }
+}
+
+impl Weighted<'_> {
+    /// Adds some positions to the `T` rows from `first` on.
+    #[inline(always)]
+    fn add<S: Simd, const T: usize>(self, s: S, out: &mut Columns<'_>, first: usize, positions: Range<usize>) {
+        if positions.is_empty() {
+            return;
+        }
+        let mut p: [&[f32]; T] = [&[]; T];
+        for (t, p) in p.iter_mut().enumerate() {
+            *p = &self.p[(first + t) * self.stride..][positions.clone()];
+        }
+        let width = out.range().len();
+        let values = &self.values[positions.start * self.head_dim + out.range().start..];
+        let mut column = 0;
+        if S::REGISTERS >= 32 {
+            while column + 4 * LANES <= width {
+                self.add_blocks::<S, T, 4>(s, out, [first, column], p, values);
+                column += 4 * LANES;
+            }
+        }
+        while column + 2 * LANES <= width {
+            self.add_blocks::<S, T, 2>(s, out, [first, column], p, values);
+            column += 2 * LANES;
+        }
+        if column + LANES <= width {
+            self.add_blocks::<S, T, 1>(s, out, [first, column], p, values);
+            column += LANES;
+        }
+        for column in column..width {
+            for (t, p) in p.iter().enumerate() {
+                let sum = &mut out.row(first + t)[column];
+                for (p, values) in p.iter().zip(values.chunks(self.head_dim)) {
+                    *sum += p * values[column];
+                }
+            }
+        }
+    }
+
+    /// [`add`](Self::add) for `B` blocks of columns; `values` starts with the first position.
+    #[inline(always)]
+    fn add_blocks<S: Simd, const T: usize, const B: usize>(
+        self,
+        s: S,
+        out: &mut Columns<'_>,
+        [first, column]: [usize; 2],
+        mut p: [&[f32]; T],
+        values: &[f32],
+    ) {
+        // One length for all, so that the loop below needs no other check.
+        let terms = p[0].len();
+        for p in &mut p {
+            *p = &p[..terms];
+        }
+        for part in 0..S::PARTS {
+            let mut acc = [[s.part_splat(0.0); B]; T];
+            for (t, acc) in acc.iter_mut().enumerate() {
+                let (blocks, _) = out.row(first + t)[column..].as_chunks();
+                for b in 0..B {
+                    acc[b] = s.part_load(&blocks[b], part);
+                }
+            }
+            for (j, row) in values.chunks(self.head_dim).take(terms).enumerate() {
+                let (row, _) = row[column..][..B * LANES].as_chunks();
+                for b in 0..B {
+                    let v = s.part_load(&row[b], part);
+                    for t in 0..T {
+                        acc[t][b] = s.part_mul_then_add(acc[t][b], s.part_splat(p[t][j]), v);
+                    }
+                }
+            }
+            for (t, acc) in acc.iter().enumerate() {
+                let (blocks, _) = out.row(first + t)[column..].as_chunks_mut();
+                for b in 0..B {
+                    s.part_store(acc[b], &mut blocks[b], part);
+                }
+            }
+        }
+    }
+}
