@@ -28,6 +28,8 @@ const PROMPT: &str = "Once upon a time";
 struct Report {
     model: String,
     weights_sha256: String,
+    /// The digest of the adapter, where there is one.
+    adapter_sha256: Option<String>,
     profile: &'static str,
     backend: &'static str,
     cores: usize,
@@ -64,6 +66,7 @@ pub fn bench(arguments: cli::Bench) -> Outcome {
     let report = Report {
         model: opened.name,
         weights_sha256: hex(&weights),
+        adapter_sha256: opened.adapter.as_ref().map(hex),
         profile: PROFILE,
         backend: backend.name(),
         cores,

@@ -12,8 +12,12 @@ use tracing::level_filters::LevelFilter;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
+mod lora;
+mod merge;
 mod train;
 
+pub use lora::{Method, MethodName};
+pub use merge::Merge;
 pub use train::{Gradients, OptimizerName, SavedType, ScheduleName, Train};
 
 /// One language model, natively and in the browser, the same bits
@@ -41,10 +45,12 @@ pub enum Command {
     Logits(Logits),
     /// Measure prefill and decode speed for every number of threads
     Bench(Bench),
-    /// Train all weights on a text or a file of texts and conversations
+    /// Train all weights, or an adapter, on a text or a file of texts and conversations
     Train(Train),
     /// Write the gradients of the loss of a text to a safetensors file
     Gradients(Gradients),
+    /// Write a model folder whose weights have an adapter in them
+    Merge(Merge),
 }
 
 /// Which model, and what it runs on.
@@ -52,6 +58,9 @@ pub enum Command {
 pub struct ModelArguments {
     #[command(flatten)]
     pub folder: Folder,
+    /// Folder of a low-rank adapter as PEFT lays it out, to use with the model
+    #[arg(long, env = "LOCKSTEP_ADAPTER", value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Instruction set: auto (the fastest of this machine), scalar, x86-avx2, ...; the results are the same bits
     #[arg(long, env = "LOCKSTEP_BACKEND", default_value = "auto", value_parser = Backend::from_name)]
     pub backend: Backend,
@@ -61,13 +70,17 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// Opens the model.
+    /// Opens the model, with its adapter where there is one.
     ///
     /// # Errors
     /// See [`open::open`].
     pub fn open(&self, context: Context) -> Result<Opened, OpenError> {
         let access = if self.no_mmap { Access::Read } else { Access::Map };
-        open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))
+        let opened = open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))?;
+        match &self.adapter {
+            Some(dir) => opened.with_adapter(dir),
+            None => Ok(opened),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use kernel::Exec;
 use kernel::generate::{Generation, Request, Sampler};
-use kernel::transcript::{Identity, PROFILE, hex, transcript};
+use kernel::transcript::{PROFILE, hex, transcript};
 use serde::Serialize;
 use session::TextStream;
 
@@ -19,6 +19,8 @@ struct Report {
     model: String,
     profile: &'static str,
     weights_sha256: String,
+    /// The digest of the adapter, where there is one.
+    adapter_sha256: Option<String>,
     tokenizer_sha256: String,
     prompt_token_ids: Vec<u32>,
     token_ids: Vec<u32>,
@@ -81,11 +83,12 @@ fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcom
         Ok(())
     })?;
     let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    let identity = Identity { weights, adapter: None, tokenizer: opened.tokenizer_sha256 };
+    let identity = opened.identity(weights);
     let report = Report {
         model: opened.name.clone(),
         profile: PROFILE,
         weights_sha256: hex(&weights),
+        adapter_sha256: identity.adapter.as_ref().map(hex),
         tokenizer_sha256: hex(&opened.tokenizer_sha256),
         prompt_token_ids: generation.prompt().to_vec(),
         token_ids: generation.steps().iter().map(|step| step.token_id).collect(),

@@ -1,4 +1,4 @@
-//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, serve.
+//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, merge, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -10,9 +10,11 @@ mod cli;
 mod generate;
 mod gradients;
 mod logits;
+mod merge;
 pub mod open;
 pub mod pool;
 mod run;
+mod save;
 mod serve;
 mod tokenize;
 mod train;
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(arguments),
         Command::Train(arguments) => train::train(arguments),
         Command::Gradients(arguments) => gradients::gradients(arguments),
+        Command::Merge(arguments) => merge::merge(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,6 +22,8 @@ struct Report<'a> {
     shape: [usize; 2],
     /// SHA-256 of each position's logits, as `generate` reports them.
     logits_sha256: Vec<String>,
+    /// The digest of the adapter, where there is one.
+    adapter_sha256: Option<String>,
     profile: &'static str,
     backend: &'static str,
 }
@@ -38,8 +40,10 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
     let bytes = all_logits(&opened.model, exec, &ids)?;
     let shape = [ids.len(), opened.model.config().vocab];
     let tensor = TensorSource { name: "logits", dtype: DType::F32, shape: &shape, bytes: &bytes };
-    let metadata = [("model", opened.name.as_str()), ("profile", PROFILE)];
-    let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string())).into();
+    let adapter_sha256 = opened.adapter.as_ref().map(hex);
+    let metadata =
+        [("model", Some(opened.name)), ("profile", Some(PROFILE.into())), ("adapter_sha256", adapter_sha256.clone())];
+    let metadata = metadata.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect();
     write_safetensors(&arguments.output, &[tensor], &metadata)?;
     if arguments.json {
         let rows = bytes.chunks_exact(shape[1] * size_of::<f32>());
@@ -48,6 +52,7 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
             prompt_token_ids: &ids,
             shape,
             logits_sha256: rows.map(|row| hex(&sha256(row))).collect(),
+            adapter_sha256,
             profile: PROFILE,
             backend: exec.backend.name(),
         };

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bpe::{Tokenizer, TokenizerError};
 use kernel::model::Model;
-use kernel::transcript::Sha256Digest;
+use kernel::transcript::{Identity, Sha256Digest};
 use loader::digest::sha256;
 use loader::{Access, Checkpoint, CheckpointError};
 use serde_json::{Map, Value};
 use session::ModelError;
+use session::adapter::{AdapterError, CONFIG_FILE, MODEL_FILE, adapter_digest, attach};
 
 /// A model folder, opened and validated.
 pub struct Opened {
@@ -21,6 +22,8 @@ pub struct Opened {
     pub dir: PathBuf,
     /// The model; its weights are views of `checkpoint`.
     pub model: Arc<Model>,
+    /// The digest of the model's adapter, where it has one.
+    pub adapter: Option<Sha256Digest>,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// SHA-256 of `tokenizer.json`.
@@ -71,6 +74,15 @@ pub enum OpenError {
         /// Why not.
         error: ModelError,
     },
+    /// There is no such adapter folder.
+    MissingAdapter(PathBuf),
+    /// The folder holds no adapter that we can use.
+    Adapter {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        error: AdapterError,
+    },
     /// `--ctx-size` is more than the model can do.
     Context {
         /// The tokens asked for.
@@ -89,6 +101,13 @@ impl fmt::Display for OpenError {
                 "no model folder {}: fetch the model with `{FETCH}`, or name a folder with --model DIR",
                 dir.display()
             ),
+            OpenError::MissingAdapter(path) => write!(
+                f,
+                "{} is missing: --adapter takes a folder with {CONFIG_FILE} and {MODEL_FILE}, as PEFT and \
+                 `lockstep train --method lora --save DIR` write it",
+                path.display()
+            ),
+            OpenError::Adapter { dir, error } => write!(f, "--adapter {}: {error}", dir.display()),
             OpenError::Read { path, error } if error.kind() == io::ErrorKind::NotFound => write!(
                 f,
                 "{} is missing: `{FETCH}` fetches a complete model folder, --model DIR names another one",
@@ -135,6 +154,7 @@ pub fn open(dir: &Path, access: Access, ctx_size: Option<usize>) -> Result<Opene
         name: name_of(&dir),
         dir,
         model: Arc::new(model),
+        adapter: None,
         tokenizer: Arc::new(tokenizer),
         tokenizer_sha256,
         checkpoint: Arc::new(checkpoint),
@@ -155,6 +175,25 @@ pub fn tokenizer(dir: &Path) -> Result<(Tokenizer, Sha256Digest), OpenError> {
 }
 
 impl Opened {
+    /// The same with the adapter in the folder `dir`.
+    ///
+    /// # Errors
+    /// If a file is missing, or the adapter is not supported or does not fit the model.
+    pub fn with_adapter(self, dir: &Path) -> Result<Opened, OpenError> {
+        let file = |name: &str| {
+            let path = dir.join(name);
+            if path.exists() { read(&path) } else { Err(OpenError::MissingAdapter(path)) }
+        };
+        let model = attach(&self.model, &file(CONFIG_FILE)?, file(MODEL_FILE)?);
+        let model = model.map_err(|error| OpenError::Adapter { dir: dir.to_path_buf(), error })?;
+        Ok(Opened { adapter: adapter_digest(&model), model: Arc::new(model), ..self })
+    }
+
+    /// What results are computed with, given the weights digest.
+    pub fn identity(&self, weights: Sha256Digest) -> Identity {
+        Identity { weights, adapter: self.adapter, tokenizer: self.tokenizer_sha256 }
+    }
+
     /// Hashes the weights, on a thread of its own: beside the computation.
     pub fn weights_digest(&self) -> std::thread::JoinHandle<Sha256Digest> {
         let checkpoint = self.checkpoint.clone();

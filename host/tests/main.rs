@@ -1,6 +1,7 @@
 //! Tests of the `lockstep` binary with the real model.
 #![allow(clippy::unwrap_used)] // As in any test; clippy does not take these helpers for tests.
 
+mod adapters;
 mod command;
 mod commands;
 mod files;

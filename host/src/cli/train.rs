@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
+use loader::DType;
 
-use super::{Context, ModelArguments, Special, Threads};
+use super::{Context, Method, ModelArguments, Special, Threads};
 
 /// `lockstep gradients`
 #[derive(Args, Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Train {
     pub special: Special,
     #[command(flatten)]
     pub source: TrainSource,
+    #[command(flatten)]
+    pub method: Method,
     /// Steps to train
     #[arg(long, env = "LOCKSTEP_STEPS", value_name = "N")]
     pub steps: NonZeroU64,
@@ -83,12 +86,12 @@ pub struct Train {
     /// Cut texts of --data that exceed the context, instead of refusing them
     #[arg(long, env = "LOCKSTEP_TRUNCATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub truncate: bool,
-    /// Seed of the order in which the lines of --data are taken
+    /// Seed of the order in which the lines of --data are taken, and of a new adapter
     #[arg(long, env = "LOCKSTEP_SEED", value_name = "S", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
     pub recompute: Recompute,
-    /// Write the trained model as a folder; DIR must be new or empty
+    /// Write the trained model, or adapter, as a folder; DIR must be new or empty
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
     /// How --save stores the weights; bf16 rounds them to nearest even
@@ -133,6 +136,16 @@ pub enum SavedType {
     Bf16,
 }
 
+impl SavedType {
+    /// The word of the files for it.
+    pub fn dtype(self) -> DType {
+        match self {
+            SavedType::F32 => DType::F32,
+            SavedType::Bf16 => DType::Bf16,
+        }
+    }
+}
+
 fn number(text: &str, wanted: &str, holds: impl Fn(f64) -> bool) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if f64::is_finite(value) && holds(value) => Ok(value),
@@ -140,7 +153,7 @@ fn number(text: &str, wanted: &str, holds: impl Fn(f64) -> bool) -> Result<f64, 
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     number(text, "a number above 0", |value| value > 0.0)
 }
 

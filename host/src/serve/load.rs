@@ -44,9 +44,9 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let pool = ThreadPool::new(arguments.threads.count())?;
     let model = opened.model.clone();
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
-    let tokenizer = opened.tokenizer_sha256;
+    let (adapter, tokenizer) = (opened.adapter, opened.tokenizer_sha256);
     let weights = hash(state.clone(), opened.checkpoint.clone())?;
-    let identity = LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter: None, tokenizer }));
+    let identity = LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer }));
     state.model.get_or_init(|| opened);
     tracing::info!(model = state.model_name, backend = exec.backend.name(), threads = pool.threads(), "ready");
     queue.work(&model, exec, &|| (*identity).clone());

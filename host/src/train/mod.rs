@@ -1,7 +1,7 @@
-//! `lockstep train`: changes all weights so that a text becomes likely.
+//! `lockstep train`: changes all weights, or an adapter, so that a text becomes likely.
 
+mod method;
 mod report;
-mod save;
 
 use std::fs;
 
@@ -9,16 +9,17 @@ use kernel::Exec;
 use kernel::model::Sequence;
 use kernel::train::{Optimizer, Order, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
-use loader::DType;
 use serde_json::json;
+use session::adapter::{adapter_digest, export};
 use session::data::{Reader, text};
 use session::tensors::{model_digest, trained};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::save::{Target, write_adapter, write_model};
 use crate::{Failure, Outcome, cli};
+use method::Method;
 use report::{End, Reporter};
-use save::Target;
 
 /// Runs the command: a line for each step and one for the end on stdout, JSON objects with `--json`.
 ///
@@ -27,8 +28,10 @@ use save::Target;
 /// nothing is saved), or the folder cannot be written.
 pub fn train(arguments: cli::Train) -> Outcome {
     let options = options(&arguments)?;
+    let method = Method::new(&arguments)?;
     let target = arguments.save.as_deref().map(Target::new).transpose()?;
     let opened = arguments.model.open(arguments.context)?;
+    let base_model = method.begin(&opened, arguments.seed)?;
     let sequences = sequences(&arguments, &opened)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
@@ -36,7 +39,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
 
     let steps = arguments.steps.get();
     let mut reporter = Reporter::new(steps, arguments.json);
-    let mut trainer = Trainer::new(&opened.model, options);
+    let mut trainer = Trainer::new(&base_model, options);
     let mut order = Order::new(arguments.seed, sequences.len() as u32);
     let mut chain = [0; 32];
     let size = arguments.batch_size.get() as u64;
@@ -48,37 +51,51 @@ pub fn train(arguments: cli::Train) -> Outcome {
     }
 
     let model = trainer.into_model()?;
-    let weights = model_digest(&model);
+    let (learnt, adapter) = (model_digest(&model), adapter_digest(&model));
     let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    let identity = Identity { weights: base, adapter: None, tokenizer: opened.tokenizer_sha256 };
+    // A new adapter's digest covers its rank, alpha, targets and seed.
+    let identity = Identity { adapter: adapter_digest(&base_model), ..opened.identity(base) };
+    let base_adapter = identity.adapter.as_ref().map(hex);
+    let weights = if adapter.is_some() { base } else { learnt };
     let data = data_digest(&sequences);
-    let transcript = TrainingTranscript { base: identity, data, options, steps: chain, trained: weights }.digest();
+    let transcript = TrainingTranscript { base: identity, data, options, steps: chain, trained: learnt }.digest();
     let saved = target.map(|target| {
-        let dtype = match arguments.dtype {
-            cli::SavedType::F32 => DType::F32,
-            cli::SavedType::Bf16 => DType::Bf16,
-        };
+        let dtype = arguments.dtype.dtype();
         let provenance = json!({
             "source": "trained",
-            "base": { "name": opened.name, "weights_sha256": hex(&base), "provenance": opened.provenance },
+            "base": {
+                "name": opened.name,
+                "weights_sha256": hex(&base),
+                "adapter_sha256": base_adapter,
+                "provenance": opened.provenance,
+            },
             "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
             "profile": PROFILE,
             "steps": steps,
             "data_sha256": hex(&data),
             "trained_weights_sha256": hex(&weights),
+            "adapter_sha256": adapter.as_ref().map(hex),
             "transcript_sha256": hex(&transcript),
             "dtype": dtype.name(),
         });
-        target.save(&opened.dir, trained(&model), dtype, &provenance)
+        target.fill(|folder| match export(&model, &opened.name) {
+            Some(files) => write_adapter(folder, &files, &provenance).map(|()| None),
+            None => {
+                let tensors = trained(&model).map(|(row, values)| (row, values.into()));
+                write_model(folder, &opened.dir, tensors, dtype, &provenance).map(Some)
+            }
+        })
     });
     reporter.end(&End {
         steps,
         weights_sha256: hex(&weights),
+        adapter_sha256: adapter.as_ref().map(hex),
         transcript_sha256: hex(&transcript),
         base_weights_sha256: hex(&base),
+        base_adapter_sha256: base_adapter,
         tokenizer_sha256: hex(&opened.tokenizer_sha256),
         data_sha256: hex(&data),
-        saved_weights_sha256: saved.transpose()?.map(|digest| hex(&digest)),
+        saved_weights_sha256: saved.transpose()?.flatten().as_ref().map(hex),
         saved: arguments.save.map(|dir| dir.display().to_string()),
         model: opened.name,
         profile: PROFILE,

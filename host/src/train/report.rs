@@ -31,13 +31,18 @@ struct Step {
 #[derive(Serialize)]
 pub struct End {
     pub steps: u64,
-    /// The digest of the trained weights as binary32.
+    /// The digest of the weights afterwards: as binary32 where they were trained, and the base's beside a trained adapter.
     pub weights_sha256: String,
+    /// The digest of the trained adapter, where one was trained.
+    pub adapter_sha256: Option<String>,
     pub transcript_sha256: String,
     pub base_weights_sha256: String,
+    /// The digest of the adapter that the training began with, where one was trained.
+    pub base_adapter_sha256: Option<String>,
     pub tokenizer_sha256: String,
     pub data_sha256: String,
-    /// The digest of the weights as they were saved; that of the trained weights unless they were rounded.
+    /// The digest of the weights as they were saved; that of the trained weights unless they were rounded, and
+    /// none where an adapter was saved.
     pub saved_weights_sha256: Option<String>,
     pub saved: Option<String>,
     pub model: String,
@@ -110,7 +115,11 @@ impl Reporter {
             return print_json(end);
         }
         let mut stdout = io::stdout();
-        writeln!(stdout, "weights {}\ntranscript {}", end.weights_sha256, end.transcript_sha256)?;
+        match &end.adapter_sha256 {
+            Some(adapter) => writeln!(stdout, "adapter {adapter}")?,
+            None => writeln!(stdout, "weights {}", end.weights_sha256)?,
+        }
+        writeln!(stdout, "transcript {}", end.transcript_sha256)?;
         if let Some(dir) = &end.saved {
             writeln!(stdout, "saved in {dir}")?;
         }

@@ -1,7 +1,7 @@
 //! Tensors over bytes that somebody else owns: a mapped file, a downloaded buffer.
 
 use crate::ops::Weights;
-use crate::simd::{Bf16, Weight};
+use crate::simd::Bf16;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -117,10 +117,7 @@ impl Tensor {
 
     /// The tensor in binary32 of its own, as a trainer needs it; widening is exact (N1).
     pub(crate) fn to_owned_f32(&self) -> Tensor {
-        Tensor(Storage::OwnedF32(match self.weights() {
-            Weights::F32(w) => w.to_vec(),
-            Weights::Bf16(w) => w.iter().map(|w| w.widen()).collect(),
-        }))
+        Tensor(Storage::OwnedF32(self.weights().widened().into_owned()))
     }
 
     /// The numbers of a tensor of [`Tensor::to_owned_f32`].

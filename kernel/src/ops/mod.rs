@@ -38,7 +38,8 @@ pub use softmax::{softmax_backward, softmax_forward};
 pub use squares::squares_forward;
 pub use swiglu::{swiglu_backward, swiglu_forward};
 
-use crate::simd::Bf16;
+use crate::simd::{Bf16, Weight};
+use alloc::borrow::Cow;
 
 /// Stored weights in one of the widths that operators read (N1); row-major where they are a matrix.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,15 @@ pub enum Weights<'a> {
     Bf16(&'a [Bf16]),
 }
 
-impl Weights<'_> {
+impl<'a> Weights<'a> {
+    /// The weights in binary32: where they are, or widened, which is exact (N1).
+    pub fn widened(self) -> Cow<'a, [f32]> {
+        match self {
+            Weights::F32(w) => Cow::Borrowed(w),
+            Weights::Bf16(w) => w.iter().map(|w| w.widen()).collect(),
+        }
+    }
+
     /// The number of weights.
     pub fn len(&self) -> usize {
         match self {
