@@ -45,6 +45,18 @@ export interface GenerateOptions {
   signal?: AbortSignal;
   /** Tells how much of the prompt has been read. */
   onPrefill?: (progress: { done: number; total: number }) => void;
+  /** What logits are divided by before a token is drawn; 0 (the default) takes the most likely token. */
+  temperature?: number;
+  /** How many of the most likely tokens are drawn from; 0 (the default) for all. */
+  topK?: number;
+  /** The probability that the tokens drawn from have together; 1 (the default) for all. */
+  topP?: number;
+  /** How likely, relative to the most likely token, those drawn from are at least; 0 unless told. */
+  minP?: number;
+  /** What the logits of tokens that occur already are divided by (negative ones multiplied); 1 unless told. */
+  repetitionPenalty?: number;
+  /** The same seed gives the same tokens everywhere; 0 unless told. */
+  seed?: number | bigint;
 }
 
 /** What to learn: a text, or a conversation. */

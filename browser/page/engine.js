@@ -39,14 +39,15 @@ export class Engine {
     this.weightsSha256 = info.weightsSha256;
   }
 
-  /** Generates greedily, one step at a time; leaving the loop, or the signal, stops it within one token. */
-  async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {} }) {
+  /** Generates, one step at a time; leaving the loop, or the signal, stops it within one token. */
+  async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {}, ...settings }) {
     if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
+    const sampling = samplingOf(settings);
     signal?.throwIfAborted();
     const run = ++this.#runs;
     const call = (operation, args) => unlessAborted(this.#worker.call(operation, { run, ...args }), signal);
     try {
-      await call("start", { prompt, maxTokens });
+      await call("start", { prompt, maxTokens, sampling });
       for (;;) {
         const { prefill, step, memoryBytes } = await call("advance");
         this.info.memoryBytes = memoryBytes;
@@ -155,6 +156,18 @@ export class Engine {
   static async deleteCache() {
     await (await ModelCache.open()).clear();
   }
+}
+
+/** The settings of the sampler, complete; their ranges are the engine's matter. */
+function samplingOf({ temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0, ...others }) {
+  for (const name of Object.keys(others)) throw new TypeError(`generate has no option ${name}`);
+  for (const [name, value] of Object.entries({ temperature, topP, minP, repetitionPenalty })) {
+    if (typeof value !== "number") throw new TypeError(`${name} is a number, not ${value}`);
+  }
+  if (!(Number.isInteger(topK) && topK >= 0 && topK < 2 ** 32)) throw new RangeError(`topK is an integer from 0 on, not ${topK}`);
+  const exact = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (!(exact && seed >= 0 && seed < 2n ** 64n)) throw new RangeError(`seed is an integer from 0 on, above 2^53 a BigInt, not ${seed}`);
+  return { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
 }
 
 function folderUrl(baseUrl) {

@@ -35,9 +35,10 @@ const operations = {
 
   decode: ({ ids }) => engine.decode(Uint32Array.from(ids)),
 
-  start({ run, prompt, maxTokens }) {
+  start({ run, prompt, maxTokens, sampling }) {
     const ids = typeof prompt === "string" ? engine.encode(prompt, false) : Uint32Array.from(prompt);
-    runs.set(run, engine.start(ids, maxTokens));
+    const { temperature, topK, topP, minP, repetitionPenalty, seed } = sampling;
+    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed));
     return { promptIds: ids };
   },
 

@@ -2,6 +2,7 @@
 
 use bpe::{Message, Special};
 use js_sys::{Array, Error, Object, Reflect, Uint8Array};
+use kernel::generate::{Sampler, SamplerSettings};
 use kernel::train::Optimizer;
 use loader::digest::{Sha256Digest, hex};
 use wasm_bindgen::prelude::*;
@@ -115,9 +116,21 @@ impl Engine {
         Ok(self.0.decode(ids)?)
     }
 
-    /// Prepares a generation.
-    pub fn start(&self, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, JsError> {
-        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens)?))
+    /// Prepares a generation; the names are those of the contract's sampling rules.
+    #[allow(clippy::too_many_arguments, reason = "JavaScript's numbers come one by one")]
+    pub fn start(
+        &self,
+        prompt: Vec<u32>,
+        max_tokens: usize,
+        temperature: f64,
+        top_k: u32,
+        top_p: f64,
+        min_p: f64,
+        repetition_penalty: f64,
+        seed: u64,
+    ) -> Result<Run, JsError> {
+        let settings = SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed };
+        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?)?))
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or

@@ -161,8 +161,8 @@ impl Run {
     ///
     /// # Errors
     /// If the prompt is empty or too long, a token id is not in the vocabulary, or the model is being trained.
-    pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize) -> Result<Run, EngineError> {
-        let request = Request { prompt, max_tokens, ignore_eos: false, sampler: Sampler::GREEDY };
+    pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize, sampler: Sampler) -> Result<Run, EngineError> {
+        let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
         let generation = Generation::new(engine.model()?, request).map_err(EngineError::Generate)?;
         Ok(Run { generation, text: TextStream::default(), _under_way: engine.generations.clone() })
     }

@@ -14,10 +14,12 @@ use crate::pool::{MAX_THREADS, ThreadPool};
 
 mod lora;
 mod merge;
+mod sampling;
 mod train;
 
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
+pub use sampling::Sampling;
 pub use train::{Gradients, OptimizerName, SavedType, ScheduleName, Train};
 
 /// One language model, natively and in the browser, the same bits
@@ -37,7 +39,7 @@ pub struct Cli {
 pub enum Command {
     /// Serve the page, the model files and the HTTP API
     Serve(Serve),
-    /// Continue a prompt, greedily, and print the text as it comes
+    /// Continue a prompt and print the text as it comes
     Generate(Generate),
     /// Turn JSON lines {"text":...} on stdin into {"ids":[...]} on stdout
     Tokenize(Tokenize),
@@ -185,6 +187,8 @@ pub struct Generate {
     pub context: Context,
     #[command(flatten)]
     pub prompt: Prompt,
+    #[command(flatten)]
+    pub sampling: Sampling,
     /// Generate at most N tokens
     #[arg(long, env = "LOCKSTEP_MAX_TOKENS", value_name = "N", default_value = "25")]
     pub max_tokens: NonZeroUsize,

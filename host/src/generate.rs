@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use kernel::Exec;
-use kernel::generate::{Generation, Request, Sampler};
+use kernel::generate::{Generation, Request};
 use kernel::transcript::{PROFILE, hex, transcript};
 use serde::Serialize;
 use session::TextStream;
@@ -45,7 +45,7 @@ pub fn generate(arguments: cli::Generate) -> Outcome {
         prompt: prompt_ids(&arguments.prompt, &opened),
         max_tokens: arguments.max_tokens.get(),
         ignore_eos: arguments.ignore_eos,
-        sampler: Sampler::GREEDY,
+        sampler: arguments.sampling.sampler()?,
     };
     let generation = Generation::new(&opened.model, request)?;
     let pool = ThreadPool::new(arguments.threads.count())?;

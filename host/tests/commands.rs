@@ -40,6 +40,22 @@ fn generate_json_has_every_key_and_the_reference_tokens() {
     assert!(timings["prompt_ms"].as_f64() > Some(0.0) && timings["predicted_ms"].as_f64() > Some(0.0));
 }
 
+/// The same seed draws the same tokens on every backend, another seed others.
+#[test]
+fn drawn_tokens_depend_on_the_seed_and_on_nothing_else() {
+    let drawn = |seed: &str, flags: &[&str]| {
+        let settings =
+            ["--prompt", "Once upon a time", "--max-tokens", "6", "--json", "--temperature", "1.2", "--top-p", "0.95"];
+        let object = run_with_model("generate", &[&settings[..], &["--seed", seed], flags].concat()).json();
+        [object["token_ids"].clone(), object["transcript_sha256"].clone()]
+    };
+    let first = drawn("1", &[]);
+    assert_eq!(drawn("1", &["--threads", "1", "--backend", "scalar"]), first);
+    let [ids, transcript] = drawn("2", &[]);
+    assert!(ids != first[0] && transcript != first[1]);
+    assert_ne!(ids, json!(FIRST[..6]));
+}
+
 /// N11: neither threads nor backend nor the way the file is read nor the form of the prompt changes a bit.
 #[test]
 fn generate_gives_the_same_bits_however_it_runs() {

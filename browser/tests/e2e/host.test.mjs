@@ -7,7 +7,7 @@ import { inEachBrowser } from "./drive/scenarios.mjs";
 import { startLockstep, startProxy } from "./drive/servers.mjs";
 import { until } from "./drive/until.mjs";
 import { expectEqualBits, expectLockstep } from "./expect.mjs";
-import { PROMPT, PROMPT_IDS } from "./reference.mjs";
+import { GREEDY_IDS, PROMPT, PROMPT_IDS } from "./reference.mjs";
 
 const WEIGHTS = /\.safetensors$/;
 /** Bytes that the page may hold at most: WebAssembly memory and the heaps of page and worker. */
@@ -29,14 +29,24 @@ inEachBrowser("with the server", (scenario, name) => {
     expectLockstep(found);
     await expectGoldenBits(tab);
     assert.equal(found.text, "25/25 tokens, 25/25 logit digests match");
-    const ids = await tab.evaluate(async (prompt) => {
+    const { ids, drawn } = await tab.evaluate(async (prompt) => {
       const { Engine } = await import("./engine.js");
       const engine = await Engine.load({ baseUrl: (await (await fetch("../api/status")).json()).modelUrl });
       const ids = [...(await engine.encode(prompt))];
+      const settings = { temperature: 1.2, topK: 40, topP: 0.95, minP: 0.01, repetitionPenalty: 1.1, seed: 7 };
+      const drawn = [];
+      for await (const token of engine.generate({ prompt, maxTokens: 8, ...settings })) drawn.push(token);
       engine.dispose();
-      return ids;
+      return { ids, drawn };
     }, PROMPT);
     assert.deepEqual(ids, PROMPT_IDS);
+    // Drawn tokens are the server's, too, and not the greedy ones.
+    const settings = "temperature=1.2&top_k=40&top_p=0.95&min_p=0.01&repetition_penalty=1.1&seed=7";
+    const events = await (await fetch(`${server.url}/api/generate?max_tokens=8&${settings}`)).text();
+    const native = [...events.matchAll(/"tokenId":(\d+)/g)].map(([, id]) => Number(id));
+    assert.deepEqual(drawn.map(({ tokenId }) => tokenId), native);
+    assert.ok(events.includes(drawn.at(-1).transcriptSha256), "equal transcripts of drawn tokens");
+    assert.notDeepEqual(native, GREEDY_IDS.slice(0, 8));
   });
 
   scenario("the scalar build gives the same bits", async (tab) => {

@@ -2,7 +2,7 @@
 
 use browser::assembly::Assembly;
 use browser::engine::{Advance, Engine, EngineError, Run};
-use kernel::generate::FinishReason;
+use kernel::generate::{FinishReason, Sampler};
 use kernel::model::{Config, parameters};
 use loader::digest::{TensorDigest, sha256, weights_digest};
 use loader::manifest::{Manifest, ManifestFile};
@@ -120,7 +120,7 @@ fn engine(config: Value, tokenizer: Value) -> Engine {
 
 /// The texts of all steps, and how the generation ended.
 fn generate(engine: &Engine, prompt: &[u32], max_tokens: usize) -> (Vec<String>, FinishReason, [u8; 32]) {
-    let mut run = Run::new(engine, prompt.to_vec(), max_tokens).unwrap();
+    let mut run = Run::new(engine, prompt.to_vec(), max_tokens, Sampler::GREEDY).unwrap();
     let mut texts = Vec::new();
     loop {
         if let Advance::Token { step, token_id, text, logits_sha256, end } = run.advance(engine).unwrap() {
@@ -149,7 +149,7 @@ fn a_model_generates_from_the_bytes_that_arrived() {
 #[test]
 fn a_long_prompt_is_read_in_parts() {
     let engine = engine(config(), tokenizer("a", "Ã"));
-    let mut run = Run::new(&engine, vec![1; 70], 1).unwrap();
+    let mut run = Run::new(&engine, vec![1; 70], 1, Sampler::GREEDY).unwrap();
     assert_eq!(run.advance(&engine).unwrap(), Advance::Prefill { done: 64, total: 70 });
     assert!(matches!(run.advance(&engine).unwrap(), Advance::Token { step: 1, .. }));
 }
@@ -182,7 +182,9 @@ fn special_tokens_are_recognised_unless_they_are_to_be_plain() {
 #[test]
 fn requests_that_cannot_be_met_are_refused_with_their_numbers() {
     let engine = engine(config(), tokenizer("a", "Ã"));
-    let refusal = |prompt: Vec<u32>, max_tokens| Run::new(&engine, prompt, max_tokens).err().unwrap().to_string();
+    let refusal = |prompt: Vec<u32>, max_tokens| {
+        Run::new(&engine, prompt, max_tokens, Sampler::GREEDY).err().unwrap().to_string()
+    };
     assert!(refusal(vec![1; 60], 41).contains("a prompt of 60 tokens and 41 new ones exceed the context of 100"));
     assert!(refusal(vec![4], 1).contains('4'));
     assert!(!refusal(vec![], 1).is_empty() && !refusal(vec![1], 0).is_empty());

@@ -27,6 +27,8 @@ class FakeWorker {
   }
 }
 
+/** The settings of the sampler that the worker was given last. */
+let sampled;
 /** Steps that the worker has made. */
 let trained;
 
@@ -39,7 +41,7 @@ beforeEach(() => {
     load: () => ({ name: "tiny", weightsSha256: "base", memoryBytes: 1 }),
     encode: ({ text, plainSpecial }) => [text.length, plainSpecial],
     decode: ({ ids }) => ids.join(),
-    start: ({ run, maxTokens }) => runs.set(run, { step: -1, maxTokens }) && undefined,
+    start: ({ run, maxTokens, sampling }) => (sampled = sampling) && runs.set(run, { step: -1, maxTokens }) && undefined,
     advance: ({ run }) => {
       const state = runs.get(run);
       if (++state.step === 0) return { prefill: { done: 64, total: 70 }, memoryBytes: 2 };
@@ -80,6 +82,17 @@ test("an engine loads, encodes, decodes and generates", async () => {
   assert.deepEqual(prefill, [{ done: 64, total: 70 }]);
   assert.equal(engine.info.memoryBytes, 3);
   assert.equal(FakeWorker.last.log.at(-1), "release");
+});
+
+test("the sampler's settings are complete, checked, and greedy unless told", async () => {
+  const engine = await load();
+  await collect(engine.generate({ prompt: "p", maxTokens: 1 }));
+  assert.deepEqual(sampled, { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0n });
+  await collect(engine.generate({ prompt: "p", maxTokens: 1, temperature: 0.8, topK: 5, seed: 2n ** 64n - 1n }));
+  assert.deepEqual(sampled, { temperature: 0.8, topK: 5, topP: 1, minP: 0, repetitionPenalty: 1, seed: 2n ** 64n - 1n });
+  for (const wrong of [{ temperature: "1" }, { topK: 1.5 }, { topK: -1 }, { seed: -1 }, { seed: 0.5 }, { seed: 2n ** 64n }, { top_k: 5 }]) {
+    await assert.rejects(collect(engine.generate({ prompt: "p", maxTokens: 1, ...wrong })), new RegExp(Object.keys(wrong)[0]));
+  }
 });
 
 test("leaving the loop releases the generation", async () => {

@@ -1,4 +1,4 @@
-//! `GET /api/generate`: continues a prompt, greedily, as a stream of events.
+//! `GET /api/generate`: continues a prompt as a stream of events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ struct Asked {
     prompt: String,
     max_tokens: usize,
     special: bpe::Special,
+    sampler: Sampler,
 }
 
 impl Asked {
@@ -36,6 +37,7 @@ impl Asked {
             prompt: query.get("prompt").filter(|prompt| !prompt.is_empty()).unwrap_or(PROMPT).to_string(),
             max_tokens: query.count("max_tokens")?.unwrap_or(MAX_TOKENS),
             special: if plain { bpe::Special::Plain } else { bpe::Special::Parse },
+            sampler: query.sampler()?,
         })
     }
 }
@@ -72,7 +74,7 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
 fn prepare(state: &State, asked: &Asked) -> Result<Generation, String> {
     let opened = state.model.get().ok_or("the model is still loading")?;
     let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
-    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false, sampler: Sampler::GREEDY };
+    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false, sampler: asked.sampler };
     Generation::new(&opened.model, request).map_err(|error| error.to_string())
 }
 

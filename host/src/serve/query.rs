@@ -1,7 +1,9 @@
 //! The query of a request, as browsers' `URLSearchParams` and HTML forms write it.
 
 use std::fmt;
+use std::str::FromStr;
 
+use kernel::generate::{Sampler, SamplerError, SamplerSettings};
 use percent_encoding::percent_decode;
 
 /// The names and values of a query, in order.
@@ -9,12 +11,14 @@ use percent_encoding::percent_decode;
 pub struct Query(Vec<(String, String)>);
 
 /// What is wrong with a query.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum QueryError {
     /// Some `%xx` are not UTF-8.
     Utf8,
     /// A parameter is not what it should be.
     Value { name: &'static str, value: String, wanted: &'static str },
+    /// A parameter of the choice of tokens is out of range.
+    Sampler(SamplerError),
 }
 
 impl fmt::Display for QueryError {
@@ -22,6 +26,7 @@ impl fmt::Display for QueryError {
         match self {
             QueryError::Utf8 => f.write_str("the query's percent-encoding is not UTF-8"),
             QueryError::Value { name, value, wanted } => write!(f, "{name}={value:?}: give {wanted}"),
+            QueryError::Sampler(error) => error.fmt(f),
         }
     }
 }
@@ -58,6 +63,29 @@ impl Query {
             Ok(count) if digits && count >= 1 => Ok(Some(count)),
             _ => Err(QueryError::Value { name, value: value.to_string(), wanted: "an integer of at least 1" }),
         }
+    }
+
+    /// How tokens are chosen: `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `seed`; greedily unless told.
+    ///
+    /// # Errors
+    /// If a value is no number, or out of its range.
+    pub fn sampler(&self) -> Result<Sampler, QueryError> {
+        let default = SamplerSettings::default();
+        let settings = SamplerSettings {
+            temperature: self.number("temperature", "a number")?.unwrap_or(default.temperature),
+            top_k: self.number("top_k", "an integer from 0 on")?.unwrap_or(default.top_k),
+            top_p: self.number("top_p", "a number")?.unwrap_or(default.top_p),
+            min_p: self.number("min_p", "a number")?.unwrap_or(default.min_p),
+            repetition_penalty: self.number("repetition_penalty", "a number")?.unwrap_or(default.repetition_penalty),
+            seed: self.number("seed", "an integer from 0 on")?.unwrap_or(default.seed),
+        };
+        Sampler::new(settings).map_err(QueryError::Sampler)
+    }
+
+    fn number<T: FromStr>(&self, name: &'static str, wanted: &'static str) -> Result<Option<T>, QueryError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let wrong = |_| QueryError::Value { name, value: value.to_string(), wanted };
+        value.parse().map(Some).map_err(wrong)
     }
 
     /// The value of `name` as a switch; absent is off.
@@ -112,6 +140,20 @@ mod tests {
         assert_eq!(count("m=25"), Ok(None));
         for value in ["0", "-1", "", "1.0", "1e3", "%2B5", "+5", "5+", "five", "0x10", "99999999999999999999"] {
             assert!(count(&format!("n={value}")).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_chosen_greedily_unless_told() {
+        let sampler = |text| Query::parse(text).unwrap().sampler();
+        assert_eq!(sampler("max_tokens=2"), Ok(Sampler::GREEDY));
+        let settings = SamplerSettings { temperature: 0.5, top_k: 3, seed: u64::MAX, ..SamplerSettings::default() };
+        let drawn = Sampler::new(settings).unwrap();
+        assert_eq!(sampler("temperature=0.5&top_k=3&seed=18446744073709551615"), Ok(drawn));
+        for text in
+            ["temperature=-1", "temperature=", "top_k=1.5", "top_p=0", "min_p=x", "repetition_penalty=NaN", "seed=-1"]
+        {
+            assert!(sampler(text).is_err(), "{text}");
         }
     }
 
