@@ -142,6 +142,8 @@ export interface EngineInfo {
   source: string;
   /** The digest of the weights as they were loaded. */
   weightsSha256: string;
+  /** The digest of the adapter in use, kept up to date; null where there is none. */
+  adapterSha256: string | null;
   /** "wasm-simd128" or "scalar". */
   backend: string;
   /** The kernel's golden bits: null where the self-test passed, otherwise what differs. */

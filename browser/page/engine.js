@@ -16,7 +16,9 @@ export class Engine {
   weightsSha256;
 
   /** The digest of the adapter beside them, null where there is none. */
-  adapterSha256 = null;
+  get adapterSha256() {
+    return this.info.adapterSha256;
+  }
 
   /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
   static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto" }) {
@@ -35,7 +37,7 @@ export class Engine {
 
   constructor(worker, info) {
     this.#worker = worker;
-    this.info = info;
+    this.info = { ...info, adapterSha256: null };
     this.weightsSha256 = info.weightsSha256;
   }
 
@@ -114,7 +116,7 @@ export class Engine {
   async #adopt(operation, args) {
     const result = await this.#worker.call(operation, args);
     this.weightsSha256 = result.weightsSha256;
-    this.adapterSha256 = result.adapterSha256;
+    this.info.adapterSha256 = result.adapterSha256;
     return result;
   }
 
