@@ -34,6 +34,12 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** "auto" (the default) takes simd128 where the browser has it. All give the same bits. */
   backend?: "auto" | "simd128" | "scalar";
+  /**
+   * From 1 to 64; as many as there are cores, up to 8, unless told. More than one needs a page that is cross-origin isolated
+   * (its server sends `Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`); elsewhere
+   * there is one. Any number gives the same bits.
+   */
+  threads?: number;
 }
 
 export interface GenerateOptions {
@@ -146,6 +152,10 @@ export interface EngineInfo {
   adapterSha256: string | null;
   /** "wasm-simd128" or "scalar". */
   backend: string;
+  /** How many threads compute. */
+  threads: number;
+  /** Why there is only one thread, or null where there are more. */
+  oneThread: string | null;
   /** The kernel's golden bits: null where the self-test passed, otherwise what differs. */
   selfTest: string | null;
   /** Longest prompt and output together, in tokens. */

@@ -5,6 +5,9 @@ import { ModelCache } from "./model-cache.js";
 import { trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
+/** The most threads that may be asked for. */
+const MAX_THREADS = 64;
+
 export class Engine {
   #worker;
   #runs = 0;
@@ -21,14 +24,17 @@ export class Engine {
   }
 
   /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
-  static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto" }) {
+  static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto", threads }) {
     if (!["auto", "simd128", "scalar"].includes(backend)) {
       throw new RangeError(`backend is "auto", "simd128" or "scalar", not "${backend}"`);
+    }
+    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+      throw new RangeError(`threads is an integer from 1 to ${MAX_THREADS}, not ${threads}`);
     }
     signal?.throwIfAborted();
     const worker = new WorkerConnection(new URL("./worker.js", import.meta.url), onProgress);
     try {
-      return new Engine(worker, await unlessAborted(worker.call("load", { baseUrl: folderUrl(baseUrl), backend }), signal));
+      return new Engine(worker, await unlessAborted(worker.call("load", { baseUrl: folderUrl(baseUrl), backend, threads }), signal));
     } catch (error) {
       worker.close("the engine was not loaded");
       throw error;

@@ -1,4 +1,4 @@
-// What runs here, and what happened: weights, digests, self-test, memory, cache and the event log.
+// What runs here, and what happened: weights, digests, threads, self-test, memory, cache and the event log.
 
 import { formatBytes, shortDigest } from "./format.js";
 
@@ -14,6 +14,8 @@ export class Facts {
   engine(info) {
     show("fact-weights", `${info.name}, ${info.source}`);
     show("fact-self-test", info.selfTest ?? "golden bits reproduced");
+    show("fact-threads", info.oneThread === null ? `${info.threads}, which share one memory` : `1: ${info.oneThread}`);
+    document.getElementById("fact-threads").dataset.threads = info.threads;
     this.memory(info.memoryBytes);
     this.#browser = info;
     this.#digests();

@@ -106,11 +106,13 @@ async function loadModel(baseUrl) {
     const pace = rate ? `, ${formatBytes(rate)}/s, ${formatSeconds((allTotal - allLoaded) / rate)} left` : "";
     showLoading(`${fromCache ? "Reading the kept model" : "Fetching the model"}: ${formatBytes(allLoaded)} of ${formatBytes(allTotal)}${pace}`);
   };
-  engine = await Engine.load({ baseUrl, onProgress, backend: new URLSearchParams(location.search).get("backend") ?? "auto" });
+  const asked = new URLSearchParams(location.search);
+  const count = asked.has("threads") ? Number(asked.get("threads")) : undefined;
+  engine = await Engine.load({ baseUrl, onProgress, backend: asked.get("backend") ?? "auto", threads: count });
   const { info } = engine;
   progress.hidden = true;
   showLoading("");
-  browser.about(`${info.backend}, 1 thread`);
+  browser.about(`${info.backend}, ${threads(info.threads)}`);
   facts.engine(info);
   facts.cacheSize(await Engine.cacheSize());
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);

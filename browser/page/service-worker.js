@@ -8,6 +8,7 @@ const SHELL = [
   "adapter.js",
   "chart.js",
   "compare.js",
+  "compute-worker.js",
   "download.js",
   "engine.js",
   "examples.json",
@@ -16,6 +17,7 @@ const SHELL = [
   "icon.svg",
   "load.js",
   "model-cache.js",
+  "module.js",
   "native.js",
   "offline.js",
   "page.js",
@@ -31,6 +33,8 @@ const SHELL = [
   "wasm/scalar/browser_bg.wasm",
   "wasm/simd128/browser.js",
   "wasm/simd128/browser_bg.wasm",
+  "wasm/threads/browser.js",
+  "wasm/threads/browser_bg.wasm",
 ];
 /** Only on a static site. */
 const OPTIONAL = ["recorded.json", "site.json"];

@@ -3,6 +3,7 @@
 
 import { fetchManifest, receiveFiles } from "./load.js";
 import { ModelCache } from "./model-cache.js";
+import { startModule } from "./module.js";
 
 /** Milliseconds between two progress messages. */
 const PROGRESS_INTERVAL = 50;
@@ -13,11 +14,10 @@ let wasmMemory;
 const runs = new Map();
 
 const operations = {
-  async load({ baseUrl, backend }) {
-    const build = backend === "auto" ? (hasSimd128() ? "simd128" : "scalar") : backend;
-    wasm = await import(`./wasm/${build}/browser.js`);
-    const moduleUrl = new URL(`./wasm/${build}/browser_bg.wasm`, import.meta.url);
-    wasmMemory = (await wasm.default({ module_or_path: moduleUrl })).memory;
+  async load({ baseUrl, backend, threads }) {
+    const started = await startModule({ backend, threads });
+    wasm = started.wasm;
+    wasmMemory = started.memory;
     const cache = await ModelCache.open();
     const assembly = new wasm.Assembly(await fetchManifest(baseUrl, cache));
     const files = assembly.files();
@@ -28,7 +28,7 @@ const operations = {
       for (const file of files) await cache.evict(file);
       throw error;
     }
-    return { ...engine.info(), ...bytes, notCached: cache.unavailable, memoryBytes: memoryBytes() };
+    return { ...engine.info(), ...bytes, oneThread: started.oneThread, notCached: cache.unavailable, memoryBytes: memoryBytes() };
   },
 
   encode: ({ text, plainSpecial }) => engine.encode(text, plainSpecial),
@@ -87,15 +87,6 @@ onmessage = async ({ data: { id, operation, args } }) => {
 
 function memoryBytes() {
   return wasmMemory.buffer.byteLength;
-}
-
-/** Whether the browser has 128-bit SIMD: a module with one function, `i8x16.popcnt(i8x16.splat(0))`, is valid. */
-function hasSimd128() {
-  const header = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
-  const types = [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b];
-  const functions = [0x03, 0x02, 0x01, 0x00];
-  const code = [0x0a, 0x0a, 0x01, 0x08, 0x00, 0x41, 0x00, 0xfd, 0x0f, 0xfd, 0x62, 0x0b];
-  return WebAssembly.validate(new Uint8Array([...header, ...types, ...functions, ...code]));
 }
 
 /** Passes on the first and the last event of each file, and those in between that are far enough apart. */

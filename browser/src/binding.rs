@@ -1,9 +1,13 @@
-//! What JavaScript sees: five classes, whose methods throw `Error`s. The worker is the only caller.
+//! What JavaScript sees: classes and functions, which throw `Error`s. The engine's worker is the only caller, but for
+//! [`enlist`], [`work`] and [`lose`], which are for the workers that compute with it.
 
 use bpe::{Message, Special};
 use js_sys::{Array, Error, Object, Reflect, Uint8Array};
 use kernel::generate::{Sampler, SamplerSettings};
+use kernel::pool::Crew;
+use kernel::simd::Backend;
 use kernel::train::Optimizer;
+use kernel::{Exec, environment};
 use loader::digest::{Sha256Digest, hex};
 use wasm_bindgen::prelude::*;
 
@@ -19,6 +23,35 @@ fn start() {
         error.set_name("PanicError");
         wasm_bindgen::throw_val(error.into());
     }));
+}
+
+/// The threads that compute: one crew for all workers, since they share this memory. Without shared memory it has no members.
+static CREW: Crew = Crew::new();
+
+/// The compiled module, for the workers that compute with this one.
+#[wasm_bindgen]
+pub fn module() -> JsValue {
+    wasm_bindgen::module()
+}
+
+/// Makes the calling worker a compute thread, from its call of [`work`] on.
+#[wasm_bindgen]
+pub fn enlist() -> Result<(), JsError> {
+    environment::check()?;
+    CREW.enlist();
+    Ok(())
+}
+
+/// Computes for as long as the worker lives.
+#[wasm_bindgen]
+pub fn work() {
+    CREW.work();
+}
+
+/// Tells the engine that [`work`] has ended with an error, which is its end too.
+#[wasm_bindgen]
+pub fn lose(why: String) {
+    CREW.lose(why);
 }
 
 /// The files of a model on their way in.
@@ -74,7 +107,8 @@ impl Assembly {
 
     /// The engine, when all files are there. The assembly cannot be used any more.
     pub fn finish(self) -> Result<Engine, JsError> {
-        Ok(Engine(engine::Engine::new(self.0.finish()?)?))
+        let exec = Exec { backend: Backend::detect(), pool: &CREW };
+        Ok(Engine(engine::Engine::new(self.0.finish()?, exec)?))
     }
 }
 
@@ -84,7 +118,7 @@ pub struct Engine(engine::Engine);
 
 #[wasm_bindgen]
 impl Engine {
-    /// `{name, source, weightsSha256, backend, selfTest, context}`, see `EngineInfo` in page/engine.d.ts.
+    /// `{name, source, weightsSha256, backend, threads, selfTest, context}`, see `EngineInfo` in page/engine.d.ts.
     pub fn info(&self) -> JsValue {
         let self_test = self.0.self_test().as_ref().err().map(ToString::to_string);
         object([
@@ -92,6 +126,7 @@ impl Engine {
             ("source", JsValue::from(self.0.source())),
             ("weightsSha256", JsValue::from(hex(&self.0.identity().weights))),
             ("backend", JsValue::from(self.0.backend())),
+            ("threads", JsValue::from(self.0.threads() as f64)),
             ("selfTest", self_test.map_or(JsValue::NULL, JsValue::from)),
             ("context", JsValue::from(self.0.context() as f64)),
         ])

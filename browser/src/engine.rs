@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::{error, fmt};
 
 use bpe::{Special, Tokenizer, TokenizerError, UnknownToken};
+use kernel::Exec;
 use kernel::environment::{self, EnvironmentError};
 use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request, Sampler};
 use kernel::golden::{self, GoldenError};
 use kernel::model::{LoraError, Model};
 use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
-use kernel::{Exec, simd::Backend};
 use session::adapter::AdapterError;
 use session::data::DataError;
 use session::{ModelError, TextStream};
@@ -18,8 +18,9 @@ use session::{ModelError, TextStream};
 use crate::assembly::Assembled;
 use crate::training::Changed;
 
-/// A model that is ready to generate and to be trained, on one thread.
+/// A model that is ready to generate and to be trained.
 pub struct Engine {
+    pub(crate) exec: Exec<'static>,
     name: String,
     source: String,
     pub(crate) base: Model,
@@ -37,17 +38,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Builds the model over the checkpoint's bytes, without copying them, and runs the self-test.
+    /// Builds the model over the checkpoint's bytes, without copying them, and runs the self-test; `exec` computes all.
     ///
     /// # Errors
     /// If config.json, tokenizer.json or the weights are no model that we can run, or the floating-point environment is
     /// not that of the contract.
-    pub fn new(assembled: Assembled) -> Result<Engine, EngineError> {
+    pub fn new(assembled: Assembled, exec: Exec<'static>) -> Result<Engine, EngineError> {
         environment::check().map_err(EngineError::Environment)?;
         let config = session::config(&assembled.config).map_err(EngineError::Model)?;
         let tokenizer = Tokenizer::from_json(&assembled.tokenizer).map_err(EngineError::Tokenizer)?;
         let model = session::model(config, &assembled.checkpoint).map_err(EngineError::Model)?;
         Ok(Engine {
+            exec,
             name: assembled.name,
             source: assembled.source,
             base: model,
@@ -61,7 +63,7 @@ impl Engine {
                 adapter: None,
                 tokenizer: assembled.tokenizer_sha256,
             },
-            self_test: golden::check(Exec::serial()),
+            self_test: golden::check(exec),
         })
     }
 
@@ -104,7 +106,12 @@ impl Engine {
 
     /// The instruction set, by its name.
     pub fn backend(&self) -> &'static str {
-        Backend::detect().name()
+        self.exec.backend.name()
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.exec.pool.threads()
     }
 
     /// The token ids of a text.
@@ -172,7 +179,7 @@ impl Run {
     /// # Errors
     /// If the weights give a logit that is no finite number, or a token that the tokenizer does not have.
     pub fn advance(&mut self, engine: &Engine) -> Result<Advance, EngineError> {
-        let step = match self.generation.advance(engine.model()?, Exec::serial()).map_err(EngineError::Generate)? {
+        let step = match self.generation.advance(engine.model()?, engine.exec).map_err(EngineError::Generate)? {
             Progress::Prefill { done, total } => return Ok(Advance::Prefill { done, total }),
             Progress::Token(step) => step,
             Progress::Finished(_) => return Ok(Advance::Finished),

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use bpe::{Message, Special};
-use kernel::Exec;
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
@@ -123,7 +122,7 @@ impl Engine {
         let Some(Changed::Training(training)) = &mut self.changed else {
             return Err(EngineError::NotTraining);
         };
-        let report = training.trainer.step(Exec::serial(), &training.batch).map_err(EngineError::Train);
+        let report = training.trainer.step(self.exec, &training.batch).map_err(EngineError::Train);
         match &report {
             Ok(report) => training.steps = report.digest,
             Err(_) => self.changed = None,
@@ -207,7 +206,7 @@ impl Engine {
             }
         })?;
         let (loss, gradients) =
-            train::gradients(Exec::serial(), model, &[sequence], recompute).map_err(EngineError::Train)?;
+            train::gradients(self.exec, model, &[sequence], recompute).map_err(EngineError::Train)?;
         let table = model.trainable().into_iter().enumerate();
         let digests = table.filter_map(|(index, parameter)| Some(digest(&parameter, gradients.get(index)?)));
         Ok((loss, weights_digest(digests)))

@@ -25,6 +25,8 @@ enum Command {
     Start(start::Options),
     /// Sets up all that the tests need, browsers included, and runs them.
     Test(test::Options),
+    /// Measures the engine's speed in the browsers, with one thread and with all.
+    BenchBrowser(test::BenchOptions),
     /// Makes a static site: the page, the weights, and a recorded native run.
     Site(site::Options),
 }
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Browser(options) => bundle::run(&options).map_err(Into::into),
         Command::Start(options) => start::run(&options).map_err(Into::into),
         Command::Test(options) => test::run(&options).map_err(Into::into),
+        Command::BenchBrowser(options) => test::bench(&options).map_err(Into::into),
         Command::Site(options) => site::run(&options).map_err(Into::into),
     };
     match result {

@@ -47,12 +47,17 @@ inEachBrowser("as a static site", (scenario) => {
     await ready(tab);
     assert.ok(server.bytesOf(WEIGHTS) > 200e6);
     assert.equal(await tab.evaluate(() => document.getElementById("native-badge").hidden), false, "labelled as recorded");
+    const threads = () => tab.evaluate(() => document.getElementById("fact-threads").textContent);
+    assert.match(await threads(), /^1: .*COOP and COEP/);
     expectLockstep(await generate(tab));
     await until("the page is kept", () => tab.evaluate(() => /^ready/.test(document.getElementById("fact-offline").textContent)));
 
     await server.stop();
     await tab.reload();
     await ready(tab);
+    // What is kept has the headers that this server does not send.
+    const cores = await tab.evaluate(() => navigator.hardwareConcurrency);
+    assert.match(await threads(), cores > 1 ? new RegExp(`^${Math.min(cores, 8)},`) : /^1: .*core/);
     expectLockstep(await generate(tab));
   });
 });

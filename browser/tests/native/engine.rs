@@ -2,6 +2,7 @@
 
 use browser::assembly::Assembly;
 use browser::engine::{Advance, Engine, EngineError, Run};
+use kernel::Exec;
 use kernel::generate::{FinishReason, Sampler};
 use kernel::model::{Config, parameters};
 use loader::digest::{TensorDigest, sha256, weights_digest};
@@ -111,7 +112,7 @@ pub fn load_filled(
     for (at, (_, bytes)) in files.iter().enumerate() {
         assembly.write(at, bytes.len(), |room| room.copy_from_slice(bytes)).unwrap();
     }
-    Engine::new(assembly.finish().unwrap())
+    Engine::new(assembly.finish().unwrap(), Exec::serial())
 }
 
 fn engine(config: Value, tokenizer: Value) -> Engine {

@@ -177,6 +177,7 @@ test("after dispose every call is refused", async () => {
 
 test("wrong arguments are named", async () => {
   await assert.rejects(load({ backend: "avx" }), /not "avx"/);
+  for (const threads of [0, -1, 1.5, "2", NaN, 65]) await assert.rejects(load({ threads }), RangeError);
   const engine = await load();
   for (const maxTokens of [0, -1, 1.5, "3", NaN]) await assert.rejects(collect(engine.generate({ prompt: "p", maxTokens })), RangeError);
 });

@@ -2,8 +2,9 @@
 //! browser's are web workers).
 //!
 //! A token has more than a hundred parallel regions of 50-100 microseconds each, so a region must start and end within a
-//! few microseconds: members look for the next region for a moment before they sleep, and a region that is over never
-//! waits for a member that has not begun. Who runs which part decides no bit (N10, N11).
+//! few microseconds: members look for the next region for a moment before they sleep, the caller looks for the end of its own
+//! likewise, and a region that is over never waits for a member that has not begun. Who runs which part decides no bit
+//! (N10, N11).
 //!
 //! # How a region runs
 //! Everything hangs on one word, `state`: the region's number, whether members may still enter it, and how many are inside.
@@ -15,7 +16,7 @@
 //! the caller's region.
 
 use core::ptr;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 use std::any::Any;
 use std::boxed::Box;
@@ -25,7 +26,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Pool;
 
-/// How often a member looks for the next region before it sleeps: about a tenth of a millisecond. A look at WebAssembly
+/// How often a thread looks for what it waits for before it sleeps: about a tenth of a millisecond. A look at WebAssembly
 /// memory has no pause in it.
 const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 100_000 } else { 4000 };
 
@@ -44,8 +45,12 @@ pub struct Crew {
     dismissed: AtomicBool,
     lost: OnceLock<String>,
     sleepers: AtomicUsize,
+    caller_sleeps: AtomicBool,
     bed: Mutex<()>,
-    bell: Condvar,
+    /// Wakes the members.
+    opened: Condvar,
+    /// Wakes the caller.
+    left: Condvar,
     /// Held while a region runs.
     busy: Mutex<()>,
 }
@@ -68,8 +73,10 @@ impl Crew {
             dismissed: AtomicBool::new(false),
             lost: OnceLock::new(),
             sleepers: AtomicUsize::new(0),
+            caller_sleeps: AtomicBool::new(false),
             bed: Mutex::new(()),
-            bell: Condvar::new(),
+            opened: Condvar::new(),
+            left: Condvar::new(),
             busy: Mutex::new(()),
         }
     }
@@ -90,14 +97,18 @@ impl Crew {
             // region outlives this borrow.
             let region = unsafe { &*self.region.load(Relaxed) };
             region.claim();
-            self.state.fetch_sub(1, Release);
+            // What comes now may find the region gone.
+            let state = self.state.fetch_sub(1, SeqCst);
+            if state & INSIDE == 1 && self.caller_sleeps.load(SeqCst) {
+                self.ring(&self.left);
+            }
         }
     }
 
     /// Makes every member return from [`work`](Self::work), at once or after its part.
     pub fn dismiss(&self) {
         self.dismissed.store(true, SeqCst);
-        self.wake();
+        self.wake_members();
     }
 
     /// Tells that a member has ended inside [`work`](Self::work), as a web worker can. Whoever waits for it panics with this
@@ -105,6 +116,7 @@ impl Crew {
     pub fn lose(&self, why: String) {
         // Of several reasons the first one counts.
         let _ = self.lost.set(why);
+        self.ring(&self.left);
     }
 
     /// Lets members into `region`. [`close`](Self::close) must follow before `region` goes.
@@ -113,22 +125,27 @@ impl Crew {
         // Nobody is inside and nobody can enter: the caller alone changes the word here.
         let state = self.state.load(Relaxed);
         self.state.store(state.wrapping_add(REGION) | OPEN, SeqCst);
-        self.wake();
+        self.wake_members();
     }
 
     /// Lets nobody in any more and waits until everybody is out.
     fn close(&self) {
         self.state.fetch_and(!OPEN, SeqCst);
-        let mut looks: u32 = 0;
-        while self.state.load(Acquire) & INSIDE != 0 {
-            looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(LOOKS) {
-                self.expect_nobody_lost();
-                std::thread::yield_now(); // now and then it lends its core to them
-            } else {
-                core::hint::spin_loop();
+        let inside = || self.state.load(SeqCst) & INSIDE != 0;
+        for _ in 0..LOOKS {
+            if !inside() {
+                return;
             }
+            core::hint::spin_loop();
         }
+        // There may be more threads than cores: whoever is inside gets this one.
+        let mut bed = lock(&self.bed);
+        self.caller_sleeps.store(true, SeqCst);
+        while inside() {
+            self.expect_nobody_lost();
+            bed = self.left.wait(bed).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, SeqCst);
     }
 
     /// # Panics
@@ -141,11 +158,16 @@ impl Crew {
     }
 
     /// Wakes the members that sleep. One that is about to sleep sees what was stored before this call.
-    fn wake(&self) {
+    fn wake_members(&self) {
         if self.sleepers.load(SeqCst) > 0 {
-            drop(lock(&self.bed));
-            self.bell.notify_all();
+            self.ring(&self.opened);
         }
+    }
+
+    /// Wakes who sleeps; nobody is then between his last look and his sleep.
+    fn ring(&self, bell: &Condvar) {
+        drop(lock(&self.bed));
+        bell.notify_all();
     }
 
     /// Waits for an open region other than `last`, enters it and returns its number; `None` when the crew is dismissed.
@@ -176,7 +198,7 @@ impl Crew {
         let mut bed = lock(&self.bed);
         self.sleepers.fetch_add(1, SeqCst);
         while self.state.load(SeqCst) & !INSIDE == seen & !INSIDE && !self.dismissed.load(SeqCst) {
-            bed = self.bell.wait(bed).unwrap_or_else(PoisonError::into_inner);
+            bed = self.opened.wait(bed).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, SeqCst);
     }

@@ -1,4 +1,4 @@
-//! `tools browser`: builds the browser module with and without simd128 and puts it beside the page.
+//! `tools browser`: builds the browser module with threads, with simd128 alone and without, and puts it beside the page.
 
 mod replace;
 mod route;
@@ -11,12 +11,42 @@ use std::path::{Path, PathBuf};
 use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
-pub use route::{Choice, Route, RouteError};
+pub use route::{Choice, Route, RouteError, Std};
 use stamp::Stamp;
 use stamp::walk;
 
-/// The builds of the module, and the target features of each. No relaxed SIMD: its bits differ between machines (N2).
-const VARIANTS: [(&str, &str); 2] = [("simd128", "+simd128"), ("scalar", "-simd128")];
+/// A build of the module.
+#[derive(Clone, Copy)]
+struct Variant {
+    /// The name of its folder.
+    name: &'static str,
+    /// Its target features. No relaxed SIMD: its bits differ between machines (N2).
+    features: &'static str,
+    std: Std,
+    /// Arguments of the linker.
+    link: &'static [&'static str],
+}
+
+const VARIANTS: [Variant; 3] = [
+    Variant {
+        name: "threads",
+        features: "+simd128,+atomics,+bulk-memory",
+        std: Std::Built,
+        // Memory that the page brings and all workers share; a page that gets less than 4 GiB says so when it brings it.
+        // wasm-bindgen gives each worker its stack and its thread-local values, by the exports.
+        link: &[
+            "--shared-memory",
+            "--import-memory",
+            "--max-memory=4294967296",
+            "--export=__wasm_init_tls",
+            "--export=__tls_size",
+            "--export=__tls_align",
+            "--export=__tls_base",
+        ],
+    },
+    Variant { name: "simd128", features: "+simd128", std: Std::Shipped, link: &[] },
+    Variant { name: "scalar", features: "-simd128", std: Std::Shipped, link: &[] },
+];
 
 /// What a bundle is made from.
 const INPUTS: [&str; 9] = [
@@ -110,10 +140,10 @@ pub fn build(workspace: &Workspace, out: &Path, choice: Choice) -> Result<(), Bu
     }
     let replacement = Replacement::of(out, stamp::NAME)?;
     let route = route::find(workspace, choice)?;
-    for (variant, feature) in VARIANTS {
-        eprintln!("Building the browser module ({variant}).");
-        let module = compile(workspace, &route, variant, feature)?;
-        generate(&module, &replacement.path().join("wasm").join(variant))?;
+    for variant in VARIANTS {
+        eprintln!("Building the browser module ({}).", variant.name);
+        let module = compile(workspace, &route, variant)?;
+        generate(&module, &replacement.path().join("wasm").join(variant.name))?;
     }
     copy_tree(&workspace.root.join("browser/page"), replacement.path())?;
     let stamp = Stamp::of(replacement.path(), inputs, route.name()).map_err(at(replacement.path()))?;
@@ -133,24 +163,26 @@ fn suits(choice: Choice, route: &str) -> bool {
 }
 
 /// Compiles one variant in a target directory of its own, so that the variants do not throw out each other's work.
-fn compile(workspace: &Workspace, route: &Route, variant: &str, feature: &str) -> Result<PathBuf, BundleError> {
-    let target = workspace.target.join("browser").join(variant);
-    let mut cargo = route.cargo_build();
+fn compile(workspace: &Workspace, route: &Route, variant: Variant) -> Result<PathBuf, BundleError> {
+    let target = workspace.target.join("browser").join(variant.name);
+    let mut cargo = route.cargo_build(variant.std);
     cargo.current_dir(&workspace.root);
     cargo.args(["--release", "--locked", "--package", "browser", "--lib", "--target-dir"]).arg(&target);
     // The encoded flags win over RUSTFLAGS, which may hold options for the native processor.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, cargo_home().as_deref(), feature).join("\u{1f}"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, cargo_home().as_deref(), variant).join("\u{1f}"));
     process::run(&mut cargo)?;
     Ok(target.join("wasm32-unknown-unknown/release/browser.wasm"))
 }
 
-/// The compiler's flags: the target features, and no folders of this machine in what is published.
-fn flags(root: &Path, cargo_home: Option<&Path>, feature: &str) -> Vec<String> {
+/// The compiler's flags: the target features, the linker's, and no folders of this machine in what is published.
+fn flags(root: &Path, cargo_home: Option<&Path>, variant: Variant) -> Vec<String> {
     let remapped = [(Some(root), "."), (cargo_home, "cargo")];
     let remap = remapped
         .into_iter()
         .filter_map(|(folder, name)| Some(format!("--remap-path-prefix={}={name}", folder?.display())));
-    ["-C".to_owned(), format!("target-feature={feature}")].into_iter().chain(remap).collect()
+    let features = ["-C".to_owned(), format!("target-feature={}", variant.features)];
+    let link = variant.link.iter().flat_map(|argument| ["-C".to_owned(), format!("link-arg={argument}")]);
+    features.into_iter().chain(link).chain(remap).collect()
 }
 
 /// Where cargo keeps the sources of dependencies.
@@ -200,8 +232,11 @@ mod tests {
 
     #[test]
     fn no_folder_of_this_machine_is_published() {
-        let flags = flags(Path::new("/r"), Some(Path::new("/h/.cargo")), "+simd128").join(" ");
-        assert_eq!(flags, "-C target-feature=+simd128 --remap-path-prefix=/r=. --remap-path-prefix=/h/.cargo=cargo");
+        let variant = Variant { name: "x", features: "+simd128", std: Std::Shipped, link: &["--import-memory"] };
+        let flags = flags(Path::new("/r"), Some(Path::new("/h/.cargo")), variant).join(" ");
+        let expected = "-C target-feature=+simd128 -C link-arg=--import-memory --remap-path-prefix=/r=. \
+                        --remap-path-prefix=/h/.cargo=cargo";
+        assert_eq!(flags, expected);
     }
 
     #[test]

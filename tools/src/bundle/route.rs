@@ -1,5 +1,7 @@
-//! The ways to a compiler for `wasm32-unknown-unknown`: the active toolchain with the target's standard library,
-//! that library added by rustup, or Debian's compiler and its library sources.
+//! The ways to a compiler for `wasm32-unknown-unknown`: the active toolchain with the target's standard library and its
+//! sources, both added by rustup where they are missing, or Debian's compiler and its library sources.
+//!
+//! Threads need a standard library that was compiled for them, and no toolchain ships one: it is built from its sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,12 +14,21 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 
+/// Which standard library a build links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Std {
+    /// The one that comes with the target, where one does.
+    Shipped,
+    /// One compiled with the build's own target features.
+    Built,
+}
+
 /// Which way to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Choice {
     /// The first way that is open.
     Auto,
-    /// The active toolchain; its target is added by rustup where it is missing.
+    /// The active toolchain; its target and library sources are added by rustup where they are missing.
     Rustup,
     /// Debian's rustc-web and rust-web-src; they are installed where they are missing.
     Debian,
@@ -26,7 +37,7 @@ pub enum Choice {
 /// A way to build for `wasm32-unknown-unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// The active toolchain has the target.
+    /// The active toolchain has the target and the sources of the standard library.
     Toolchain,
     /// Debian's compiler builds the standard library too, and `linker` links.
     Debian {
@@ -41,16 +52,21 @@ pub enum RouteError {
     /// The compiler does not answer.
     #[error(transparent)]
     Compiler(#[from] ProcessError),
-    /// Neither the target nor rustup.
+    /// A part of the toolchain is missing, and rustup too.
     #[error(
-        "the active Rust toolchain has no {TARGET} target, and there is no rustup to add it; add the target, or take the Debian way with `--route debian`"
+        "the active Rust toolchain has no {0}, and there is no rustup to add it; add it, or take the Debian way with `--route debian`"
     )]
-    NoRustup,
-    /// rustup ran, but the target is not there.
+    NoRustup(&'static str),
+    /// rustup ran, but what it was to add is not there.
     #[error(
-        "rustup could not add the target {TARGET} ({0}); where its server cannot be reached, `--route debian` takes Debian's packages"
+        "rustup could not add the {part} ({reason}); where its server cannot be reached, `--route debian` takes Debian's packages"
     )]
-    Rustup(String),
+    Rustup {
+        /// What is missing.
+        part: &'static str,
+        /// What rustup said.
+        reason: String,
+    },
     /// A package is missing.
     #[error("the target {TARGET} cannot be added by rustup here, and for the Debian way {0}")]
     Packages(#[from] PackageError),
@@ -77,7 +93,7 @@ pub fn find(workspace: &Workspace, choice: Choice) -> Result<Route, RouteError> 
         Choice::Rustup => by_rustup(),
         Choice::Debian => by_debian(workspace),
         Choice::Auto => by_rustup().or_else(|error| {
-            eprintln!("No {TARGET} target in the active toolchain: {error}.");
+            eprintln!("The active toolchain cannot build the browser module: {error}.");
             eprintln!("Taking Debian's compiler (rustc-web) and library sources (rust-web-src).");
             by_debian(workspace)
         }),
@@ -85,15 +101,16 @@ pub fn find(workspace: &Workspace, choice: Choice) -> Result<Route, RouteError> 
 }
 
 impl Route {
-    /// Cargo for a build on this way; the caller adds the command, the package and the flags.
-    pub fn cargo_build(&self) -> Command {
+    /// Cargo for a build on this way; the caller adds the package and the flags.
+    pub fn cargo_build(&self, std: Std) -> Command {
         let mut cargo = workspace::cargo();
         cargo.args(["build", "--target", TARGET]);
         if let Route::Debian { linker } = self {
+            cargo.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+        if std == Std::Built || matches!(self, Route::Debian { .. }) {
             // Building the standard library is an unstable option of a stable compiler.
-            cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", DEBIAN_RUSTC);
-            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-            cargo.arg("-Zbuild-std=std,panic_abort");
+            cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
         }
         cargo
     }
@@ -120,21 +137,32 @@ fn has_target(sysroot: &Path) -> bool {
     library.read_dir().is_ok_and(|mut files| files.next().is_some())
 }
 
+fn has_sources(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
+}
+
 fn by_rustup() -> Result<Route, RouteError> {
     let sysroot = sysroot()?;
-    if has_target(&sysroot) {
-        return Ok(Route::Toolchain);
+    add("target wasm32-unknown-unknown", &["target", "add", TARGET], || has_target(&sysroot))?;
+    add("sources of the standard library", &["component", "add", "rust-src"], || has_sources(&sysroot))?;
+    Ok(Route::Toolchain)
+}
+
+/// Adds a part of the toolchain by rustup if it is not `there`.
+fn add(part: &'static str, arguments: &[&str], there: impl Fn() -> bool) -> Result<(), RouteError> {
+    if there() {
+        return Ok(());
     }
     if process::find(&["rustup"]).is_none() {
-        return Err(RouteError::NoRustup);
+        return Err(RouteError::NoRustup(part));
     }
-    eprintln!("The browser module is WebAssembly: adding the {TARGET} target to the active toolchain.");
-    let added = process::run(Command::new("rustup").args(["target", "add", TARGET]));
-    match added {
-        _ if has_target(&sysroot) => Ok(Route::Toolchain),
-        Err(error) => Err(RouteError::Rustup(error.to_string())),
-        Ok(()) => Err(RouteError::Rustup(format!("it is not in {}", sysroot.display()))),
+    eprintln!("The browser module is WebAssembly: adding the {part} to the active toolchain.");
+    let added = process::run(Command::new("rustup").args(arguments));
+    if there() {
+        return Ok(());
     }
+    let reason = added.err().map_or_else(|| "it is still missing".into(), |error| error.to_string());
+    Err(RouteError::Rustup { part, reason })
 }
 
 fn by_debian(workspace: &Workspace) -> Result<Route, RouteError> {
@@ -237,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toolchain_has_the_target_if_its_library_is_there() {
+    fn a_toolchain_has_what_its_folders_hold() {
         let sysroot = tempfile::tempdir().unwrap();
         assert!(!has_target(sysroot.path()));
         let library = sysroot.path().join("lib/rustlib/wasm32-unknown-unknown/lib");
@@ -245,14 +273,36 @@ mod tests {
         assert!(!has_target(sysroot.path()), "an empty folder is no library");
         std::fs::write(library.join("libcore.rlib"), "").unwrap();
         assert!(has_target(sysroot.path()));
+        assert!(!has_sources(sysroot.path()));
+        let sources = sysroot.path().join("lib/rustlib/src/rust/library");
+        std::fs::create_dir_all(&sources).unwrap();
+        std::fs::write(sources.join("Cargo.lock"), "").unwrap();
+        assert!(has_sources(sysroot.path()));
     }
 
     #[test]
-    fn the_debian_way_names_compiler_and_linker() {
-        let line = process::line(&Route::Debian { linker: "/x/rust-lld".into() }.cargo_build());
-        for part in ["RUSTC=/usr/bin/rustc", "RUSTC_BOOTSTRAP=1", "LINKER=/x/rust-lld", "-Zbuild-std=std,panic_abort"] {
-            assert!(line.contains(part), "{part} in {line}");
+    fn the_debian_way_names_compiler_and_linker_and_always_builds_std() {
+        for std in [Std::Built, Std::Shipped] {
+            let line = process::line(&Route::Debian { linker: "/x/rust-lld".into() }.cargo_build(std));
+            for part in
+                ["RUSTC=/usr/bin/rustc", "RUSTC_BOOTSTRAP=1", "LINKER=/x/rust-lld", "-Zbuild-std=std,panic_abort"]
+            {
+                assert!(line.contains(part), "{part} in {line}");
+            }
         }
-        assert!(!process::line(&Route::Toolchain.cargo_build()).contains("BOOTSTRAP"));
+    }
+
+    #[test]
+    fn the_toolchain_builds_std_where_it_must_differ() {
+        let line = |std| process::line(&Route::Toolchain.cargo_build(std));
+        assert!(line(Std::Built).contains("RUSTC_BOOTSTRAP=1") && line(Std::Built).contains("-Zbuild-std"));
+        assert!(!line(Std::Shipped).contains("BOOTSTRAP") && !line(Std::Shipped).contains("-Zbuild-std"));
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_added_is_named() {
+        let error = add("thing", &["no-such-command"], || false).unwrap_err().to_string();
+        assert!(error.contains("thing"), "{error}");
+        add("thing", &["no-such-command"], || true).unwrap();
     }
 }

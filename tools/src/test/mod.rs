@@ -1,4 +1,4 @@
-//! `tools test`: sets up all that the tests need, and runs them.
+//! `tools test`: sets up all that the tests need, and runs them. `tools bench-browser`: the same for the browsers' speed.
 
 mod setup;
 
@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::bundle::BundleError;
+use crate::bundle::{self, BundleError, Choice};
 use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
 use crate::site::SiteError;
+use crate::start;
 use crate::workspace::{self, Workspace, WorkspaceError};
 
 /// A part of the tests.
@@ -35,6 +36,8 @@ pub enum Browser {
     Webkit,
 }
 
+const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser::Webkit];
+
 impl Browser {
     /// The name that the end-to-end tests have for it.
     fn name(self) -> &'static str {
@@ -53,6 +56,14 @@ pub struct Options {
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
     /// Run the end-to-end tests only in this browser (can be given twice) [default: all].
+    #[arg(long, value_enum)]
+    pub browser: Vec<Browser>,
+}
+
+/// The command line of `bench-browser`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct BenchOptions {
+    /// Measure only in this browser (can be given twice) [default: all].
     #[arg(long, value_enum)]
     pub browser: Vec<Browser>,
 }
@@ -105,7 +116,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
     let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::E2e]);
-    let browsers = chosen(&options.browser, &[Browser::Chromium, Browser::Firefox, Browser::Webkit]);
+    let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
         let commands = match part {
@@ -126,6 +137,22 @@ pub fn run(options: &Options) -> Result<(), TestError> {
     } else {
         Err(TestError::Failed(failed))
     }
+}
+
+/// Measures the engine's speed in the browsers, with one thread and with all.
+///
+/// # Errors
+/// If the set-up or a browser fails, or runs differ in a bit.
+pub fn bench(options: &BenchOptions) -> Result<(), TestError> {
+    let workspace = Workspace::find()?;
+    let browsers = chosen(&options.browser, &BROWSERS);
+    setup::node()?;
+    let model = fetch::test_model()?;
+    bundle::build(&workspace, &workspace.bundle(), Choice::Auto)?;
+    start::build_server(&workspace)?;
+    let mut command = Command::new("node");
+    command.arg("speed/measure.mjs");
+    Ok(process::run(in_browsers(&mut command, &workspace, &browsers, &model)?)?)
 }
 
 /// What was asked for, each once, or all.
@@ -178,20 +205,31 @@ fn test_files(tests: &Path, folder: &str) -> Result<Vec<String>, TestError> {
 
 fn end_to_end(workspace: &Workspace, browsers: &[Browser]) -> Result<Command, TestError> {
     let mut command = node_tests(workspace, "e2e")?;
-    setup::browsers(browsers)?;
-    setup::node_packages(&workspace.root.join("browser/tests"))?;
     let model = fetch::test_model()?;
     // The site's bundle and server are those of the other tests too.
     let site = workspace.target.join("e2e-site");
     crate::site::build(workspace, &model, &site)?;
+    in_browsers(&mut command, workspace, browsers, &model)?.env("LOCKSTEP_E2E_SITE", site);
+    Ok(command)
+}
+
+/// Sets up the browsers, and tells a program of `browser/tests` which, and what to serve.
+fn in_browsers<'a>(
+    command: &'a mut Command,
+    workspace: &Workspace,
+    browsers: &[Browser],
+    model: &Path,
+) -> Result<&'a mut Command, TestError> {
+    let tests = workspace.root.join("browser/tests");
+    setup::browsers(browsers)?;
+    setup::node_packages(&tests)?;
     let names: Vec<&str> = browsers.iter().map(|browser| browser.name()).collect();
-    command
+    Ok(command
+        .current_dir(tests)
         .env("LOCKSTEP_E2E_BROWSERS", names.join(","))
         .env("LOCKSTEP_E2E_SERVER", workspace.lockstep())
         .env("LOCKSTEP_E2E_MODEL", model)
-        .env("LOCKSTEP_E2E_WEB_ROOT", workspace.bundle())
-        .env("LOCKSTEP_E2E_SITE", site);
-    Ok(command)
+        .env("LOCKSTEP_E2E_WEB_ROOT", workspace.bundle()))
 }
 
 #[cfg(test)]

@@ -10,12 +10,16 @@ import { until } from "./until.mjs";
 /** The key under which WebDriver hands out elements. */
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf";
 
+/** Safari gives isolated pages shared memory; WebKitGTK does when told to. */
+const SAFARI = { JSC_useSharedArrayBuffer: "1" };
+
 export async function openWebKit() {
   const port = await freePort();
-  const driver = start("dbus-run-session", [
+  const program = [
     ...["--", "xvfb-run", "--auto-servernum", "--server-args=-screen 0 1400x1000x24"],
     ...["WebKitWebDriver", `--port=${port}`],
-  ]);
+  ];
+  const driver = start("dbus-run-session", program, { env: SAFARI });
   try {
     const base = `http://127.0.0.1:${port}`;
     await until("WebKitWebDriver answers", () => driverIsReady(base, driver), 60, driver.said);

@@ -76,19 +76,28 @@ fn regions_follow_each_other_without_loss() {
     assert_eq!(sum.into_inner(), 50_000 * 15);
 }
 
-/// Parts really run at the same time: each of two waits for the other to have begun.
+/// Parts really run at the same time: each of two waits for the other to have begun. Then one takes so long that the caller
+/// falls asleep.
 #[test]
 fn two_threads_work_side_by_side() {
     let crew = Threads::new(2);
-    let begun = AtomicUsize::new(0);
-    crew.run(2, &|_| {
-        begun.fetch_add(1, SeqCst);
-        let start = Instant::now();
-        while begun.load(SeqCst) < 2 {
-            assert!(start.elapsed() < Duration::from_secs(20), "the other part never began");
-            std::thread::yield_now();
-        }
-    });
+    let caller = std::thread::current().id();
+    for _ in 0..10 {
+        let begun = AtomicUsize::new(0);
+        crew.run(2, &|_| {
+            begun.fetch_add(1, SeqCst);
+            let start = Instant::now();
+            while begun.load(SeqCst) < 2 {
+                assert!(start.elapsed() < Duration::from_secs(20), "the other part never began");
+                std::thread::yield_now();
+            }
+            if std::thread::current().id() != caller {
+                std::thread::sleep(Duration::from_millis(5));
+                begun.fetch_add(1, SeqCst);
+            }
+        });
+        assert_eq!(begun.into_inner(), 3, "the caller has left before the member");
+    }
 }
 
 #[test]
