@@ -1,4 +1,4 @@
-// The chart of the losses: both sides over the same steps, as SVG whose looks are in style.css.
+// The chart of the losses: both sides over the same steps, as SVG whose looks are in training.css.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 190;

@@ -27,6 +27,7 @@ const SHELL = [
   "style.css",
   "train-options.js",
   "train.js",
+  "training.css",
   "worker-connection.js",
   "worker.js",
   "wasm/scalar/browser.js",
