@@ -29,11 +29,20 @@ pub(crate) fn char_of(byte: u8) -> char {
     ALPHABET[usize::from(byte)]
 }
 
-/// The bytes that a token's text stands for. A text with a character outside the alphabet stands for itself, in UTF-8,
-/// as in the reference's decoder.
-pub(crate) fn bytes_of(token: &str) -> Vec<u8> {
-    let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
-    bytes.unwrap_or_else(|| token.as_bytes().to_vec())
+/// Appends the bytes that a token's text stands for. A text with a character outside the alphabet stands for itself, in
+/// UTF-8, as in the reference's decoder.
+pub(crate) fn extend_with_bytes_of(bytes: &mut Vec<u8>, token: &str) {
+    let start = bytes.len();
+    for byte in token.chars().map(byte_of) {
+        match byte {
+            Some(byte) => bytes.push(byte),
+            None => {
+                bytes.truncate(start);
+                bytes.extend_from_slice(token.as_bytes());
+                return;
+            }
+        }
+    }
 }
 
 fn byte_of(c: char) -> Option<u8> {

@@ -8,53 +8,51 @@ use alloc::{
 };
 
 use hashbrown::{HashMap, HashSet};
-use serde_json::{Map, Value};
 
 use crate::added::AddedToken;
 use crate::alphabet;
 use crate::error::TokenizerError;
-use crate::merge::Merge;
+use crate::json::Json;
+use crate::merge::Merges;
 use crate::pieces::Split;
 
+/// The id of each text of the vocabulary.
+type Ids<'a> = HashMap<&'a str, u32>;
+
 /// What a tokenizer.json says.
-#[derive(Debug)]
 pub(crate) struct Definition {
-    /// The text of every token, by id: the vocabulary, then the added tokens that are not in it.
-    pub(crate) tokens: Vec<String>,
-    /// The token of each byte; `None` is a byte that the reference drops.
-    pub(crate) byte_tokens: [Option<u32>; 256],
-    /// By rank.
-    pub(crate) merges: Vec<Merge>,
+    /// The bytes of every token, by id: of the vocabulary, then of the added tokens that are not in it.
+    pub(crate) tokens: TokenBytes,
+    pub(crate) merges: Merges,
     pub(crate) added: Vec<AddedToken>,
     pub(crate) split: Split,
 }
 
 impl Definition {
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Definition, TokenizerError> {
-        let json: Value =
+        let json: Json<'_> =
             serde_json::from_slice(bytes).map_err(|error| TokenizerError::Json { message: error.to_string() })?;
         let root = Field { path: String::new(), value: Some(&json) };
         for name in ["truncation", "padding", "normalizer"] {
-            root.field(name).must("null", Value::is_null)?;
+            root.field(name).must("null", Json::is_null)?;
         }
-        root.field("post_processor").must("null or ByteLevel", |v| v.is_null() || has_type(v, "ByteLevel"))?;
-        root.field("decoder").must("ByteLevel", |v| has_type(v, "ByteLevel"))?;
+        root.field("post_processor").must("null or ByteLevel", |v| v.is_null() || v.has_type("ByteLevel"))?;
+        root.field("decoder").must("ByteLevel", |v| v.has_type("ByteLevel"))?;
         let model = root.field("model");
-        model.field("type").must("\"BPE\"", |v| v.is_null() || v == "BPE")?;
+        model.field("type").must("\"BPE\"", |v| v.is_null() || v.as_str() == Some("BPE"))?;
         model.field("dropout").must("null or 0", |v| v.is_null() || v.as_f64() == Some(0.0))?;
         for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
-            model.field(name).must("null or empty", |v| v.is_null() || v == "")?;
+            model.field(name).must("null or empty", |v| v.is_null() || v.as_str() == Some(""))?;
         }
         for name in ["fuse_unk", "byte_fallback", "ignore_merges"] {
-            model.field(name).must("false", |v| v.is_null() || v == false)?;
+            model.field(name).must("false", |v| v.is_null() || v.as_bool() == Some(false))?;
         }
         let split = split(&root.field("pre_tokenizer"))?;
 
-        let mut tokens = vocab(&model.field("vocab"))?;
-        let ids: HashMap<String, u32> = tokens.iter().cloned().zip(0..).collect();
+        let (tokens, ids) = vocab(&model.field("vocab"))?;
         let unk_token = model.field("unk_token");
         let unknown = match unk_token.value() {
-            Value::Null => None,
+            Json::Null => None,
             token => {
                 let id = token.as_str().and_then(|token| ids.get(token).copied());
                 Some(id.ok_or_else(|| unk_token.error("null or a token of the vocabulary"))?)
@@ -63,24 +61,25 @@ impl Definition {
         let mut byte_tokens = [None; 256];
         for (byte, token) in (0..=255).zip(&mut byte_tokens) {
             let text = alphabet::char_of(byte).to_string();
-            *token = ids.get(&text).copied().or(unknown);
+            *token = ids.get(text.as_str()).copied().or(unknown);
         }
-        let merges = merges(&model.field("merges"), &ids)?;
+        let merges = merges(&model.field("merges"), &ids, byte_tokens)?;
+        let mut tokens = TokenBytes::new(&tokens);
         let added = added_tokens(&root.field("added_tokens"), &ids, &mut tokens)?;
-        Ok(Definition { tokens, byte_tokens, merges, added, split })
+        Ok(Definition { tokens, merges, added, split })
     }
 }
 
 fn split(pre_tokenizer: &Field<'_>) -> Result<Split, TokenizerError> {
     const SHAPES: &str = "ByteLevel, or a Sequence of Digits and ByteLevel";
-    let (split, byte_level) = if has_type(pre_tokenizer.value(), "Sequence") {
+    let (split, byte_level) = if pre_tokenizer.value().has_type("Sequence") {
         let items = pre_tokenizer.field("pretokenizers");
         let digits = items.item(0);
-        match items.get(SHAPES, Value::as_array)?.len() {
+        match items.get(SHAPES, Json::as_list)?.len() {
             1 => (Split::Pattern, digits),
             2 => {
-                digits.must("Digits (before ByteLevel)", |v| has_type(v, "Digits"))?;
-                digits.field("individual_digits").must("true", |v| v == true)?;
+                digits.must("Digits (before ByteLevel)", |v| v.has_type("Digits"))?;
+                digits.field("individual_digits").must("true", |v| v.as_bool() == Some(true))?;
                 (Split::DigitsThenPattern, items.item(1))
             }
             _ => return Err(items.error(SHAPES)),
@@ -88,36 +87,40 @@ fn split(pre_tokenizer: &Field<'_>) -> Result<Split, TokenizerError> {
     } else {
         (Split::Pattern, Field { path: pre_tokenizer.path.clone(), value: pre_tokenizer.value })
     };
-    byte_level.must(SHAPES, |v| has_type(v, "ByteLevel"))?;
-    byte_level.field("add_prefix_space").must("false", |v| v == false)?;
-    byte_level.field("use_regex").must("true", |v| v.is_null() || v == true)?;
+    byte_level.must(SHAPES, |v| v.has_type("ByteLevel"))?;
+    byte_level.field("add_prefix_space").must("false", |v| v.as_bool() == Some(false))?;
+    byte_level.field("use_regex").must("true", |v| v.is_null() || v.as_bool() == Some(true))?;
     Ok(split)
 }
 
-/// The tokens by id.
-fn vocab(field: &Field<'_>) -> Result<Vec<String>, TokenizerError> {
-    let vocab: &Map<String, Value> = field.get("an object of tokens and ids", Value::as_object)?;
-    let size = vocab.len();
-    let mut tokens: Vec<Option<&String>> = alloc::vec![None; size];
+/// The tokens by id, and the ids of all texts.
+fn vocab<'a>(field: &Field<'a>) -> Result<(Vec<&'a str>, Ids<'a>), TokenizerError> {
+    let vocab = field.get("an object of tokens and ids", Json::as_object)?;
+    let mut ids = HashMap::with_capacity(vocab.len());
     for (token, id) in vocab {
-        let Some(id) = id.as_u64() else {
-            return Err(field.field(token).error("an id: an integer, 0 or above"));
-        };
+        let id = id.as_u64().ok_or_else(|| field.field(token).error("an id: an integer, 0 or above"))?;
+        // An id above 32 bits is refused below, like every id that is not below the size.
+        ids.insert(&**token, u32::try_from(id).unwrap_or(u32::MAX));
+    }
+    let size = ids.len();
+    let mut tokens: Vec<Option<&str>> = alloc::vec![None; size];
+    for (token, id) in vocab.iter().filter_map(|(token, id)| Some((token, id.as_u64()?))) {
         let slot = usize::try_from(id).ok().and_then(|id| tokens.get_mut(id));
-        let slot = slot.ok_or_else(|| TokenizerError::VocabId { token: token.clone(), id, size })?;
+        let slot = slot.ok_or_else(|| TokenizerError::VocabId { token: token.clone().into_owned(), id, size })?;
         if let Some(first) = slot.replace(token) {
-            return Err(TokenizerError::VocabIdTwice { id: id as u32, tokens: [first.clone(), token.clone()] });
+            let tokens = [first.to_owned(), token.clone().into_owned()];
+            return Err(TokenizerError::VocabIdTwice { id: id as u32, tokens });
         }
     }
-    // As many slots as tokens, and no slot twice: every slot is filled.
-    Ok(tokens.into_iter().flatten().cloned().collect())
+    // As many slots as texts, and no slot twice: every slot is filled.
+    Ok((tokens.into_iter().flatten().collect(), ids))
 }
 
 /// Both spellings: `"a b"` and `["a", "b"]`.
-fn merges(field: &Field<'_>, ids: &HashMap<String, u32>) -> Result<Vec<Merge>, TokenizerError> {
-    let list = field.get("a list of merges", Value::as_array)?;
-    let mut merges = Vec::with_capacity(list.len());
-    let mut seen = HashSet::with_capacity(list.len());
+fn merges(field: &Field<'_>, ids: &Ids<'_>, byte_tokens: [Option<u32>; 256]) -> Result<Merges, TokenizerError> {
+    let list = field.get("a list of merges", Json::as_list)?;
+    let mut merges = Merges::new(byte_tokens, list.len());
+    let mut joined = String::new();
     for (index, value) in list.iter().enumerate() {
         // A comment of the older spelling.
         if value.as_str().is_some_and(|text| text.starts_with("#version")) {
@@ -128,19 +131,20 @@ fn merges(field: &Field<'_>, ids: &HashMap<String, u32>) -> Result<Vec<Merge>, T
         let id = |token: &str| {
             ids.get(token).copied().ok_or_else(|| TokenizerError::MergeToken { index, token: token.to_owned() })
         };
-        let merge = Merge { pair: (id(left)?, id(right)?), merged: id(&format!("{left}{right}"))? };
-        if !seen.insert(merge.pair) {
+        joined.clear();
+        joined.push_str(left);
+        joined.push_str(right);
+        if !merges.add((id(left)?, id(right)?), id(&joined)?) {
             return Err(TokenizerError::MergeTwice { index, pair: [left.to_owned(), right.to_owned()] });
         }
-        merges.push(merge);
     }
     Ok(merges)
 }
 
-fn pair(merge: &Value) -> Option<(&str, &str)> {
+fn pair<'j>(merge: &'j Json<'_>) -> Option<(&'j str, &'j str)> {
     match merge {
-        Value::String(text) => text.split_once(' ').filter(|(_, right)| !right.contains(' ')),
-        Value::Array(pair) => match pair.as_slice() {
+        Json::Text(text) => text.split_once(' ').filter(|(_, right)| !right.contains(' ')),
+        Json::List(pair) => match pair.as_slice() {
             [left, right] => left.as_str().zip(right.as_str()),
             _ => None,
         },
@@ -149,48 +153,70 @@ fn pair(merge: &Value) -> Option<(&str, &str)> {
 }
 
 /// The added tokens; those that are not in the vocabulary are appended to `tokens`.
-fn added_tokens(
-    field: &Field<'_>,
-    ids: &HashMap<String, u32>,
-    tokens: &mut Vec<String>,
-) -> Result<Vec<AddedToken>, TokenizerError> {
-    let list = field.get("a list of tokens or null", |v| {
-        if v.is_null() { Some(&[][..]) } else { v.as_array().map(Vec::as_slice) }
-    })?;
+fn added_tokens(field: &Field<'_>, ids: &Ids<'_>, tokens: &mut TokenBytes) -> Result<Vec<AddedToken>, TokenizerError> {
+    let list = field.get("a list of tokens or null", |v| if v.is_null() { Some(&[][..]) } else { v.as_list() })?;
     let mut seen = HashSet::new();
     let mut added = Vec::with_capacity(list.len());
     for index in 0..list.len() {
         let item = field.item(index);
         for name in ["single_word", "lstrip", "rstrip"] {
-            item.field(name).must("false", |v| v == false)?;
+            item.field(name).must("false", |v| v.as_bool() == Some(false))?;
         }
-        let content = item.field("content").get("a text", Value::as_str)?.to_owned();
+        let content = item.field("content").get("a text", Json::as_str)?.to_owned();
         if content.is_empty() || !seen.insert(content.clone()) {
             return Err(TokenizerError::AddedToken { index, content });
         }
-        let id = item.field("id").get("an id: an integer, 0 or above", Value::as_u64)?;
-        let expected = ids.get(&content).copied().unwrap_or(tokens.len() as u32);
+        let id = item.field("id").get("an id: an integer, 0 or above", Json::as_u64)?;
+        let expected = ids.get(content.as_str()).copied().unwrap_or(tokens.len() as u32);
         if id != u64::from(expected) {
             return Err(TokenizerError::AddedTokenId { content, id, expected });
         }
         if expected as usize == tokens.len() {
-            tokens.push(content.clone());
+            tokens.push(&content);
         }
-        let special = item.field("special").get("true or false", Value::as_bool)?;
-        let normalized = item.field("normalized").get("true or false", Value::as_bool)?;
+        let special = item.field("special").get("true or false", Json::as_bool)?;
+        let normalized = item.field("normalized").get("true or false", Json::as_bool)?;
         added.push(AddedToken { id: expected, content, special, normalized });
     }
     Ok(added)
 }
 
-fn has_type(value: &Value, name: &str) -> bool {
-    value.get("type").is_some_and(|t| t == name)
+/// The bytes of all tokens, one after the other.
+pub(crate) struct TokenBytes {
+    bytes: Vec<u8>,
+    /// `ends[id]` is where token `id` ends and the next one starts.
+    ends: Vec<usize>,
+}
+
+impl TokenBytes {
+    fn new(tokens: &[&str]) -> Self {
+        let mut all = TokenBytes { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()) };
+        tokens.iter().for_each(|token| all.push(token));
+        all
+    }
+
+    fn push(&mut self, token: &str) {
+        alphabet::extend_with_bytes_of(&mut self.bytes, token);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: u32) -> Option<&[u8]> {
+        let id = id as usize;
+        let end = *self.ends.get(id)?;
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..end])
+    }
 }
 
 /// A JSON value and the way to it, for messages. A missing field counts as null.
 struct Field<'a> {
     path: String,
-    value: Option<&'a Value>,
+    value: Option<&'a Json<'a>>,
 }
 
 impl<'a> Field<'a> {
@@ -200,24 +226,27 @@ impl<'a> Field<'a> {
     }
 
     fn item(&self, index: usize) -> Field<'a> {
-        Field { path: format!("{}[{index}]", self.path), value: self.value.and_then(|value| value.get(index)) }
+        Field {
+            path: format!("{}[{index}]", self.path),
+            value: self.value.and_then(|value| value.as_list()?.get(index)),
+        }
     }
 
-    fn value(&self) -> &'a Value {
-        self.value.unwrap_or(&Value::Null)
+    fn value(&self) -> &'a Json<'a> {
+        self.value.unwrap_or(&Json::Null)
     }
 
-    fn get<T>(&self, expected: &'static str, get: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, TokenizerError> {
+    fn get<T>(&self, expected: &'static str, get: impl FnOnce(&'a Json<'a>) -> Option<T>) -> Result<T, TokenizerError> {
         get(self.value()).ok_or_else(|| self.error(expected))
     }
 
-    fn must(&self, expected: &'static str, holds: impl FnOnce(&'a Value) -> bool) -> Result<(), TokenizerError> {
+    fn must(&self, expected: &'static str, holds: impl FnOnce(&'a Json<'a>) -> bool) -> Result<(), TokenizerError> {
         self.get(expected, |value| holds(value).then_some(()))
     }
 
     fn error(&self, expected: &'static str) -> TokenizerError {
         const LONGEST: usize = 100;
-        let mut found = self.value.map_or("missing".to_owned(), Value::to_string);
+        let mut found = self.value.map_or("missing".to_owned(), Json::to_string);
         if let Some((end, _)) = found.char_indices().nth(LONGEST) {
             found.truncate(end);
             found.push('…');

@@ -22,8 +22,8 @@
 //!   token than when it was queued. A pair makes the token of its bytes, and two symbols over the same bytes never change
 //!   without merging, so the entries that it skips are those whose pair is gone: it, too, does the merge of lowest rank,
 //!   leftmost first. Both of our ways to find that merge are that rule.
-//! * *Whole tokens.* A piece that is a token, whose bytes were found to merge to that token when the file was read, skips the
-//!   merging: its result is known.
+//! * *Whole tokens.* A piece that is a token, and was found to merge to that token when it was met before, skips the merging:
+//!   its result is known.
 //! * *Decoding* joins the bytes of the tokens and replaces what is not UTF-8, as the reference does, by the same function
 //!   of Rust's library. [`StreamDecoder`] cuts only between characters, where that function starts anew.
 //!
@@ -44,6 +44,7 @@ mod chat;
 mod classes;
 mod definition;
 mod error;
+mod json;
 mod merge;
 mod pieces;
 mod stream;

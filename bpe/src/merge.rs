@@ -28,21 +28,21 @@ pub(crate) struct Merges {
     merged: Vec<u32>,
 }
 
-/// Two tokens and the token that they merge to; its rank is its place in the list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Merge {
-    pub(crate) pair: (u32, u32),
-    pub(crate) merged: u32,
-}
-
 impl Merges {
-    /// `merges` in order of rank, no pair twice.
-    pub(crate) fn new(byte_tokens: [Option<u32>; 256], merges: &[Merge]) -> Self {
+    /// No merges yet, but room for `count`.
+    pub(crate) fn new(byte_tokens: [Option<u32>; 256], count: usize) -> Self {
         Merges {
             byte_tokens: byte_tokens.map(|token| token.unwrap_or(NONE)),
-            ranks: (0..).zip(merges).map(|(rank, merge)| (merge.pair, rank)).collect(),
-            merged: merges.iter().map(|merge| merge.merged).collect(),
+            ranks: HashMap::with_capacity(count),
+            merged: Vec::with_capacity(count),
         }
+    }
+
+    /// Adds the merge of the next rank: of two tokens to `merged`. False, and nothing to use, if the pair has one.
+    pub(crate) fn add(&mut self, pair: (u32, u32), merged: u32) -> bool {
+        let rank = self.merged.len() as u32;
+        self.merged.push(merged);
+        self.ranks.insert(pair, rank).is_none()
     }
 
     fn rank(&self, left: u32, right: u32) -> u32 {

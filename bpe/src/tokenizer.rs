@@ -1,11 +1,11 @@
 use alloc::{borrow::Cow, string::String, vec::Vec};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::{fmt, hash::BuildHasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::added::{AddedTokens, Segment};
-use crate::alphabet;
-use crate::definition::Definition;
+use crate::definition::{Definition, TokenBytes};
 use crate::error::{TokenizerError, UnknownToken};
 use crate::merge::{Merges, Scratch};
 use crate::pieces::{Pieces, Split};
@@ -41,10 +41,8 @@ impl Tokenizer {
     /// # Errors
     /// If the file is damaged, or sets anything that is not supported and would change ids.
     pub fn from_json(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
-        let Definition { tokens, byte_tokens, merges, added, split } = Definition::from_json(bytes)?;
-        let tokens = TokenBytes::new(&tokens);
-        let merges = Merges::new(byte_tokens, &merges);
-        let whole = WholeTokens::new(&tokens, &merges);
+        let Definition { tokens, merges, added, split } = Definition::from_json(bytes)?;
+        let whole = WholeTokens::new(&tokens);
         Ok(Tokenizer { split, added: AddedTokens::new(added), merges, tokens, whole })
     }
 
@@ -69,15 +67,28 @@ impl Tokenizer {
             Segment::Token(id) => ids.push(id),
             Segment::Text(text) => {
                 for piece in Pieces::new(&edit(text), self.split) {
-                    let piece = piece.as_bytes();
-                    match self.whole.find(piece, &self.tokens) {
-                        Some(id) => ids.push(id),
-                        None => self.merges.encode(piece, &mut scratch, &mut ids),
-                    }
+                    self.encode_piece(piece.as_bytes(), &mut scratch, &mut ids);
                 }
             }
         });
         ids
+    }
+
+    #[inline]
+    fn encode_piece(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        let token = self.whole.find(piece, &self.tokens);
+        if let Some(id) = token
+            && self.whole.is_known(id)
+        {
+            return ids.push(id);
+        }
+        let start = ids.len();
+        self.merges.encode(piece, scratch, ids);
+        if let Some(id) = token
+            && ids[start..] == [id]
+        {
+            self.whole.remember(id);
+        }
     }
 
     /// The text of `ids`, special tokens included. Bytes that are not UTF-8 become U+FFFD, one for each maximal part of
@@ -129,65 +140,42 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// The bytes of all tokens, one after the other.
-struct TokenBytes {
-    bytes: Vec<u8>,
-    /// `ends[id]` is where token `id` ends and the next one starts.
-    ends: Vec<usize>,
-}
-
-impl TokenBytes {
-    fn new(tokens: &[String]) -> Self {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(tokens.len()));
-        for token in tokens {
-            bytes.extend(alphabet::bytes_of(token));
-            ends.push(bytes.len());
-        }
-        TokenBytes { bytes, ends }
-    }
-
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    #[inline]
-    fn get(&self, id: u32) -> Option<&[u8]> {
-        let id = id as usize;
-        let end = *self.ends.get(id)?;
-        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.bytes[start..end])
-    }
-}
-
-/// The tokens whose bytes merge to that very token: most pieces of ordinary text are one of them, found in one look-up.
+/// Tokens by their bytes. Most pieces of ordinary text are a token, and their bytes merge to that very token: once
+/// merging a piece has shown it, one look-up replaces the merging.
 struct WholeTokens {
     ids: HashTable<u32>,
     hasher: DefaultHashBuilder,
     longest: usize,
+    /// Of each token, whether its bytes are known to merge to it. Threads may find out together; they find the same.
+    known: Vec<AtomicBool>,
 }
 
 impl WholeTokens {
-    fn new(tokens: &TokenBytes, merges: &Merges) -> Self {
-        let mut whole = WholeTokens { ids: HashTable::new(), hasher: DefaultHashBuilder::default(), longest: 0 };
-        let mut scratch = Scratch::default();
-        let mut merged = Vec::new();
+    fn new(tokens: &TokenBytes) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let (mut ids, mut longest) = (HashTable::with_capacity(tokens.len()), 0);
         for (id, bytes) in (0..).map_while(|id| Some((id, tokens.get(id)?))) {
-            merged.clear();
-            merges.encode(bytes, &mut scratch, &mut merged);
-            if merged == [id] {
-                let hash = |&id: &u32| whole.hasher.hash_one(tokens.get(id));
-                whole.ids.insert_unique(whole.hasher.hash_one(Some(bytes)), id, hash);
-                whole.longest = whole.longest.max(bytes.len());
-            }
+            ids.insert_unique(hasher.hash_one(Some(bytes)), id, |&id| hasher.hash_one(tokens.get(id)));
+            longest = longest.max(bytes.len());
         }
-        whole
+        WholeTokens { ids, hasher, longest, known: (0..tokens.len()).map(|_| AtomicBool::new(false)).collect() }
     }
 
+    /// A token with the bytes of `piece`.
     #[inline]
     fn find(&self, piece: &[u8], tokens: &TokenBytes) -> Option<u32> {
         if piece.len() > self.longest {
             return None;
         }
         self.ids.find(self.hasher.hash_one(Some(piece)), |&id| tokens.get(id) == Some(piece)).copied()
+    }
+
+    #[inline]
+    fn is_known(&self, id: u32) -> bool {
+        self.known[id as usize].load(Relaxed)
+    }
+
+    fn remember(&self, id: u32) {
+        self.known[id as usize].store(true, Relaxed);
     }
 }
