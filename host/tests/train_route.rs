@@ -50,7 +50,7 @@ fn a_training_is_what_the_command_prints_and_is_served_until_reset() {
     let names: Vec<&str> = all.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, ["init", "step", "step", "done"]);
     assert_eq!(all.iter().map(|event| event.id).collect::<Vec<_>>(), [0, 1, 2, 2]);
-    assert_eq!(all[0].data, json!({ "text": TEXT, "tokens": 11, "steps": 2, "learningRate": 0.001 }));
+    assert_eq!(all[0].data, json!({ "text": TEXT, "tokens": 11, "steps": 2, "learningRate": 0.001, "method": "full" }));
     let arguments = ["--text", TEXT, "--steps", "2", "--learning-rate", "0.001", "--json"];
     let printed = run_with_model("train", &arguments).stdout;
     let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -82,10 +82,63 @@ fn a_training_is_what_the_command_prints_and_is_served_until_reset() {
     let again = events(train(&server, &json!({ "text": TEXT, "steps": 2 })).text());
     assert_eq!(again[3].data["transcriptSha256"], done["transcriptSha256"]);
 
-    assert_eq!(command(&server, "reset").json(), json!({ "trained": false, "weightsSha256": base_weights }));
+    assert_eq!(
+        command(&server, "reset").json(),
+        json!({ "trained": false, "weightsSha256": base_weights, "adapterSha256": null })
+    );
     let status = server.status();
     assert_eq!((&status["trained"], &status["weightsSha256"]), (&json!(false), &base_weights));
     assert_eq!(json!(tokens(&generate(&server, "max_tokens=8")).0), json!(FIRST));
+}
+
+/// An adapter is trained as the command trains it, also by a server that was started with another one, and is served beside
+/// the base weights; reset brings that other one back.
+#[test]
+fn an_adapter_is_what_the_command_prints_and_is_served_until_reset() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("adapter").display().to_string();
+    let fixed = ["--text", TEXT, "--steps", "1", "--method", "lora", "--json"];
+    let printed = |flags: &[&str]| -> Value {
+        let lines = run_with_model("train", &[&fixed[..], flags].concat()).stdout;
+        serde_json::from_str(lines.lines().last().unwrap()).unwrap()
+    };
+    let first = printed(&["--learning-rate", "0.05", "--lora-rank", "2", "--save", &dir]);
+    let expected =
+        printed(&["--learning-rate", "0.002", "--optimizer", "adamw", "--lora-rank", "4", "--lora-alpha", "4"]);
+
+    let server = start(&["--adapter", &dir]);
+    let started = server.status();
+    assert_eq!(started["adapterSha256"], first["adapter_sha256"]);
+    let started_tokens = generate(&server, "max_tokens=2");
+    assert_eq!(started_tokens.last().unwrap().data["adapterSha256"], first["adapter_sha256"]);
+
+    let body = json!({ "text": TEXT, "steps": 1, "method": "lora", "optimizer": "adamw", "rank": 4, "alpha": 4 });
+    let all = events(train(&server, &body).text());
+    assert_eq!((&all[0].data["method"], &all[0].data["learningRate"]), (&json!("lora"), &json!(0.002)));
+    let done = &all.last().unwrap().data;
+    for (key, name) in [
+        ("weightsSha256", "weights_sha256"),
+        ("adapterSha256", "adapter_sha256"),
+        ("baseAdapterSha256", "base_adapter_sha256"),
+        ("transcriptSha256", "transcript_sha256"),
+    ] {
+        assert!(done[key].is_string() && done[key] == expected[name], "{key}: {done}, {expected}");
+    }
+    let status = server.status();
+    assert_eq!((&status["trained"], &status["adapterSha256"]), (&json!(true), &done["adapterSha256"]));
+    assert_eq!(status["weightsSha256"], done["weightsSha256"]);
+    let last = generate(&server, "max_tokens=2").pop().unwrap();
+    assert_eq!(
+        (&last.data["weightsSha256"], &last.data["adapterSha256"]),
+        (&done["weightsSha256"], &done["adapterSha256"])
+    );
+
+    let reset = command(&server, "reset").json();
+    assert_eq!(
+        reset,
+        json!({ "trained": false, "weightsSha256": status["weightsSha256"], "adapterSha256": first["adapter_sha256"] })
+    );
+    assert_eq!(tokens(&generate(&server, "max_tokens=2")).1, tokens(&started_tokens).1);
 }
 
 /// Generations go on with the weights served before, and both progress.
@@ -149,6 +202,11 @@ fn what_cannot_be_trained_is_refused_with_the_reason() {
         (r#"{"text":"a b","learningRate":0}"#, "learningRate"),
         (r#"{"text":"a b","learningRate":"1"}"#, "column"),
         (r#"{"text":"a b","optimizer":"adamw"}"#, "optimizer"),
+        (r#"{"text":"a b","momentum":0.9}"#, "momentum"),
+        (r#"{"text":"a b","method":"dora"}"#, "dora"),
+        (r#"{"text":"a b","rank":4}"#, "lora"),
+        (r#"{"text":"a b","method":"lora","rank":0}"#, "rank"),
+        (r#"{"text":"a b","method":"lora","targets":["lm_head"]}"#, "lm_head"),
         (r#"{"text":"a"}"#, "at least 2"),
         (r#"{"text":"The cat sat on the mat and purred loudly."}"#, "11"),
     ] {

@@ -5,8 +5,8 @@
 //! token. Which others run beside it decides no bit of a generation (N11).
 //!
 //! A training advances by turns with the generations: after each of its steps they get as much time as the step took. It
-//! always begins with the weights of the model folder, works on a copy of its own, and what came out is served once it
-//! is complete; a generation keeps the weights that it began with.
+//! always begins with the weights of the model folder, works on a copy of its own (of the weights, or of a new adapter beside
+//! them), and what came out is served once it is complete; a generation keeps the weights that it began with.
 //!
 //! Memory: a training does not begin while a generation uses trained weights that are served no longer. So there are at most
 //! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
@@ -210,8 +210,9 @@ fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
     };
     let finished = reason.and_then(|reason| {
         let base = (around.identity)().ok_or("the weights could not be hashed")?;
-        let weights = trained.as_ref().map_or(base.weights, |trained| trained.sha256);
-        let identity = Identity { weights, ..base };
+        let start = (base.weights, base.adapter);
+        let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base.weights));
+        let identity = Identity { weights, adapter, ..base };
         let transcript = transcript(&identity, &job.generation);
         Ok(Finished { reason, identity, transcript })
     });

@@ -132,6 +132,7 @@ async fn follow(
                 let mut data = done(tokens, elapsed, reason.as_str());
                 data["transcriptSha256"] = hex(&transcript).into();
                 data["weightsSha256"] = hex(&identity.weights).into();
+                data["adapterSha256"] = identity.adapter.as_ref().map(hex).into();
                 data["tokenizerSha256"] = hex(&identity.tokenizer).into();
                 events.send(tokens, "done", &data).await?;
                 return Ok(Told { tokens, reason: reason.as_str() });

@@ -67,7 +67,9 @@ impl State {
         let config = self.model.get().map(|opened| opened.model.config());
         let opened = self.model.get();
         let trained = self.engine.served.now();
-        let weights = trained.as_ref().map(|trained| &trained.sha256).or(self.weights.get());
+        let base = self.weights.get().copied();
+        let start = (base, opened.and_then(|opened| opened.adapter));
+        let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base));
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,
@@ -81,7 +83,8 @@ impl State {
             "headDim": config.map(|c| c.head_dim),
             "contextLength": config.map(|c| c.context),
             "source": opened.and_then(|o| o.provenance.as_ref()),
-            "weightsSha256": weights.map(hex),
+            "weightsSha256": weights.as_ref().map(hex),
+            "adapterSha256": adapter.as_ref().map(hex),
             "trained": trained.is_some(),
             "training": self.engine.training.is_taken(),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),

@@ -1,7 +1,7 @@
-//! `POST /api/train`: trains all weights on a text, as a stream of events; `/stop` and `/reset` beside it.
+//! `POST /api/train`: trains all weights, or an adapter, on a text, as a stream of events; `/stop` and `/reset` beside it.
 //!
-//! A training always begins with the weights of the model folder, so that its result depends on the request alone. It is plain
-//! SGD. What it made is served by `/api/generate` once it has ended or was stopped; a client that goes away gives it up, and
+//! A training always begins with the weights of the model folder and no adapter but a new one, so that its result depends on
+//! the request alone. It is plain SGD, or for an adapter AdamW. What it made is served by `/api/generate` once it has ended or was stopped; a client that goes away gives it up, and
 //! the weights of the training before it stay.
 
 use std::sync::Arc;
@@ -11,9 +11,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Response, StatusCode};
-use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions};
+use kernel::train::StepReport;
 use kernel::transcript::{PROFILE, hex};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use session::data::text;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,49 +22,12 @@ use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
 use crate::Failure;
+use settings::Settings;
 
-/// The steps of a request that does not say how many, and the most that one may ask for.
-const STEPS: u64 = 5;
-const MAX_STEPS: u64 = 10_000;
-/// The learning rate of a request that has none.
-const LEARNING_RATE: f64 = 0.001;
+mod settings;
+
 /// The bytes that a request may have.
 const MAX_BODY: usize = 1 << 20;
-/// From how many tokens on activations are computed again instead of kept, which bounds what a token needs.
-const RECOMPUTE_FROM: usize = 256;
-
-/// What a request asks for; null is as good as absent.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
-    text: String,
-    steps: Option<u64>,
-    learning_rate: Option<f64>,
-}
-
-/// What is trained, and how: a valid request.
-struct Settings {
-    text: String,
-    steps: u64,
-    learning_rate: f64,
-}
-
-impl Settings {
-    fn parse(body: &[u8]) -> Result<Settings, String> {
-        let asked: Asked = serde_json::from_slice(body).map_err(|error| {
-            format!("the body is not {{\"text\":\"...\",\"steps\":5,\"learningRate\":0.001}}: {error}")
-        })?;
-        let (steps, learning_rate) = (asked.steps.unwrap_or(STEPS), asked.learning_rate.unwrap_or(LEARNING_RATE));
-        if !(1..=MAX_STEPS).contains(&steps) {
-            return Err(format!("steps={steps}: give an integer from 1 to {MAX_STEPS}"));
-        }
-        if learning_rate <= 0.0 {
-            return Err(format!("learningRate={learning_rate}: give a number above 0"));
-        }
-        Ok(Settings { text: asked.text, steps, learning_rate })
-    }
-}
-
 /// Answers with the events `init`, `step`..., `done`; or with the status that says why not.
 pub async fn train<B>(state: &Arc<State>, headers: &HeaderMap, body: B) -> Response<Body>
 where
@@ -90,7 +52,7 @@ where
     if state.model.get().is_none() {
         return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
     }
-    let Settings { steps, learning_rate, .. } = settings;
+    let Settings { steps, learning_rate, method, .. } = settings;
     let text = settings.text.clone();
     let shared = state.clone();
     let request = match tokio::task::spawn_blocking(move || prepare(&shared, &settings)).await {
@@ -99,7 +61,8 @@ where
         Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
     let tokens = request.sequence.tokens.len();
-    let init = json!({ "text": text, "tokens": tokens, "steps": steps, "learningRate": learning_rate });
+    let init =
+        json!({ "text": text, "tokens": tokens, "steps": steps, "learningRate": learning_rate, "method": method });
     match state.engine.train(request) {
         Ok(progress) => {
             let (response, events) = events();
@@ -115,13 +78,15 @@ pub fn stop(state: &State) -> Response<Body> {
     reply::json(StatusCode::OK, &json!({ "stopping": state.engine.training.stop() }))
 }
 
-/// `POST /api/train/reset`: the weights of the model folder are served again.
+/// `POST /api/train/reset`: what the server was started with is served again.
 pub fn reset(state: &State) -> Response<Body> {
     if state.engine.training.is_taken() {
         return reply::error(StatusCode::CONFLICT, "a training runs; wait for it, or end it with POST /api/train/stop");
     }
     state.engine.served.publish(None);
-    reply::json(StatusCode::OK, &json!({ "trained": false, "weightsSha256": state.weights.get().map(hex) }))
+    let adapter = state.model.get().and_then(|opened| opened.adapter);
+    let (weights, adapter) = (state.weights.get().map(hex), adapter.as_ref().map(hex));
+    reply::json(StatusCode::OK, &json!({ "trained": false, "weightsSha256": weights, "adapterSha256": adapter }))
 }
 
 /// Tokenizes and validates.
@@ -129,11 +94,9 @@ fn prepare(state: &State, settings: &Settings) -> Result<TrainRequest, String> {
     let opened = state.model.get().ok_or("the model is still loading")?;
     let tokens = opened.tokenizer.encode(&settings.text, bpe::Special::Parse);
     let sequence = text(tokens, opened.model.config().context).map_err(|error| error.to_string())?;
-    let schedule = Schedule { learning_rate: settings.learning_rate, warmup: 0, cosine_steps: None };
-    let recompute = sequence.tokens.len() >= RECOMPUTE_FROM;
-    let optimizer = Optimizer::Sgd { momentum: 0.0 };
-    let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
-    Ok(TrainRequest { sequence, steps: settings.steps, options })
+    let options = settings.options(sequence.tokens.len());
+    let adapter = settings.adapter(opened.model.config()).map_err(|error| error.to_string())?;
+    Ok(TrainRequest { sequence, steps: settings.steps, options, adapter })
 }
 
 /// Tells a client of its training until it ends, the client goes, or the server is asked to end.
@@ -208,9 +171,16 @@ fn step(report: &StepReport) -> Value {
 }
 
 fn proof(TrainFinished { transcript, .. }: &TrainFinished) -> Value {
+    let learnt = hex(&transcript.trained);
+    let base = hex(&transcript.base.weights);
+    // Beside an adapter the weights stay as they were.
+    let base_adapter = transcript.base.adapter.as_ref().map(hex);
+    let (weights, adapter) = if base_adapter.is_some() { (base.clone(), Some(learnt)) } else { (learnt, None) };
     json!({
-        "weightsSha256": hex(&transcript.trained),
-        "baseWeightsSha256": hex(&transcript.base.weights),
+        "weightsSha256": weights,
+        "adapterSha256": adapter,
+        "baseWeightsSha256": base,
+        "baseAdapterSha256": base_adapter,
         "dataSha256": hex(&transcript.data),
         "transcriptSha256": hex(&transcript.digest()),
     })

@@ -1,4 +1,4 @@
-//! Which weights are served: those of the model folder, or those of the last completed training.
+//! Which weights are served: those that the server was started with, or those of the last completed training.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,23 @@ use kernel::transcript::Sha256Digest;
 
 /// What a training made.
 pub struct Trained {
-    /// The model with the trained weights.
+    /// The model with the trained weights, or with the trained adapter.
     pub model: Model,
-    /// Their digest, as binary32.
+    /// The digest of what was trained, as binary32.
     pub sha256: Sha256Digest,
 }
 
-/// The weights that new generations get; none are those of the model folder.
+impl Trained {
+    /// The digests of the weights and of the adapter, given that of the base weights, which may not be known yet.
+    pub fn digests<T: From<Sha256Digest>>(&self, base: T) -> (T, Option<Sha256Digest>) {
+        match self.model.adapter() {
+            Some(_) => (base, Some(self.sha256)),
+            None => (self.sha256.into(), None),
+        }
+    }
+}
+
+/// The weights that new generations get; none are those that the server was started with.
 #[derive(Clone, Default)]
 pub struct Served(Arc<Mutex<Option<Arc<Trained>>>>);
 

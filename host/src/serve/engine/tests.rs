@@ -155,7 +155,7 @@ fn training(steps: u64) -> TrainRequest {
     let schedule = Schedule { learning_rate: 0.01, warmup: 0, cosine_steps: None };
     let optimizer = Optimizer::Sgd { momentum: 0.0 };
     let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute: false };
-    TrainRequest { sequence: Sequence::new(vec![1, 2, 3]), steps, options }
+    TrainRequest { sequence: Sequence::new(vec![1, 2, 3]), steps, options, adapter: None }
 }
 
 /// The number of steps, and the last event.

@@ -4,14 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kernel::Exec;
-use kernel::model::{Model, Sequence};
+use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, weights_digest};
+use session::adapter::adapter_digest;
 use session::tensors::{digest, trained};
 use tokio::sync::mpsc;
 
 use crate::serve::weights::{Claim, Served, Trained};
+
+/// The seed of new adapters: a request has none.
+const SEED: u64 = 0;
 
 /// What to train.
 pub struct TrainRequest {
@@ -21,6 +25,8 @@ pub struct TrainRequest {
     pub steps: u64,
     /// How.
     pub options: TrainOptions,
+    /// The new adapter that is trained; all weights without one.
+    pub adapter: Option<LoraConfig>,
 }
 
 /// What a client hears of its training.
@@ -50,6 +56,8 @@ pub struct Training {
     events: mpsc::UnboundedSender<TrainEvent>,
     claim: Claim,
     phase: Phase,
+    /// The digest of the adapter that it began with.
+    new_adapter: Option<Sha256Digest>,
 }
 
 enum Phase {
@@ -69,7 +77,7 @@ pub struct Surroundings<'a> {
 impl Training {
     /// A training that has not begun.
     pub fn new(request: TrainRequest, events: mpsc::UnboundedSender<TrainEvent>, claim: Claim) -> Training {
-        Training { request, events, claim, phase: Phase::Waiting }
+        Training { request, events, claim, phase: Phase::Waiting, new_adapter: None }
     }
 
     /// Whether its client has gone: then nothing of it is kept.
@@ -96,10 +104,17 @@ impl Training {
     }
 
     /// The next phase, or the last event.
-    fn unit(&self, phase: Phase, around: &Surroundings<'_>) -> Result<Phase, TrainEvent> {
-        let TrainRequest { sequence, steps, options } = &self.request;
+    fn unit(&mut self, phase: Phase, around: &Surroundings<'_>) -> Result<Phase, TrainEvent> {
+        let TrainRequest { sequence, steps, options, adapter } = &self.request;
         Ok(match phase {
-            Phase::Waiting => Phase::Steps { trainer: Trainer::new(around.base, *options), last: None },
+            Phase::Waiting => {
+                let base = match adapter {
+                    Some(lora) => around.base.with_new_adapter(lora, SEED),
+                    None => around.base.without_adapter(),
+                };
+                self.new_adapter = adapter_digest(&base);
+                Phase::Steps { trainer: Trainer::new(&base, *options), last: None }
+            }
             Phase::Steps { last: None, .. } if self.claim.is_stopped() => return Err(TrainEvent::Stopped),
             Phase::Steps { trainer, last: Some(last) } if self.claim.is_stopped() || last.step == *steps => {
                 let model = trainer.into_model().map_err(failed)?;
@@ -112,6 +127,10 @@ impl Training {
                 Phase::Steps { trainer, last: Some(report) }
             }
             Phase::Digest { model, last, mut digests } => {
+                // An adapter is small.
+                if let Some(sha256) = adapter_digest(&model) {
+                    return Err(self.publish(model, &last, sha256, around));
+                }
                 let tensor = trained(&model).nth(digests.len()).map(|(row, values)| digest(&row, values));
                 match tensor {
                     Some(tensor) => digests.push(tensor),
@@ -125,6 +144,7 @@ impl Training {
     /// Serves the trained weights from now on.
     fn publish(&self, model: Model, last: &StepReport, sha256: Sha256Digest, around: &Surroundings<'_>) -> TrainEvent {
         let Some(base) = (around.identity)() else { return failed("the weights could not be hashed") };
+        let base = Identity { adapter: self.new_adapter, ..base };
         let TrainRequest { sequence, options, .. } = &self.request;
         let data = data_digest([sequence]);
         let transcript = TrainingTranscript { base, data, options: *options, steps: last.digest, trained: sha256 };
