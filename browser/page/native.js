@@ -52,7 +52,7 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
  * @returns {Promise<{weightsSha256: string, adapterSha256?: string | null}>} what the server says after the last step
  */
 export async function trainNative({ text, steps, learningRate, method, optimizer, signal, onStep }) {
-  const response = await post("train", { text, steps, learningRate, ...(method === "lora" && { method, optimizer }) });
+  const response = await post("train", { text, steps, learningRate, method, optimizer });
   for await (const { event, data } of readEvents(response)) {
     const message = JSON.parse(data);
     if (event === "init" && signal.aborted) await stopNative(); // it had not begun when it was to stop
