@@ -205,26 +205,42 @@ impl Op for Peak {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> f32 {
-        let (factor, mut acc) = (s.splat(black_box(0.999)), [s.splat(black_box(1.0)); 6]);
+        let (factor, mut acc) = (s.part_splat(black_box(0.999)), [s.part_splat(black_box(1.0)); CHAINS]);
         for _ in 0..self.0 {
             for a in &mut acc {
-                *a = s.add(s.mul(*a, factor), factor);
+                *a = s.part_mul_then_add(factor, *a, factor);
             }
         }
-        let mut sum = [0.0; 16];
-        acc.into_iter().for_each(|a| {
+        let mut sum = 0.0;
+        for a in acc {
             let mut lanes = [0.0; 16];
-            s.store(a, &mut lanes);
-            sum.iter_mut().zip(lanes).for_each(|(s, l)| *s += l);
-        });
-        sum.iter().sum()
+            s.part_store(a, &mut lanes, 0);
+            sum += lanes.iter().sum::<f32>();
+        }
+        sum
     }
 }
 
+/// Registers that [`Peak`] computes in.
+const CHAINS: usize = 14;
+
 fn peak_gflops(backend: Backend) -> f64 {
     const ROUNDS: usize = 100_000;
+    let lanes = 16 / backend.run(Parts);
     let time = best(|| {
         black_box(backend.run(Peak(black_box(ROUNDS))));
     });
-    (ROUNDS * 6 * 16 * 2) as f64 / time.as_secs_f64() / 1e9
+    (ROUNDS * CHAINS * lanes * 2) as f64 / time.as_secs_f64() / 1e9
+}
+
+/// How many registers sixteen lanes take.
+struct Parts;
+
+impl Op for Parts {
+    type Output = usize;
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S) -> usize {
+        S::PARTS
+    }
 }

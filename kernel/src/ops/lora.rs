@@ -1,7 +1,8 @@
 //! Low-rank adapters of linear layers (Hu et al. 2021).
 
 use super::Weights;
-use super::matmul::{matmul_backward_input, matmul_backward_weight, matmul_forward};
+use super::matmul::matmul_forward;
+use super::matmul_gradients::{matmul_backward_input, matmul_backward_weight};
 use crate::Exec;
 use crate::pool::{Columns, split_rows};
 use crate::simd::axis::{Factors, Terms, accumulate};

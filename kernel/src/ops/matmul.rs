@@ -1,17 +1,19 @@
 //! The linear layer.
 
-use super::{Weights, residual_forward};
+use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns};
-use crate::simd::axis::{Factors, Terms, accumulate};
-use crate::simd::order::{dot_tile, dot_tile_by_parts};
-use crate::simd::{LANES, Op, Simd, Weight};
+use crate::simd::order::dot_tile;
+use crate::simd::tile::{Block, dot_lanes};
+use crate::simd::{LANES, Op, Simd, Weight, padded, store};
 use alloc::vec;
 use core::array::from_fn;
+use core::ops::Range;
 
-/// Weight rows and tokens of a tile: nine sums leave registers for the operands where there are sixteen.
-const ROWS: usize = 3;
-const TOKENS: usize = 3;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Tokens that stay in the first-level cache while a panel of weights goes by.
+const GROUP: usize = 12;
 /// How far ahead of its use a weight stream is asked for, in bytes.
 const AHEAD: usize = 8192;
 
@@ -38,7 +40,7 @@ pub fn matmul_forward(
     );
     let (rows, cols) = (out.len() / tokens, x.len() / tokens);
     assert_eq!(w.len(), rows * cols, "matmul: weights for [{rows}, {cols}]");
-    split_columns(exec.pool, out, rows, 1, |mut out| {
+    split_columns(exec.pool, out, rows, granule(rows), |mut out| {
         match w {
             Weights::F32(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
             Weights::Bf16(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
@@ -51,90 +53,9 @@ pub fn matmul_forward(
     });
 }
 
-/// The gradients of [`matmul_forward`]'s input: `dx += dout W`.
-///
-/// Shapes: `dx`: `[tokens, cols]`; `dout`: `[tokens, rows]`; `w`: `[rows, cols]`.
-/// Order: `dx[t] = dx[t] + Σ_o dout[t][o] W[o]` in rising `o`, in blocks (N6).
-///
-/// # Panics
-/// If the lengths do not match these shapes.
-pub fn matmul_backward_input(exec: Exec<'_>, dx: &mut [f32], dout: &[f32], w: Weights<'_>, tokens: usize) {
-    assert!(tokens > 0 && dx.len().is_multiple_of(tokens), "matmul: dx {} for {tokens} tokens", dx.len());
-    let (rows, cols) = (dout.len() / tokens, dx.len() / tokens);
-    assert!(dout.len() == tokens * rows && w.len() == rows * cols, "matmul: weights for [{rows}, {cols}]");
-    let factors = Factors { values: dout, term: 1, row: rows };
-    split_columns(exec.pool, dx, cols, granule(cols), |out| match w {
-        Weights::F32(values) => {
-            exec.backend.run(Accumulate::<_, true> {
-                out,
-                terms: rows,
-                factors,
-                vectors: Terms { values, stride: cols },
-            });
-        }
-        Weights::Bf16(values) => {
-            exec.backend.run(Accumulate::<_, true> {
-                out,
-                terms: rows,
-                factors,
-                vectors: Terms { values, stride: cols },
-            });
-        }
-    });
-}
-
-/// The gradients of [`matmul_forward`]'s weights: `dw += dout^T x`.
-///
-/// Shapes: `dw`: `[rows, cols]`; `dout`: `[tokens, rows]`; `x`: `[tokens, cols]`.
-/// Order: `dw[o] = dw[o] + Σ_t dout[t][o] x[t]` in rising `t` (N6), from the value in `dw`: micro-batches one after the
-/// other give the bits of one batch.
-///
-/// # Panics
-/// If the lengths do not match these shapes.
-pub fn matmul_backward_weight(exec: Exec<'_>, dw: &mut [f32], dout: &[f32], x: &[f32], tokens: usize) {
-    assert!(tokens > 0 && x.len().is_multiple_of(tokens), "matmul: x {} for {tokens} tokens", x.len());
-    let (rows, cols) = (dout.len() / tokens, x.len() / tokens);
-    assert!(dout.len() == tokens * rows && dw.len() == rows * cols, "matmul: gradients of [{rows}, {cols}]");
-    let factors = Factors { values: dout, term: rows, row: 1 };
-    let vectors = Terms { values: x, stride: cols };
-    split_columns(exec.pool, dw, cols, granule(cols), |out| {
-        exec.backend.run(Accumulate::<_, false> { out, terms: tokens, factors, vectors });
-    });
-}
-
-/// The gradients of [`matmul_forward`]'s bias: `dbias[o] = dbias[o] + Σ_t dout[t][o]` in rising `t` (N6).
-///
-/// Shapes: `dbias`: `[rows]`; `dout`: `[tokens, rows]`.
-///
-/// # Panics
-/// If `dout` is no whole number of rows.
-pub fn matmul_backward_bias(exec: Exec<'_>, dbias: &mut [f32], dout: &[f32]) {
-    let rows = dbias.len();
-    assert!(rows > 0 && dout.len().is_multiple_of(rows), "matmul: dout {} for {rows} rows", dout.len());
-    for dout in dout.chunks_exact(rows) {
-        residual_forward(exec, dbias, dout);
-    }
-}
-
-/// Threads share columns in whole vectors where they can.
-fn granule(cols: usize) -> usize {
+/// Threads share a row in whole blocks where they can.
+pub(super) fn granule(cols: usize) -> usize {
     if cols.is_multiple_of(LANES) { LANES } else { 1 }
-}
-
-struct Accumulate<'a, 'b, W, const BLOCKED: bool> {
-    out: Columns<'b>,
-    terms: usize,
-    factors: Factors<'a>,
-    vectors: Terms<'a, W>,
-}
-
-impl<W: Weight, const BLOCKED: bool> Op for Accumulate<'_, '_, W, BLOCKED> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<S: Simd>(mut self, s: S) {
-        accumulate::<S, W, BLOCKED>(s, &mut self.out, 0..self.terms, self.factors, self.vectors);
-    }
 }
 
 fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
@@ -161,7 +82,7 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
             // Weight rows side by side, where their sums fit: memory has as many streams to work on.
             if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 1>(s) }
         } else {
-            self.tiles(s);
+            if S::REGISTERS >= 32 { self.panels::<S, 4, 6>(s) } else { self.panels::<S, 2, 4>(s) }
         }
     }
 }
@@ -184,43 +105,74 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Widens a few weight rows at a time and uses them for all tokens, in tiles.
+    /// Widens [`LANES`] weight rows at a time and uses them for all tokens, in tiles of `R` weights and up to `T` tokens.
     #[inline(always)]
-    fn tiles<S: Simd>(&mut self, s: S) {
+    fn panels<S: Simd, const R: usize, const T: usize>(&mut self, s: S) {
         let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
-        let mut panel = vec![0.0; ROWS * cols];
-        for first in (0..range.len()).step_by(ROWS) {
-            let count = ROWS.min(range.len() - first);
-            let start = (range.start + first) * cols;
-            let stored = &self.w[start..start + count * cols];
-            widen(s, stored, &mut panel[..count * cols]);
-            let whole = if count == ROWS { tokens / TOKENS * TOKENS } else { 0 };
-            for token in (0..whole).step_by(TOKENS) {
-                let rows: [&[f32]; ROWS] = from_fn(|r| &panel[r * cols..(r + 1) * cols]);
-                let x: [&[f32]; TOKENS] = from_fn(|t| &self.x[(token + t) * cols..(token + t + 1) * cols]);
-                for (t, y) in dot_tile_by_parts(s, rows, x).iter().enumerate() {
-                    self.out.row(token + t)[first..first + ROWS].copy_from_slice(y);
-                }
+        let blocks = cols.div_ceil(LANES);
+        let mut x = vec![Block::ZERO; tokens * blocks];
+        for group in tiles(tokens, GROUP) {
+            for tile in tiles(group.len(), T) {
+                let (start, end) = (group.start + tile.start, group.start + tile.end);
+                let rows = self.x[start * cols..end * cols].chunks_exact(cols);
+                interleave(s, rows, tile.len(), &mut x[start * blocks..end * blocks]);
             }
-            for token in whole..tokens {
-                let x = &self.x[token * cols..(token + 1) * cols];
-                for (r, w) in panel[..count * cols].chunks_exact(cols).enumerate() {
-                    [[self.out.row(token)[first + r]]] = dot_tile::<S, f32, 1, 1>(s, [w], [x], None);
+        }
+        let mut panel = vec![[Block::ZERO; R]; LANES / R * blocks];
+        let mut sums = [[Block::ZERO; LANES]; GROUP];
+        let per_panel: usize = LANES / R * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();
+        let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
+        for first in (0..range.len()).step_by(LANES) {
+            let rows = LANES.min(range.len() - first);
+            let stored = &self.w[(range.start + first) * cols..][..rows * cols];
+            for (stored, panel) in stored.chunks(R * cols).zip(panel.chunks_exact_mut(blocks)) {
+                interleave(s, stored.chunks_exact(cols), R, panel.as_flattened_mut());
+            }
+            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
+            for group in tiles(tokens, GROUP) {
+                for (r, w) in panel.chunks_exact(blocks).enumerate() {
+                    for tile in tiles(group.len(), T) {
+                        let x = &x[(group.start + tile.start) * blocks..(group.start + tile.end) * blocks];
+                        let sums = &mut sums[tile];
+                        for _ in 0..lines {
+                            s.prefetch(ahead);
+                            ahead = ahead.wrapping_add(LINE);
+                        }
+                        match sums.len() {
+                            6 if T >= 6 => dot_lanes::<S, R, 6>(s, sums, r * R, w, x.as_chunks().0, true),
+                            5 if T >= 5 => dot_lanes::<S, R, 5>(s, sums, r * R, w, x.as_chunks().0, true),
+                            4 => dot_lanes::<S, R, 4>(s, sums, r * R, w, x.as_chunks().0, true),
+                            3 => dot_lanes::<S, R, 3>(s, sums, r * R, w, x.as_chunks().0, true),
+                            2 => dot_lanes::<S, R, 2>(s, sums, r * R, w, x.as_chunks().0, true),
+                            _ => dot_lanes::<S, R, 1>(s, sums, r * R, w, x.as_chunks().0, true),
+                        }
+                    }
+                }
+                for (token, sums) in group.zip(&sums) {
+                    store(s, s.fold(sums), &mut self.out.row(token)[first..first + rows]);
                 }
             }
         }
     }
 }
 
-/// Widens weights, which is exact.
+/// Ranges of nearly the same length, `most` at most, one after the other up to `count`.
+pub(super) fn tiles(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = count.div_ceil(most);
+    (0..parts).map(move |part| part * count / parts..(part + 1) * count / parts)
+}
+
+/// Widens rows, which is exact, and lays them out block by block, `width` rows side by side; what is missing in a last
+/// block is zero (N4).
 #[inline(always)]
-fn widen<S: Simd, W: Weight>(s: S, stored: &[W], out: &mut [f32]) {
-    let (blocks, tail) = stored.as_chunks::<LANES>();
-    let (out, out_tail) = out.as_chunks_mut();
-    for (out, block) in out.iter_mut().zip(blocks) {
-        s.store(W::load(s, block), out);
-    }
-    for (out, w) in out_tail.iter_mut().zip(tail) {
-        *out = w.widen();
+fn interleave<'a, S: Simd, W: Weight>(s: S, rows: impl Iterator<Item = &'a [W]>, width: usize, out: &mut [Block]) {
+    for (r, row) in rows.enumerate() {
+        let (blocks, tail) = row.as_chunks();
+        for (out, block) in out[r..].iter_mut().step_by(width).zip(blocks) {
+            s.store(W::load(s, block), &mut out.0);
+        }
+        if !tail.is_empty() {
+            s.store(W::load(s, &padded(tail)), &mut out[r + blocks.len() * width].0);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Safety of every block below: the intrinsics need AVX2, and a value of [`Avx2`] is made by [`Avx2::new`] only, whose
 //! caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
 
+use super::tile::Block;
 use super::{Bf16, LANES, Simd};
 use core::arch::x86_64::*;
 
@@ -132,6 +133,27 @@ impl Simd for Avx2 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         };
         F32x16(exponent(n.0), exponent(n.1))
+    }
+    /// Both halves of a row, then quarters of two rows side by side, eighths and sixteenths.
+    #[inline(always)]
+    fn fold(self, rows: &[Block; LANES]) -> F32x16 {
+        let mut halves = [self.part_splat(0.0); 2];
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            for (rows, half) in rows.as_chunks::<8>().0.iter().zip(&mut halves) {
+                let mut quads = [self.part_splat(0.0); 4];
+                for (i, quad) in quads.iter_mut().enumerate() {
+                    let (a, b) = (self.load(&rows[i].0), self.load(&rows[i + 4].0));
+                    let (a, b) = (_mm256_add_ps(a.0, a.1), _mm256_add_ps(b.0, b.1));
+                    *quad = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+                }
+                let [a, b, c, d] = quads;
+                let ab = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+                let cd = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(c, d), _mm256_shuffle_ps::<0xee>(c, d));
+                *half = _mm256_add_ps(_mm256_shuffle_ps::<0x88>(ab, cd), _mm256_shuffle_ps::<0xdd>(ab, cd));
+            }
+        }
+        F32x16(halves[0], halves[1])
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {

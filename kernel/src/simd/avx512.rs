@@ -3,6 +3,7 @@
 //! Safety of every block below: the intrinsics need AVX-512 F, and a value of [`Avx512`] is made by [`Avx512::new`] only,
 //! whose caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
 
+use super::tile::Block;
 use super::{Bf16, LANES, Simd};
 use core::arch::x86_64::*;
 
@@ -109,6 +110,25 @@ impl Simd for Avx512 {
         unsafe {
             let biased = _mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    /// Halves of two rows side by side, then quarters, eighths and sixteenths.
+    #[inline(always)]
+    fn fold(self, rows: &[Block; LANES]) -> __m512 {
+        let mut quads = [self.splat(0.0); 4];
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            for (i, quad) in quads.iter_mut().enumerate() {
+                let (a, b) = (self.load(&rows[i].0), self.load(&rows[i + 4].0));
+                let (c, d) = (self.load(&rows[i + 8].0), self.load(&rows[i + 12].0));
+                let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                *quad = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            }
+            let [a, b, c, d] = quads;
+            let ab = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
+            let cd = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(c, d), _mm512_shuffle_ps::<0xee>(c, d));
+            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(ab, cd), _mm512_shuffle_ps::<0xdd>(ab, cd))
         }
     }
     #[inline(always)]

@@ -11,6 +11,7 @@ mod dispatch;
 pub mod order;
 pub(crate) mod scalar;
 pub mod side_by_side;
+pub mod tile;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -18,6 +19,8 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128;
+
+use tile::Block;
 
 pub use dispatch::{Backend, BackendError, Op};
 
@@ -76,6 +79,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Two to the power of `n`, where every lane of `n` is an integer in `-126..=127`; a lane that is not gives any value.
     fn pow2(self, n: Self::F32) -> Self::F32;
+    /// The folds of the sums of 16 reductions (N5), [`order::fold_rows`]: transposing, where that is faster.
+    #[inline(always)]
+    fn fold(self, rows: &[Block; LANES]) -> Self::F32 {
+        order::fold_rows(self, rows)
+    }
     /// Asks for the cache line at `at` ahead of its use. The address need not be valid: nothing is read.
     fn prefetch(self, at: *const u8);
 }

@@ -3,6 +3,7 @@
 //! A lane reduction gives element `i` to accumulator `i mod 16` in rising `i`, rounds each product before it is added,
 //! fills the last block up with zero terms, and folds the accumulators by a halving tree.
 
+use super::tile::Block;
 use super::{LANES, Simd, Weight, padded};
 
 /// `if a < b { b } else { a }` (N7): of two equal values, zeros of either sign among them, the first.
@@ -24,6 +25,16 @@ fn fold<S: Simd>(s: S, v: S::F32, f: impl Fn(f32, f32) -> f32) -> f32 {
         n /= 2;
     }
     a[0]
+}
+
+/// N5 for the sums of 16 reductions; lane `i` of the result is the fold of `rows[i]`.
+#[inline(always)]
+pub fn fold_rows<S: Simd>(s: S, rows: &[Block; LANES]) -> S::F32 {
+    let mut folded = [0.0; LANES];
+    for (out, row) in folded.iter_mut().zip(rows) {
+        *out = fold(s, s.load(&row.0), |a, b| a + b);
+    }
+    s.load(&folded)
 }
 
 /// The sum of `x` (N3-N5).
@@ -121,49 +132,39 @@ fn in_blocks<W: Weight, const R: usize>(rows: [&[W]; R], len: usize) -> [&[[W; L
     blocks
 }
 
-/// [`dot_tile`] for binary32 rows that are in the cache: the registers go through the lanes part by part, so that a tile of
-/// `T x R` outputs needs `T x R` registers.
-#[inline(always)]
-pub fn dot_tile_by_parts<S: Simd, const R: usize, const T: usize>(
-    s: S,
-    w: [&[f32]; R],
-    x: [&[f32]; T],
-) -> [[f32; R]; T] {
-    let len = x[0].len();
-    let blocks = len / LANES;
-    let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
-    let mut lanes = [[[0.0; LANES]; R]; T];
-    for part in 0..S::PARTS {
-        let mut acc = [[s.part_splat(0.0); R]; T];
-        for i in 0..blocks {
-            let mut row = [s.part_splat(0.0); R];
-            for r in 0..R {
-                row[r] = s.part_load(&w_blocks[r][i], part);
-            }
-            for t in 0..T {
-                let v = s.part_load(&x_blocks[t][i], part);
-                for r in 0..R {
-                    acc[t][r] = s.part_mul_then_add(acc[t][r], row[r], v);
-                }
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::philox;
+    use crate::simd::{Backend, Op};
+
+    /// The folds of 16 rows: those of the backend, and the tree of each row.
+    struct Folds<'a>(&'a [Block; LANES]);
+
+    impl Op for Folds<'_> {
+        type Output = [[f32; LANES]; 2];
+
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> Self::Output {
+            let mut folds = [[0.0; LANES]; 2];
+            s.store(s.fold(self.0), &mut folds[0]);
+            s.store(fold_rows(s, self.0), &mut folds[1]);
+            folds
         }
-        for t in 0..T {
-            for r in 0..R {
-                s.part_store(acc[t][r], &mut lanes[t][r], part);
+    }
+
+    #[test]
+    fn n5_a_transposing_fold_is_the_halving_tree_of_every_row() {
+        for seed in 0..50 {
+            let number = |i: u32| (philox(seed, [0, 0, 0, i])[0] as i32) as f32 / 65536.0;
+            let mut rows = [Block::ZERO; LANES];
+            for (row, i) in rows.iter_mut().zip(0..) {
+                row.0 = core::array::from_fn(|lane| number(16 * i + lane as u32));
+            }
+            for backend in Backend::available() {
+                let [transposed, tree] = backend.run(Folds(&rows));
+                assert_eq!(transposed.map(f32::to_bits), tree.map(f32::to_bits), "{}", backend.name());
             }
         }
     }
-    let done = blocks * LANES;
-    let mut out = [[0.0; R]; T];
-    for t in 0..T {
-        for r in 0..R {
-            let mut sums = s.load(&lanes[t][r]);
-            if done < len {
-                let (w, x) = (s.load(&padded(&w[r][done..])), s.load(&padded(&x[t][done..])));
-                sums = s.add(sums, s.mul(w, x));
-            }
-            out[t][r] = fold(s, sums, |a, b| a + b);
-        }
-    }
-    out
 }
