@@ -8,7 +8,7 @@ use kernel::ops::*;
 
 pub const ROWS: [Row; 14] = [
     Row { name: "matmul_backward_input", bound: 10.0, cases: matmul_input },
-    Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
+    Row { name: "matmul_backward_weight", bound: 3.0, cases: matmul_weight },
     Row { name: "matmul_backward_bias", bound: 1.0, cases: matmul_bias },
     Row { name: "rmsnorm_backward", bound: 4.0, cases: rmsnorm },
     Row { name: "rope_backward", bound: 2.0, cases: rope },
