@@ -20,7 +20,7 @@ mod train;
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use sampling::Sampling;
-pub use train::{Gradients, OptimizerName, SavedType, ScheduleName, Train};
+pub use train::{Checkpointing, Gradients, OptimizerName, SavedType, ScheduleName, Train};
 
 /// One language model, natively and in the browser, the same bits
 #[derive(Parser, Debug)]

@@ -7,11 +7,12 @@ use kernel::transcript::PROFILE;
 use loader::digest::{hex, weights_digest};
 use loader::{DType, TensorSource, write_safetensors};
 use serde::Serialize;
+use session::memory::gradients_bytes;
 use session::tensors::{digest, little_endian};
 
 use crate::generate::print_json;
 use crate::pool::ThreadPool;
-use crate::{Outcome, cli};
+use crate::{Outcome, cli, memory};
 
 /// What `gradients --json` prints.
 #[derive(Serialize)]
@@ -32,15 +33,19 @@ struct Report<'a> {
 /// as metadata.
 ///
 /// # Errors
-/// If the model cannot be opened, the text has fewer than 2 tokens or too many, the loss is not finite, or the file cannot be
-/// written.
+/// If the model cannot be opened, the text has fewer than 2 tokens or too many, the memory does not suffice, the loss is not
+/// finite, or the file cannot be written.
 pub fn gradients(arguments: cli::Gradients) -> Outcome {
     let opened = arguments.model.open(arguments.context)?;
     let ids = opened.tokenizer.encode(&arguments.text, arguments.special.mode());
+    let recompute = arguments.recompute.recompute;
+    let needed = gradients_bytes(opened.model.config(), ids.len(), recompute, false);
+    let advice = if recompute { vec!["a shorter text"] } else { vec!["--recompute", "a shorter text"] };
+    memory::require("the gradient computation of this text", needed, advice)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
     let batch = [Sequence::new(ids)];
-    let (loss, gradients) = train::gradients(exec, &opened.model, &batch, arguments.recompute.recompute)?;
+    let (loss, gradients) = train::gradients(exec, &opened.model, &batch, recompute)?;
     let table = opened.model.trainable();
     let tensors = || table.iter().enumerate().filter_map(|(index, row)| Some((row, gradients.get(index)?)));
     let loss_bits = format!("{:08x}", loss.to_bits());

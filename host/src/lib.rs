@@ -10,6 +10,7 @@ mod cli;
 mod generate;
 mod gradients;
 mod logits;
+mod memory;
 mod merge;
 pub mod open;
 pub mod pool;

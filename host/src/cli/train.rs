@@ -80,17 +80,22 @@ pub struct Train {
     /// Steps over which the learning rate rises
     #[arg(long, env = "LOCKSTEP_WARMUP", value_name = "N", default_value_t = 0)]
     pub warmup: u64,
-    /// Lines of --data for each step
+    /// Lines of --data for each step. Each is a sequence of its own: there is no padding, nothing is packed into one context, and
+    /// no text sees another; the gradients are those of all of them together, in their order
     #[arg(long, env = "LOCKSTEP_BATCH_SIZE", value_name = "N", default_value = "1")]
     pub batch_size: NonZeroUsize,
-    /// Cut texts of --data that exceed the context, instead of refusing them
+    /// Cut texts of --data and --eval-data that exceed the context, instead of refusing them
     #[arg(long, env = "LOCKSTEP_TRUNCATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub truncate: bool,
-    /// Seed of the order in which the lines of --data are taken, and of a new adapter
+    /// Seed of the order in which the lines of --data are taken, of what --eval-fraction sets apart, and of a new adapter
     #[arg(long, env = "LOCKSTEP_SEED", value_name = "S", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
+    pub evaluate: Evaluate,
+    #[command(flatten)]
     pub recompute: Recompute,
+    #[command(flatten)]
+    pub checkpoints: Checkpointing,
     /// Write the trained model, or adapter, as a folder; DIR must be new or empty
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
@@ -112,6 +117,35 @@ pub struct TrainSource {
     /// JSON lines to train on: {"text":"..."} or {"messages":[...]}, of which only the assistant's answers count
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+}
+
+/// What is not learnt from, and when its loss is told.
+#[derive(Args, Clone, Debug)]
+pub struct Evaluate {
+    /// JSON lines, as those of --data, whose mean loss is told; they are not learnt from
+    #[arg(long, value_name = "FILE", conflicts_with = "eval_fraction")]
+    pub eval_data: Option<PathBuf>,
+    /// Set this part of the lines of --data apart and tell its mean loss; --seed decides which lines
+    #[arg(long, env = "LOCKSTEP_EVAL_FRACTION", value_name = "X", value_parser = fraction, conflicts_with = "text")]
+    pub eval_fraction: Option<f64>,
+    /// Tell the loss after every N steps, too, and not only after the last one
+    #[arg(long, env = "LOCKSTEP_EVAL_EVERY", value_name = "N")]
+    pub eval_every: Option<NonZeroU64>,
+}
+
+/// Where checkpoints are, and whether to go on from one.
+#[derive(Args, Clone, Debug)]
+pub struct Checkpointing {
+    /// Folder to keep a checkpoint in, from which --resume goes on; it is replaced as a whole, or not at all
+    #[arg(long, env = "LOCKSTEP_CHECKPOINT", value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    /// Write the checkpoint after every N steps, and after the last one
+    #[arg(long, env = "LOCKSTEP_CHECKPOINT_EVERY", value_name = "N", default_value = "100")]
+    pub checkpoint_every: NonZeroU64,
+    /// Go on from the checkpoint, with the bits of a training that was never interrupted; begin where there is none. --steps
+    /// counts from the beginning
+    #[arg(long, requires = "checkpoint")]
+    pub resume: bool,
 }
 
 /// `--optimizer`

@@ -15,6 +15,7 @@ use kernel::train::StepReport;
 use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
 use session::data::text;
+use session::memory::{Plan, training_bytes};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{TrainEvent, TrainFinished, TrainRequest};
@@ -22,6 +23,7 @@ use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
 use crate::Failure;
+use crate::memory::{self, MemoryError};
 use settings::Settings;
 
 mod settings;
@@ -60,6 +62,9 @@ where
         Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
         Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
+    if let Err(error) = fits(state, &request) {
+        return reply::error(StatusCode::SERVICE_UNAVAILABLE, error);
+    }
     let tokens = request.sequence.tokens.len();
     let init =
         json!({ "text": text, "tokens": tokens, "steps": steps, "learningRate": learning_rate, "method": method });
@@ -97,6 +102,19 @@ fn prepare(state: &State, settings: &Settings) -> Result<TrainRequest, String> {
     let options = settings.options(sequence.tokens.len());
     let adapter = settings.adapter(opened.model.config()).map_err(|error| error.to_string())?;
     Ok(TrainRequest { sequence, steps: settings.steps, options, adapter })
+}
+
+/// Refuses a training for which there is too little memory, before it begins.
+fn fits(state: &State, TrainRequest { sequence, options, adapter, .. }: &TrainRequest) -> Result<(), MemoryError> {
+    let Some(opened) = state.model.get() else { return Ok(()) };
+    let plan = Plan {
+        tokens: sequence.tokens.len(),
+        optimizer: options.optimizer,
+        recompute: options.recompute,
+        hold_gradients: false,
+        adapter: adapter.as_ref(),
+    };
+    memory::require("this training", training_bytes(opened.model.config(), plan), vec!["a shorter text"])
 }
 
 /// Tells a client of its training until it ends, the client goes, or the server is asked to end.

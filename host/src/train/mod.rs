@@ -1,9 +1,11 @@
 //! `lockstep train`: changes all weights, or an adapter, so that a text becomes likely.
 
+mod checkpoint;
+mod data;
 mod method;
 mod report;
 
-use std::fs;
+use std::cell::LazyCell;
 
 use kernel::Exec;
 use kernel::model::Sequence;
@@ -11,54 +13,90 @@ use kernel::train::{Optimizer, Order, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
 use serde_json::json;
 use session::adapter::{adapter_digest, export};
-use session::data::{Reader, text};
+use session::memory::{Plan, training_bytes};
 use session::tensors::{model_digest, trained};
 
-use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::save::{Target, write_adapter, write_model};
-use crate::{Failure, Outcome, cli};
+use crate::{Outcome, cli, memory};
+use checkpoint::{Checkpoints, settings};
+use data::Data;
 use method::Method;
 use report::{End, Reporter};
 
-/// Runs the command: a line for each step and one for the end on stdout, JSON objects with `--json`.
+/// Runs the command: a line for each step and evaluation, and one for the end, on stdout, JSON objects with `--json`.
 ///
 /// # Errors
-/// If the model cannot be opened, there is nothing to learn from, a loss, gradient or weight is not a finite number (then
-/// nothing is saved), or the folder cannot be written.
+/// If the model cannot be opened, there is nothing to learn from, the memory does not suffice, a loss, gradient or weight is
+/// not a finite number (then nothing is saved), a checkpoint cannot be gone on from, or a file cannot be written.
 pub fn train(arguments: cli::Train) -> Outcome {
     let options = options(&arguments)?;
     let method = Method::new(&arguments)?;
     let target = arguments.save.as_deref().map(Target::new).transpose()?;
     let opened = arguments.model.open(arguments.context)?;
     let base_model = method.begin(&opened, arguments.seed)?;
-    let sequences = sequences(&arguments, &opened)?;
+    let data = Data::read(&arguments, &opened)?;
+    let data_sha256 = data_digest(&data.sequences);
+    let size = arguments.batch_size.get();
+    let plan = Plan {
+        tokens: data.longest(),
+        optimizer: options.optimizer,
+        recompute: options.recompute,
+        hold_gradients: size > 1 || options.clip_norm.is_some(),
+        adapter: base_model.adapter(),
+    };
+    memory::require("this training", training_bytes(base_model.config(), plan), advice(plan))?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
     let base_digest = opened.weights_digest();
+    // Hashed beside the computation, unless a checkpoint needs it before. A new adapter's digest covers its rank, alpha,
+    // targets and seed.
+    let identity = LazyCell::new(|| match base_digest.join() {
+        Ok(base) => Ok(Identity { adapter: adapter_digest(&base_model), ..opened.identity(base) }),
+        Err(_) => Err("the weights could not be hashed"),
+    });
 
     let steps = arguments.steps.get();
-    let mut reporter = Reporter::new(steps, arguments.json);
-    let mut trainer = Trainer::new(&base_model, options);
-    let mut order = Order::new(arguments.seed, sequences.len() as u32);
-    let mut chain = [0; 32];
-    let size = arguments.batch_size.get() as u64;
-    for step in 0..steps {
-        let batch: Vec<Sequence> = (0..size).map(|i| sequences[order.at(step * size + i)].clone()).collect();
+    let cli::Checkpointing { checkpoint, checkpoint_every, resume } = &arguments.checkpoints;
+    let checkpoints = match checkpoint {
+        Some(dir) => {
+            let base = (*identity).clone()?;
+            let settings = settings(&options, base_model.adapter(), (size, arguments.seed), &base, &data_sha256);
+            Some(Checkpoints::new(dir, checkpoint_every.get(), settings)?)
+        }
+        None => None,
+    };
+    let mut trainer = match &checkpoints {
+        Some(checkpoints) => checkpoints.trainer(&base_model, options, steps, *resume)?,
+        None => Trainer::new(&base_model, options),
+    };
+    let mut reporter = Reporter::new(trainer.position().step, steps, arguments.json);
+    let mut order = Order::new(arguments.seed, data.sequences.len() as u32);
+    while trainer.position().step < steps {
+        let taken = trainer.position().step * size as u64;
+        let batch: Vec<Sequence> =
+            (taken..taken + size as u64).map(|taken| data.sequences[order.at(taken)].clone()).collect();
         let report = trainer.step(exec, &batch)?;
-        chain = report.digest;
         reporter.step(&report)?;
+        let (step, last) = (report.step, report.step == steps);
+        let told = last || arguments.evaluate.eval_every.is_some_and(|every| step.is_multiple_of(every.get()));
+        if told && !data.evaluation.is_empty() {
+            reporter.evaluation(step, trainer.evaluate(exec, &data.evaluation)?)?;
+        }
+        if let Some(checkpoints) = &checkpoints {
+            checkpoints.after_step(&mut trainer, last)?;
+        }
     }
 
+    let chain = trainer.position().digest;
     let model = trainer.into_model()?;
     let (learnt, adapter) = (model_digest(&model), adapter_digest(&model));
-    let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    // A new adapter's digest covers its rank, alpha, targets and seed.
-    let identity = Identity { adapter: adapter_digest(&base_model), ..opened.identity(base) };
-    let base_adapter = identity.adapter.as_ref().map(hex);
+    let identity = (*identity).clone()?;
+    let (base, base_adapter) = (identity.weights, identity.adapter.as_ref().map(hex));
     let weights = if adapter.is_some() { base } else { learnt };
-    let data = data_digest(&sequences);
-    let transcript = TrainingTranscript { base: identity, data, options, steps: chain, trained: learnt }.digest();
+    let evaluated = (!data.evaluation.is_empty()).then(|| hex(&data_digest(&data.evaluation)));
+    let transcript =
+        TrainingTranscript { base: identity, data: data_sha256, options, steps: chain, trained: learnt }.digest();
     let saved = target.map(|target| {
         let dtype = arguments.dtype.dtype();
         let provenance = json!({
@@ -72,7 +110,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
             "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
             "profile": PROFILE,
             "steps": steps,
-            "data_sha256": hex(&data),
+            "data_sha256": hex(&data_sha256),
             "trained_weights_sha256": hex(&weights),
             "adapter_sha256": adapter.as_ref().map(hex),
             "transcript_sha256": hex(&transcript),
@@ -94,7 +132,8 @@ pub fn train(arguments: cli::Train) -> Outcome {
         base_weights_sha256: hex(&base),
         base_adapter_sha256: base_adapter,
         tokenizer_sha256: hex(&opened.tokenizer_sha256),
-        data_sha256: hex(&data),
+        data_sha256: hex(&data_sha256),
+        eval_data_sha256: evaluated,
         saved_weights_sha256: saved.transpose()?.flatten().as_ref().map(hex),
         saved: arguments.save.map(|dir| dir.display().to_string()),
         model: opened.name,
@@ -126,22 +165,17 @@ fn options(arguments: &cli::Train) -> Result<TrainOptions, &'static str> {
     Ok(TrainOptions { optimizer, schedule, clip_norm: arguments.clip_norm, recompute: arguments.recompute.recompute })
 }
 
-/// What there is to learn from.
-fn sequences(arguments: &cli::Train, opened: &Opened) -> Result<Vec<Sequence>, Failure> {
-    let (special, context) = (arguments.special.mode(), opened.model.config().context);
-    let source = &arguments.source;
-    let Some(path) = &source.data else {
-        let tokens = opened.tokenizer.encode(source.text.as_deref().unwrap_or_default(), special);
-        return Ok(vec![text(tokens, context)?]);
-    };
-    let lines = fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let tokenizer_config = opened.tokenizer_config()?;
-    let reader = Reader {
-        tokenizer: &opened.tokenizer,
-        special,
-        tokenizer_config: tokenizer_config.as_deref(),
-        context,
-        truncate: arguments.truncate,
-    };
-    reader.lines(&lines).map_err(|error| format!("{}: {error}", path.display()).into())
+/// What makes a training that does not fit into memory smaller.
+fn advice(plan: Plan<'_>) -> Vec<&'static str> {
+    let adamw = matches!(plan.optimizer, Optimizer::AdamW { .. });
+    [
+        (!plan.recompute, "--recompute"),
+        (true, "shorter texts (--ctx-size N with --truncate)"),
+        (plan.hold_gradients, "--batch-size 1 without --clip-norm"),
+        (adamw, "--optimizer sgd"),
+        (plan.adapter.is_none(), "an adapter (--method lora)"),
+    ]
+    .into_iter()
+    .filter_map(|(helps, what)| helps.then_some(what))
+    .collect()
 }

@@ -27,6 +27,16 @@ struct Step {
     step_sha256: String,
 }
 
+/// An evaluation, as `--json` prints it.
+#[derive(Serialize)]
+struct Evaluation {
+    /// The step after which it was made.
+    step: u64,
+    eval_loss: f32,
+    /// The bits of the loss, in hexadecimal.
+    eval_loss_bits: String,
+}
+
 /// The end, as `--json` prints it.
 #[derive(Serialize)]
 pub struct End {
@@ -41,6 +51,8 @@ pub struct End {
     pub base_adapter_sha256: Option<String>,
     pub tokenizer_sha256: String,
     pub data_sha256: String,
+    /// The digest of the data whose loss was told, where there was some.
+    pub eval_data_sha256: Option<String>,
     /// The digest of the weights as they were saved; that of the trained weights unless they were rounded, and
     /// none where an adapter was saved.
     pub saved_weights_sha256: Option<String>,
@@ -59,13 +71,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Begins a training of some steps.
-    pub fn new(steps: u64, json: bool) -> Reporter {
+    /// Begins a training of some steps, of which some may be done.
+    pub fn new(done: u64, steps: u64, json: bool) -> Reporter {
         // Drawn on stderr, and only if that is a terminal.
         let bar = ProgressBar::new(steps);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} step {pos}/{len}, {msg}, {eta} left") {
             bar.set_style(style);
         }
+        bar.set_position(done);
         bar.set_message("loss unknown");
         bar.tick();
         Reporter { bar, json, before: Instant::now() }
@@ -102,6 +115,22 @@ impl Reporter {
             let text =
                 format!("step {step}: loss {loss:.6}, gradient norm {grad_norm:.4}, learning rate {learning_rate:e}");
             Ok(writeln!(io::stdout(), "{text}, {tokens} tokens, {speed:.1} tokens/s")?)
+        })
+    }
+
+    /// Tells the loss of what is not learnt from.
+    ///
+    /// # Errors
+    /// If stdout cannot be written.
+    pub fn evaluation(&mut self, step: u64, eval_loss: f32) -> Outcome {
+        self.before = Instant::now();
+        let line = Evaluation { step, eval_loss, eval_loss_bits: format!("{:08x}", eval_loss.to_bits()) };
+        let json = self.json;
+        self.bar.suspend(|| {
+            if json {
+                return print_json(&line);
+            }
+            Ok(writeln!(io::stdout(), "step {step}: evaluation loss {eval_loss:.6}")?)
         })
     }
 

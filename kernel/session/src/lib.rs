@@ -16,5 +16,5 @@ mod open;
 pub mod tensors;
 mod text;
 
-pub use open::{ModelError, config, model};
+pub use open::{ModelError, config, model, tensor};
 pub use text::TextStream;

@@ -64,8 +64,11 @@ pub fn model(config: Config, checkpoint: &Checkpoint) -> Result<Model, ModelErro
     Model::load(config, &source).map_err(|error| refused.take().unwrap_or(ModelError::Load(error)))
 }
 
-/// A tensor of the checkpoint, where there is one of this name.
-fn tensor(checkpoint: &Checkpoint, name: &str) -> Result<Option<RawTensor>, ModelError> {
+/// A tensor of the checkpoint, as a view of its bytes, where there is one of this name.
+///
+/// # Errors
+/// If its elements are of a type that no model computes with.
+pub fn tensor(checkpoint: &Checkpoint, name: &str) -> Result<Option<RawTensor>, ModelError> {
     let Some((info, bytes)) = checkpoint.tensor(name) else { return Ok(None) };
     let dtype = match info.dtype {
         loader::DType::F32 => DType::F32,

@@ -35,15 +35,23 @@ impl Checkpoint {
     /// If neither is there, a file cannot be opened or is invalid, or index and shards disagree.
     pub fn open(dir: &Path, access: Access) -> Result<Checkpoint, CheckpointError> {
         if dir.join(SINGLE).exists() {
-            let bytes = open_bytes(dir, SINGLE, access)?;
-            return Self::assemble(vec![part(SINGLE.to_owned(), bytes)?], None);
+            return Self::open_file(&dir.join(SINGLE), access);
         }
         if !dir.join(INDEX).exists() {
             return Err(CheckpointError::NotFound { dir: dir.to_owned() });
         }
         let index = Index::parse(&read_index(dir)?)?;
-        let parts = index.files().map(|file| part(file.to_owned(), open_bytes(dir, file, access)?));
+        let parts = index.files().map(|file| part(file.to_owned(), open_bytes(&dir.join(file), access)?));
         Self::assemble(parts.collect::<Result<_, _>>()?, Some(&index))
+    }
+
+    /// Opens and validates one safetensors file of any name.
+    ///
+    /// # Errors
+    /// If it cannot be opened or is invalid.
+    pub fn open_file(path: &Path, access: Access) -> Result<Checkpoint, CheckpointError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::assemble(vec![part(name.into_owned(), open_bytes(path, access)?)?], None)
     }
 }
 
@@ -61,14 +69,13 @@ fn read_index(dir: &Path) -> Result<Vec<u8>, CheckpointError> {
     Ok(text)
 }
 
-fn open_bytes(dir: &Path, name: &str, access: Access) -> Result<Bytes, CheckpointError> {
-    let path = dir.join(name);
+fn open_bytes(path: &Path, access: Access) -> Result<Bytes, CheckpointError> {
     let opened = match access {
         #[cfg(feature = "mmap")]
-        Access::Map => map(&path),
-        Access::Read => read(&path),
+        Access::Map => map(path),
+        Access::Read => read(path),
     };
-    opened.map_err(|error| CheckpointError::Io { path, error })
+    opened.map_err(|error| CheckpointError::Io { path: path.to_owned(), error })
 }
 
 fn read(path: &Path) -> io::Result<Bytes> {
