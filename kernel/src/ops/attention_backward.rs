@@ -201,7 +201,7 @@ impl Op for PositionSums<'_> {
         for head in 0..group {
             let factors = Factors { values: &self.factors[head * stride + first..], term: group * stride, row: 1 };
             let vectors = Terms { values: &self.vectors[head * head_dim..], stride: group * head_dim };
-            accumulate::<S, f32, false>(s, &mut out, first..tokens, factors, vectors);
+            accumulate::<S, f32>(s, &mut out, first..tokens, factors, vectors);
         }
     }
 }

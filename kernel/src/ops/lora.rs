@@ -127,7 +127,7 @@ impl Op for Merge<'_> {
         let mut change = vec![0.0; self.w.len()];
         let factors = Factors { values: self.b, term: 1, row: self.rank };
         let vectors = Terms { values: self.a, stride: self.cols };
-        accumulate::<S, f32, false>(s, &mut Columns::all(&mut change, self.cols), 0..self.rank, factors, vectors);
+        accumulate::<S, f32>(s, &mut Columns::all(&mut change, self.cols), 0..self.rank, factors, vectors);
         Scaled { out: self.w, y: &change, scale: self.scale, add: true }.eval(s);
     }
 }

@@ -25,30 +25,10 @@ pub struct Terms<'a, W> {
     pub stride: usize,
 }
 
-/// How many terms of a blocked sum make a block.
-pub const BLOCK: usize = 64;
-
 /// `out[i][c] = out[i][c] + Σ_k factor(k, i) * vector(k)[c]`, for `k` in `range` rising, over all rows `i` and the columns
 /// `c` of `out`.
-///
-/// If `BLOCKED`, every [`BLOCK`] terms are summed up from +0.0, and these sums are added to `out` in rising order.
 #[inline(always)]
-pub fn accumulate<S: Simd, W: Weight, const BLOCKED: bool>(
-    s: S,
-    out: &mut Columns<'_>,
-    range: Range<usize>,
-    factors: Factors<'_>,
-    terms: Terms<'_, W>,
-) {
-    let step = if BLOCKED { BLOCK } else { range.len().max(1) };
-    for first in range.clone().step_by(step) {
-        let part = first..range.end.min(first + step);
-        accumulate_part::<S, W, BLOCKED>(s, out, part, factors, terms);
-    }
-}
-
-#[inline(always)]
-fn accumulate_part<S: Simd, W: Weight, const BLOCKED: bool>(
+pub fn accumulate<S: Simd, W: Weight>(
     s: S,
     out: &mut Columns<'_>,
     range: Range<usize>,
@@ -59,31 +39,30 @@ fn accumulate_part<S: Simd, W: Weight, const BLOCKED: bool>(
     let whole = columns.len() / LANES * LANES;
     for first in (0..whole).step_by(LANES) {
         if S::ACCUMULATORS >= 4 {
-            block::<S, W, BLOCKED, 4>(s, out, first, range.clone(), factors, terms);
+            block::<S, W, 4>(s, out, first, range.clone(), factors, terms);
         } else {
-            block::<S, W, BLOCKED, 2>(s, out, first, range.clone(), factors, terms);
+            block::<S, W, 2>(s, out, first, range.clone(), factors, terms);
         }
     }
     if whole < columns.len() {
         for i in 0..out.rows() {
             let tail = &mut out.row(i)[whole..];
             let width = tail.len();
-            let start = s.load(&padded(tail));
-            let mut acc = if BLOCKED { s.splat(0.0) } else { start };
+            let mut acc = s.load(&padded(tail));
             for k in range.clone() {
                 let at = k * terms.stride + columns.start + whole;
                 let vector = W::load(s, &padded(&terms.values[at..at + width]));
                 let factor = s.splat(factors.values[k * factors.term + i * factors.row]);
                 acc = s.add(acc, s.mul(factor, vector));
             }
-            store(s, if BLOCKED { s.add(start, acc) } else { acc }, tail);
+            store(s, acc, tail);
         }
     }
 }
 
 /// The 16 columns from `first` on of all rows, in tiles of `R` rows.
 #[inline(always)]
-fn block<S: Simd, W: Weight, const BLOCKED: bool, const R: usize>(
+fn block<S: Simd, W: Weight, const R: usize>(
     s: S,
     out: &mut Columns<'_>,
     first: usize,
@@ -94,15 +73,15 @@ fn block<S: Simd, W: Weight, const BLOCKED: bool, const R: usize>(
     let rows = out.rows();
     let whole = rows / R * R;
     for i in (0..whole).step_by(R) {
-        tile::<S, W, BLOCKED, R>(s, out, i, first, range.clone(), factors, terms);
+        tile::<S, W, R>(s, out, i, first, range.clone(), factors, terms);
     }
     for i in whole..rows {
-        tile::<S, W, BLOCKED, 1>(s, out, i, first, range.clone(), factors, terms);
+        tile::<S, W, 1>(s, out, i, first, range.clone(), factors, terms);
     }
 }
 
 #[inline(always)]
-fn tile<S: Simd, W: Weight, const BLOCKED: bool, const R: usize>(
+fn tile<S: Simd, W: Weight, const R: usize>(
     s: S,
     out: &mut Columns<'_>,
     i: usize,
@@ -113,10 +92,8 @@ fn tile<S: Simd, W: Weight, const BLOCKED: bool, const R: usize>(
 ) {
     let column = out.range().start + first;
     let mut acc: [S::F32; R] = from_fn(|_| s.splat(0.0));
-    if !BLOCKED {
-        for (r, acc) in acc.iter_mut().enumerate() {
-            *acc = s.load(&out.row(i + r).as_chunks().0[first / LANES]);
-        }
+    for (r, acc) in acc.iter_mut().enumerate() {
+        *acc = s.load(&out.row(i + r).as_chunks().0[first / LANES]);
     }
     for k in range {
         let (vector, _) = terms.values[k * terms.stride + column..][..LANES].as_chunks();
@@ -128,8 +105,6 @@ fn tile<S: Simd, W: Weight, const BLOCKED: bool, const R: usize>(
         }
     }
     for (r, acc) in acc.into_iter().enumerate() {
-        let out = &mut out.row(i + r).as_chunks_mut().0[first / LANES];
-        let sum = if BLOCKED { s.add(s.load(out), acc) } else { acc };
-        s.store(sum, out);
+        s.store(acc, &mut out.row(i + r).as_chunks_mut().0[first / LANES]);
     }
 }

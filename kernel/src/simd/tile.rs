@@ -61,7 +61,7 @@ pub fn dot_lanes<S: Simd, const R: usize, const T: usize>(
     }
 }
 
-/// How many terms an axis sum takes at a time.
+/// How many terms an axis sum takes at a time: the blocks of N6.
 pub const TERMS: usize = 64;
 
 /// The factors of `T` axis sums.
