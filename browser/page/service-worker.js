@@ -44,7 +44,9 @@ const SCOPE = new URL("./", self.location.href).href;
 const KEPT = new Set([...SHELL, ...OPTIONAL].map((path) => new URL(path, SCOPE).href));
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
-self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+// An open page is left alone, it has what it needs. Claiming it would wait for all of its workers, and those that wait for
+// something to compute answer nothing: in Firefox the model's next file then waited for a minute.
 
 self.addEventListener("fetch", (event) => {
   const { method, url } = event.request;

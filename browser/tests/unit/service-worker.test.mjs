@@ -21,12 +21,20 @@ function startWorker(files) {
   };
   const self = {
     location: new URL("service-worker.js", HOME),
-    clients: { claim: async () => {} },
+    clients: { claim: () => assert.fail("an open page must not be claimed while its workers compute") },
     skipWaiting: async () => {},
     addEventListener: (name, listener) => (listeners[name] = listener),
   };
   vm.runInNewContext(SOURCE, { self, caches: storage, fetch, Response, Headers, URL, Set, Error });
-  const install = () => new Promise((resolve, reject) => listeners.install({ waitUntil: (done) => done.then(resolve, reject) }));
+  const happen = async (name) => {
+    let done;
+    listeners[name]?.({ waitUntil: (promise) => (done = promise) });
+    await done;
+  };
+  const install = async () => {
+    await happen("install");
+    await happen("activate");
+  };
   const request = async (path, method = "GET") => {
     let answer = null;
     listeners.fetch({ request: { method, url: new URL(path, HOME).href }, respondWith: (response) => (answer = response) });
