@@ -12,11 +12,13 @@ use tracing::level_filters::LevelFilter;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
+mod bench;
 mod lora;
 mod merge;
 mod sampling;
 mod train;
 
+pub use bench::{Bench, Part};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use sampling::Sampling;
@@ -45,7 +47,7 @@ pub enum Command {
     Tokenize(Tokenize),
     /// Write the logits of every position of a prompt to a safetensors file
     Logits(Logits),
-    /// Measure prefill and decode speed for every number of threads
+    /// Measure the speed of prefill, decoding and training with one thread and with more
     Bench(Bench),
     /// Train all weights, or an adapter, on a text or a file of texts and conversations
     Train(Train),
@@ -227,19 +229,6 @@ pub struct Logits {
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// Print one JSON object with the ids and the digest of each position's logits
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `lockstep bench`
-#[derive(Args, Clone, Debug)]
-pub struct Bench {
-    #[command(flatten)]
-    pub model: ModelArguments,
-    /// Measure this number of threads only [default: each from one to one per processor core]
-    #[arg(long, env = "LOCKSTEP_THREADS", value_parser = threads)]
-    pub threads: Option<usize>,
-    /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
 }

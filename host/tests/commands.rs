@@ -234,13 +234,18 @@ fn logits_refuses_what_it_cannot_compute_or_write() {
 }
 
 #[test]
-fn bench_measures_each_number_of_threads() {
-    let object = run_with_model("bench", &["--json", "--threads", "2"]).json();
+fn bench_measures_each_part_with_each_number_of_threads() {
+    let object =
+        run_with_model("bench", &["--json", "--threads", "2,1", "--only", "prefill,decode,decode-short,train"]).json();
     assert_eq!((&object["prefill_tokens"], &object["decode_tokens"]), (&json!(256), &json!(64)));
     assert!(object["backend"].is_string() && object["weights_sha256"].is_string());
     let results = object["results"].as_array().unwrap();
-    assert_eq!((results.len(), &results[0]["threads"]), (1, &json!(2)));
-    for key in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
-        assert!(results[0][key].as_f64() > Some(0.0), "{key}");
+    let threads: Vec<_> = results.iter().map(|row| &row["threads"]).collect();
+    assert_eq!(threads, [&json!(2), &json!(1)]);
+    let parts =
+        ["prefill_tokens_per_second", "decode_tokens_per_second", "decode_short_tokens_per_second", "train_step_ms"];
+    for row in results {
+        assert_eq!(row.as_object().unwrap().len(), 1 + parts.len());
+        assert!(parts.iter().all(|key| row[key].as_f64() > Some(0.0)), "{row}");
     }
 }

@@ -5,14 +5,15 @@ use kernel::Exec;
 use kernel::ops::{Weights, matmul_forward};
 use kernel::pool::{Crew, Pool};
 use kernel::simd::{Backend, Bf16, Op, Simd};
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Prints what an empty parallel region costs, for two threads up to one a core: back to back, and after a rest in which the
-/// members have gone to sleep.
+/// Prints what a parallel region costs in which every thread meets all others and does nothing else, for two threads up to
+/// one a core: back to back, and after a rest in which the members have gone to sleep.
 pub fn hand_over() {
-    const REGIONS: u32 = 1000;
+    const REGIONS: u32 = 20;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     for threads in 2..=cores {
         let crew = Crew::new();
@@ -26,7 +27,15 @@ pub fn hand_over() {
             while crew.threads() < threads {
                 thread::yield_now();
             }
-            let region = || crew.run(threads, &|part| _ = black_box(part));
+            let region = || {
+                let arrived = AtomicUsize::new(0);
+                crew.run(threads, &|_| {
+                    arrived.fetch_add(1, Ordering::AcqRel);
+                    while arrived.load(Ordering::Acquire) < threads {
+                        spin_loop();
+                    }
+                });
+            };
             let many = best(&mut (), |()| {}, |()| (0..REGIONS).for_each(|_| region()));
             let rested = best(&mut (), |()| thread::sleep(Duration::from_millis(2)), |()| region());
             crew.dismiss();
