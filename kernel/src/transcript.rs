@@ -2,7 +2,7 @@
 //!
 //! Every hashed field is prefixed by its length as a little-endian u64; token ids are little-endian u32.
 
-use crate::generate::Generation;
+use crate::generate::{Generation, Request, Step};
 use crate::model::Sequence;
 use crate::train::{Optimizer, TrainOptions};
 use alloc::format;
@@ -74,19 +74,23 @@ pub struct Identity {
     pub tokenizer: Sha256Digest,
 }
 
-/// The digest of a whole generation:
+/// The digest of a whole generation so far, see [`transcript_of`].
+pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest {
+    transcript_of(identity, generation.request(), generation.steps())
+}
+
+/// The digest of the steps that a request had:
 /// `h = SHA-256(profile, weights, adapter, tokenizer, prompt ids, sampler)`, then `h = SHA-256(h, token id, logits digest)`
 /// for every step. The field of a missing adapter is empty.
-pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest {
-    let prompt: Vec<u8> = generation.prompt().iter().flat_map(|id| id.to_le_bytes()).collect();
+pub fn transcript_of(identity: &Identity, request: &Request, steps: &[Step]) -> Sha256Digest {
     let mut start = Sha256::new();
     start.field(PROFILE.as_bytes());
     start.field(&identity.weights);
     start.field(identity.adapter.as_ref().map_or(&[], |digest| digest));
     start.field(&identity.tokenizer);
-    start.field(&prompt);
-    start.field(generation.sampler().text().as_bytes());
-    generation.steps().iter().fold(start.finish(), |h, step| {
+    start.field(&id_bytes(&request.prompt));
+    start.field(request.sampler.text().as_bytes());
+    steps.iter().fold(start.finish(), |h, step| {
         let mut next = Sha256::new();
         next.field(&h);
         next.field(&step.token_id.to_le_bytes());
@@ -95,12 +99,23 @@ pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest 
     })
 }
 
+/// The digest of token ids: SHA-256 over them as one hashed field.
+pub fn ids_digest(ids: &[u32]) -> Sha256Digest {
+    let mut hash = Sha256::new();
+    hash.field(&id_bytes(ids));
+    hash.finish()
+}
+
+fn id_bytes(ids: &[u32]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_le_bytes()).collect()
+}
+
 /// The digest of what is learnt from: for each sequence, in the order of the data, its token ids and, a byte for each
 /// of them, whether it counts.
 pub fn data_digest<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Sha256Digest {
     let mut hash = Sha256::new();
     for Sequence { tokens, counted } in sequences {
-        let ids: Vec<u8> = tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ids = id_bytes(tokens);
         let marks: Vec<u8> = counted.iter().map(|counts| u8::from(*counts)).collect();
         hash.field(&ids);
         hash.field(&marks);

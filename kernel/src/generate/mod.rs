@@ -1,11 +1,13 @@
 //! Generation of text, one unit of work at a time.
 
+mod replay;
 mod sampler;
 
+pub use replay::Replay;
 pub use sampler::{Sampler, SamplerError, SamplerSettings};
 
 use crate::Exec;
-use crate::model::{ForwardError, KvCache, Logits, Model, Workspace};
+use crate::model::{Config, ForwardError, KvCache, Logits, Model, Workspace};
 use crate::transcript::{Sha256Digest, logits_digest};
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,6 +26,49 @@ pub struct Request {
     pub ignore_eos: bool,
     /// How tokens are chosen.
     pub sampler: Sampler,
+}
+
+impl Request {
+    /// Whether a model of this shape can do it.
+    fn check(&self, config: &Config) -> Result<(), GenerateError> {
+        let (prompt, max_tokens, context) = (self.prompt.len(), self.max_tokens, config.context);
+        if prompt == 0 {
+            return Err(ForwardError::NoTokens.into());
+        }
+        if let Some(&token) = self.prompt.iter().find(|token| **token as usize >= config.vocab) {
+            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
+        }
+        if max_tokens == 0 {
+            return Err(GenerateError::NoMaxTokens);
+        }
+        if max_tokens > context || prompt > context - max_tokens {
+            return Err(GenerateError::Context { prompt, max_tokens, context });
+        }
+        Ok(())
+    }
+
+    /// The step after the `earlier` tokens, from its logits; `eos` are the tokens that end a text, `room` is working memory.
+    fn choose(
+        &self,
+        exec: Exec<'_>,
+        eos: &[u32],
+        earlier: impl ExactSizeIterator<Item = u32>,
+        logits: &[f32],
+        room: &mut Vec<f32>,
+    ) -> Result<Step, GenerateError> {
+        let step = earlier.len() + 1;
+        let seen = self.prompt.iter().copied().chain(earlier);
+        let chosen = self.sampler.choose(exec, step, logits, seen, room);
+        let token_id = chosen.map_err(|token| GenerateError::NotFinite { step, token })?;
+        let finish_reason = if eos.contains(&token_id) && !self.ignore_eos {
+            Some(FinishReason::Stop)
+        } else if step == self.max_tokens {
+            Some(FinishReason::Length)
+        } else {
+            None
+        };
+        Ok(Step { step, token_id, logits_sha256: logits_digest(logits), finish_reason })
+    }
 }
 
 /// Why a generation ended.
@@ -143,19 +188,7 @@ impl Generation {
     /// (which is never shortened).
     pub fn new(model: &Model, request: Request) -> Result<Generation, GenerateError> {
         let config = model.config();
-        let (prompt, max_tokens, context) = (request.prompt.len(), request.max_tokens, config.context);
-        if prompt == 0 {
-            return Err(ForwardError::NoTokens.into());
-        }
-        if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= config.vocab) {
-            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
-        }
-        if max_tokens == 0 {
-            return Err(GenerateError::NoMaxTokens);
-        }
-        if max_tokens > context || prompt > context - max_tokens {
-            return Err(GenerateError::Context { prompt, max_tokens, context });
-        }
+        request.check(config)?;
         let (cache, workspace) = (KvCache::new(config), Workspace::default());
         Ok(Generation { request, cache, workspace, steps: Vec::new(), room: Vec::new() })
     }
@@ -189,20 +222,8 @@ impl Generation {
     }
 
     fn choose(&mut self, exec: Exec<'_>, eos: &[u32]) -> Result<Step, GenerateError> {
-        let step = self.steps.len() + 1;
-        let logits = self.workspace.logits();
-        let Request { prompt, sampler, .. } = &self.request;
-        let seen = prompt.iter().copied().chain(self.steps.iter().map(|step| step.token_id));
-        let chosen = sampler.choose(exec, step, logits, seen, &mut self.room);
-        let token_id = chosen.map_err(|token| GenerateError::NotFinite { step, token })?;
-        let finish_reason = if eos.contains(&token_id) && !self.request.ignore_eos {
-            Some(FinishReason::Stop)
-        } else if step == self.request.max_tokens {
-            Some(FinishReason::Length)
-        } else {
-            None
-        };
-        let step = Step { step, token_id, logits_sha256: logits_digest(logits), finish_reason };
+        let earlier = self.steps.iter().map(|step| step.token_id);
+        let step = self.request.choose(exec, eos, earlier, self.workspace.logits(), &mut self.room)?;
         self.steps.push(step);
         Ok(step)
     }
@@ -212,9 +233,9 @@ impl Generation {
         &self.request.prompt
     }
 
-    /// How tokens are chosen.
-    pub fn sampler(&self) -> &Sampler {
-        &self.request.sampler
+    /// What is generated.
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// The tokens generated so far.

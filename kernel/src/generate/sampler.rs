@@ -95,6 +95,14 @@ impl Sampler {
         })
     }
 
+    /// What it was made from, as rounded: [`Sampler::new`] gives the same sampler for it.
+    pub fn settings(&self) -> SamplerSettings {
+        let &Sampler { temperature, top_k, top_p, min_p, repetition_penalty, seed } = self;
+        let [temperature, top_p, min_p, repetition_penalty] =
+            [temperature, top_p, min_p, repetition_penalty].map(f64::from);
+        SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed }
+    }
+
     /// The sampler as a transcript hashes it; binary32 parameters as the hexadecimal digits of their bits.
     pub(crate) fn text(&self) -> String {
         let Sampler { temperature, top_k, top_p, min_p, repetition_penalty, seed } = self;

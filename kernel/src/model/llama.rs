@@ -30,6 +30,8 @@ pub enum Logits {
     None,
     /// Of the last one.
     Last,
+    /// Of so many at the end; of all if there are not so many.
+    Tail(usize),
     /// Of all.
     All,
 }
@@ -198,6 +200,7 @@ impl Model {
         let rows = match wanted {
             Logits::None => 0,
             Logits::Last => 1,
+            Logits::Tail(rows) => rows.min(count),
             Logits::All => count,
         };
         w.logits.resize(rows * vocab, 0.0);
