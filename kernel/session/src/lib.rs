@@ -3,18 +3,22 @@
 //! The kernel computes, the tokenizer knows texts, the loader knows files, and none of them knows the others. Here they
 //! meet: [`model`] binds the tensors of a checkpoint to the parameters of a model, [`TextStream`] turns generated tokens into
 //! text, [`data`] turns texts and conversations into what a training learns from, [`tensors`] gives trained weights their
-//! digests, [`adapter`] reads and writes low-rank adapters, and [`memory`] says what a training needs.
+//! digests, [`adapter`] reads and writes low-rank adapters, [`memory`] says what a training needs, and [`receipt`] says what a
+//! result was, so that anyone can compute it again.
 //!
 //! The crate opens no files and no sockets: it takes bytes.
 
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+mod batches;
 pub mod data;
 pub mod memory;
 mod open;
+pub mod receipt;
 pub mod tensors;
 mod text;
 
+pub use batches::Batches;
 pub use open::{ModelError, config, model, tensor};
 pub use text::TextStream;

@@ -1,0 +1,219 @@
+//! The receipt of a generation, from its steps.
+
+use kernel::generate::{FinishReason, Request, Sampler, SamplerSettings, Step};
+use kernel::transcript::{Identity, ids_digest, transcript_of};
+use serde::{Deserialize, Serialize};
+
+use super::{Bits32, Decimal, Digest, Hex, MAX_IDS, MAX_STEPS, Receipt, ReceiptError};
+
+/// A generation, as a receipt tells it.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// Why it ended.
+    pub finish_reason: Finish,
+    /// The digest of the logits of every step.
+    pub logits_sha256: Vec<Digest>,
+    /// What was asked for.
+    pub request: Asked,
+    /// The generated tokens; left out of a private receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
+    /// The digest of the generated tokens, in a private receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids_sha256: Option<Digest>,
+}
+
+/// What was asked for.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The tokens at which it was to end: those of the model's `config.json`, or none.
+    pub end_tokens: Vec<u32>,
+    /// The most tokens to generate.
+    pub max_tokens: u32,
+    /// The prompt; left out of a private receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_ids: Option<Vec<u32>>,
+    /// The digest of the prompt, in a private receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_sha256: Option<Digest>,
+    /// How tokens were chosen.
+    pub sampler: SamplerBits,
+}
+
+/// How tokens were chosen; real numbers by their bits.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names are those of the contract")]
+pub struct SamplerBits {
+    pub min_p: Bits32,
+    pub repetition_penalty: Bits32,
+    pub seed: Decimal,
+    pub temperature: Bits32,
+    pub top_k: u32,
+    pub top_p: Bits32,
+}
+
+/// Why a generation ended.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// At one of the tokens that end it.
+    Stop,
+    /// After as many tokens as were asked for.
+    Length,
+}
+
+impl From<FinishReason> for Finish {
+    fn from(reason: FinishReason) -> Finish {
+        match reason {
+            FinishReason::Stop => Finish::Stop,
+            FinishReason::Length => Finish::Length,
+        }
+    }
+}
+
+impl From<&Sampler> for SamplerBits {
+    fn from(sampler: &Sampler) -> SamplerBits {
+        let SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampler.settings();
+        // These are binary32 values, as binary64.
+        let bits = |value: f64| Bits32::from(value as f32);
+        SamplerBits {
+            min_p: bits(min_p),
+            repetition_penalty: bits(repetition_penalty),
+            seed: Decimal(seed),
+            temperature: bits(temperature),
+            top_k,
+            top_p: bits(top_p),
+        }
+    }
+}
+
+impl SamplerBits {
+    /// The sampler, if it is one that can be and that writes itself like this.
+    fn sampler(&self) -> Result<Sampler, ReceiptError> {
+        let sampler = Sampler::new(SamplerSettings {
+            temperature: self.temperature.value().into(),
+            top_k: self.top_k,
+            top_p: self.top_p.value().into(),
+            min_p: self.min_p.value().into(),
+            repetition_penalty: self.repetition_penalty.value().into(),
+            seed: self.seed.0,
+        });
+        let sampler = sampler.map_err(|error| ReceiptError::Content(format!("sampler: {error}")))?;
+        if SamplerBits::from(&sampler) == *self {
+            Ok(sampler)
+        } else {
+            Err(ReceiptError::Content("sampler: -0 is written as 00000000".to_string()))
+        }
+    }
+}
+
+/// Everything about a generation that its receipt tells, but for its steps.
+#[derive(Clone, Debug)]
+pub struct GenerationTerms<'a> {
+    /// What it is computed with.
+    pub identity: &'a Identity,
+    /// What is asked for.
+    pub request: &'a Request,
+    /// The tokens at which the model's texts end.
+    pub eos: &'a [u32],
+    /// Whether token ids are left out.
+    pub private: bool,
+}
+
+impl GenerationTerms<'_> {
+    /// The receipt of these steps, which are all that there were.
+    ///
+    /// # Errors
+    /// If there are no steps, or more of something than a receipt may hold.
+    pub fn receipt(&self, steps: &[Step]) -> Result<Receipt, ReceiptError> {
+        let Request { prompt, max_tokens, ignore_eos, sampler } = self.request;
+        let Some(finish_reason) = steps.last().and_then(|step| step.finish_reason) else {
+            return Err(ReceiptError::Content("the generation has not ended".to_string()));
+        };
+        let ids: Vec<u32> = steps.iter().map(|step| step.token_id).collect();
+        let shown = |ids: &[u32]| (!self.private).then(|| ids.to_vec());
+        let hidden = |ids: &[u32]| self.private.then(|| Hex(ids_digest(ids)));
+        let request = Asked {
+            end_tokens: if *ignore_eos { Vec::new() } else { self.eos.to_vec() },
+            max_tokens: u32::try_from(*max_tokens)
+                .map_err(|_| ReceiptError::Content(format!("max_tokens is {max_tokens}, above 2^32")))?,
+            prompt_ids: shown(prompt),
+            prompt_sha256: hidden(prompt),
+            sampler: sampler.into(),
+        };
+        let generated = Generated {
+            finish_reason: finish_reason.into(),
+            logits_sha256: steps.iter().map(|step| Hex(step.logits_sha256)).collect(),
+            request,
+            token_ids: shown(&ids),
+            token_ids_sha256: hidden(&ids),
+        };
+        generated.check()?;
+        let transcript = transcript_of(self.identity, self.request, steps);
+        Ok(Receipt::new(self.identity, Some(generated), None, transcript))
+    }
+
+    /// Refuses, before anything is computed, what would exceed a receipt.
+    ///
+    /// # Errors
+    /// With the numbers.
+    pub fn check_limits(&self) -> Result<(), ReceiptError> {
+        let Request { prompt, max_tokens, .. } = self.request;
+        limit("tokens of the prompt", prompt.len(), MAX_IDS)?;
+        limit("tokens to generate", *max_tokens, MAX_STEPS)
+    }
+}
+
+impl Generated {
+    /// The request, with this prompt.
+    pub(super) fn request(&self, prompt: Vec<u32>) -> Result<Request, ReceiptError> {
+        let sampler = self.request.sampler.sampler()?;
+        let ignore_eos = self.request.end_tokens.is_empty();
+        Ok(Request { prompt, max_tokens: self.request.max_tokens as usize, ignore_eos, sampler })
+    }
+
+    /// Whether its contents can belong together.
+    pub(super) fn check(&self) -> Result<(), ReceiptError> {
+        let Asked { end_tokens, max_tokens, prompt_ids, prompt_sha256, sampler } = &self.request;
+        sampler.sampler()?;
+        let steps = self.logits_sha256.len();
+        limit("steps", steps, MAX_STEPS)?;
+        limit("end_tokens", end_tokens.len(), MAX_IDS)?;
+        let kinds = (prompt_ids, prompt_sha256, &self.token_ids, &self.token_ids_sha256);
+        let ids = match kinds {
+            (Some(prompt), None, Some(ids), None) => {
+                limit("tokens of the prompt", prompt.len(), MAX_IDS)?;
+                content(!prompt.is_empty(), || "the prompt has no tokens".to_string())?;
+                Some(ids)
+            }
+            (None, Some(_), None, Some(_)) => None,
+            _ => {
+                return Err(ReceiptError::Content(
+                    "token ids are there, of prompt and output, or the digests of both are: one of the two".to_string(),
+                ));
+            }
+        };
+        let most = *max_tokens as usize;
+        content((1..=most).contains(&steps), || format!("{steps} steps, where at least 1 and at most {most} can be"))?;
+        let length = self.finish_reason == Finish::Length;
+        content(!length || steps == most, || format!("the finish reason is length after {steps} of {most} tokens"))?;
+        content(length || !end_tokens.is_empty(), || "the finish reason is stop, and nothing ends it".to_string())?;
+        let Some(ids) = ids else { return Ok(()) };
+        content(ids.len() == steps, || format!("{} token ids and {steps} digests of logits", ids.len()))?;
+        let ends = |id: &u32| end_tokens.contains(id);
+        let early = ids[..steps - 1].iter().position(ends).map(|index| index + 1);
+        content(early.is_none(), || format!("token {} ends the text, and it goes on", early.unwrap_or_default()))?;
+        content(ids.last().is_some_and(ends) != length, || "the last token does not fit the finish reason".to_string())
+    }
+}
+
+pub(super) fn content(holds: bool, why: impl FnOnce() -> String) -> Result<(), ReceiptError> {
+    if holds { Ok(()) } else { Err(ReceiptError::Content(why())) }
+}
+
+pub(super) fn limit(what: &str, count: usize, most: usize) -> Result<(), ReceiptError> {
+    content(count <= most, || format!("{count} {what} are more than a receipt holds ({most})"))
+}

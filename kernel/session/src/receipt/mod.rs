@@ -1,0 +1,153 @@
+//! Receipts: what a generation or a training was, so that anyone can compute it again. The format is laid down in
+//! docs/receipt.md.
+//!
+//! A [`Receipt`] is canonical JSON (RFC 8785) of integers and strings. It is read strictly: [`Receipt::from_json`] refuses all
+//! that [`Receipt::to_json`] would write otherwise. What makes a receipt from steps, `generation` and `training`, makes it
+//! when it is issued and when it is verified: a [`Verification`] computes the steps, builds the receipt of what it has seen
+//! and compares the two.
+
+mod error;
+mod fields;
+mod generation;
+mod sign;
+mod training;
+mod verify;
+
+use kernel::transcript::{Identity, PROFILE};
+use serde::{Deserialize, Serialize};
+
+pub use error::ReceiptError;
+pub use fields::{Bits32, Bits64, Decimal, Digest, Hex};
+pub use generation::{Generated, GenerationTerms};
+pub use sign::{PublicKey, SecretKey, Signed};
+pub use training::{NewAdapter, Trained, TrainingTerms};
+pub use verify::{Given, Progress, Verdict, Verification};
+
+/// The version of the format.
+pub const FORMAT: &str = "lockstep-receipt/1";
+/// The most bytes that a receipt may have.
+pub const MAX_BYTES: usize = 32 << 20;
+/// The most steps of a generation or a training.
+pub const MAX_STEPS: usize = 1 << 17;
+/// The most token ids of a prompt, or of the data of a training.
+pub const MAX_IDS: usize = 1 << 20;
+/// The most tokens of a step of a training.
+pub const MAX_BATCH_TOKENS: usize = 1 << 22;
+
+/// What a result was computed from, and what came out. The members stand in the order of canonical JSON.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    format: String,
+    /// The generation, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generated>,
+    /// What it was computed with.
+    pub model: ModelDigests,
+    /// Name and version of the numeric contract.
+    pub profile: String,
+    /// Who vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signed>,
+    /// The training, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<Trained>,
+    /// The transcript of the generation or the training.
+    pub transcript_sha256: Digest,
+}
+
+/// The digests of what a result was computed with.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDigests {
+    /// The adapter, where there is one; of a training, the one that it began with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<Digest>,
+    /// The bytes of `tokenizer.json`.
+    pub tokenizer_sha256: Digest,
+    /// The weights digest.
+    pub weights_sha256: Digest,
+}
+
+impl From<&Identity> for ModelDigests {
+    fn from(identity: &Identity) -> ModelDigests {
+        ModelDigests {
+            adapter_sha256: identity.adapter.map(Hex),
+            tokenizer_sha256: Hex(identity.tokenizer),
+            weights_sha256: Hex(identity.weights),
+        }
+    }
+}
+
+impl Receipt {
+    /// A receipt without a signature.
+    fn new(
+        identity: &Identity,
+        generation: Option<Generated>,
+        training: Option<Trained>,
+        transcript: [u8; 32],
+    ) -> Receipt {
+        Receipt {
+            format: FORMAT.to_string(),
+            generation,
+            model: identity.into(),
+            profile: PROFILE.to_string(),
+            signature: None,
+            training,
+            transcript_sha256: Hex(transcript),
+        }
+    }
+
+    /// Reads a receipt strictly.
+    ///
+    /// # Errors
+    /// If it is no canonical JSON of this format, too long, or contradicts itself; nothing is computed for that.
+    pub fn from_json(bytes: &[u8]) -> Result<Receipt, ReceiptError> {
+        /// The one member that every version of the format has.
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+        }
+        if bytes.len() > MAX_BYTES {
+            return Err(ReceiptError::Long { bytes: bytes.len() });
+        }
+        let Version { format } = serde_json::from_slice(bytes).map_err(ReceiptError::Json)?;
+        if format != FORMAT {
+            return Err(ReceiptError::Version(format.chars().take(40).collect()));
+        }
+        let receipt: Receipt = serde_json::from_slice(bytes).map_err(ReceiptError::Json)?;
+        let canonical = receipt.to_json();
+        if canonical != bytes {
+            let at = canonical.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+            return Err(ReceiptError::NotCanonical { at });
+        }
+        // A contract that is not known here may allow other contents.
+        if receipt.profile == PROFILE {
+            receipt.check()?;
+        }
+        Ok(receipt)
+    }
+
+    /// The receipt as canonical JSON, without a line feed.
+    ///
+    /// # Panics
+    /// Never: a receipt has no maps, whose keys could be no strings, and no numbers that JSON does not have.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a receipt is JSON")
+    }
+
+    /// Whether its contents can belong together.
+    fn check(&self) -> Result<(), ReceiptError> {
+        match (&self.generation, &self.training) {
+            (Some(generation), None) => generation.check(),
+            (None, Some(training)) => training.check(&self.model),
+            _ => Err(ReceiptError::Content("it has neither a generation nor a training, or both".to_string())),
+        }
+    }
+
+    /// Whether it leaves token ids out.
+    pub fn is_private(&self) -> bool {
+        let generation = self.generation.as_ref().is_some_and(|generation| generation.token_ids.is_none());
+        generation || self.training.as_ref().is_some_and(|training| training.data.is_none())
+    }
+}

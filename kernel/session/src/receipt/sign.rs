@@ -1,0 +1,60 @@
+//! Signatures: who vouches for a receipt, by Ed25519 (RFC 8032).
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use super::{Hex, Receipt};
+
+/// What is signed begins with this, so that a signature of a receipt can be taken for no other.
+const DOMAIN: &[u8] = b"lockstep-receipt/1 signature\n";
+
+/// The signature of a receipt.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// The key that it can be checked with.
+    pub public_key: Hex<32>,
+    /// The signature over the domain and the canonical JSON of the receipt without its member `signature`.
+    pub value: Hex<64>,
+}
+
+/// What receipts are signed with.
+pub struct SecretKey(SigningKey);
+
+/// What signatures are checked with; it names who signs.
+pub type PublicKey = Hex<32>;
+
+impl SecretKey {
+    /// The key of 32 random bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> SecretKey {
+        SecretKey(SigningKey::from_bytes(bytes))
+    }
+
+    /// Its other half.
+    pub fn public_key(&self) -> PublicKey {
+        Hex(self.0.verifying_key().to_bytes())
+    }
+}
+
+impl Receipt {
+    /// The same receipt, signed; a signature that it has is replaced.
+    pub fn sign(self, key: &SecretKey) -> Receipt {
+        let value = key.0.sign(&self.signed_bytes());
+        let signature = Signed { public_key: key.public_key(), value: Hex(value.to_bytes()) };
+        Receipt { signature: Some(signature), ..self }
+    }
+
+    /// Whether its signature is one of its public key over this receipt; none if it has no signature. This says nothing about
+    /// the computation.
+    pub fn signature_is_valid(&self) -> Option<bool> {
+        let Signed { public_key, value } = self.signature.as_ref()?;
+        let key = VerifyingKey::from_bytes(&public_key.0);
+        let signature = Signature::from_bytes(&value.0);
+        Some(key.is_ok_and(|key| key.verify_strict(&self.signed_bytes(), &signature).is_ok()))
+    }
+
+    fn signed_bytes(&self) -> Vec<u8> {
+        let unsigned = Receipt { signature: None, ..self.clone() };
+        [DOMAIN, &unsigned.to_json()].concat()
+    }
+}

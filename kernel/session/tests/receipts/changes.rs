@@ -1,0 +1,148 @@
+//! Receipts that were changed: none of them matches, but where the changed one is true as well.
+
+use proptest::prelude::*;
+use session::adapter::{attach, export};
+use session::receipt::{Given, MAX_BYTES, Receipt, SecretKey};
+
+use crate::model::{PROMPT, SEED, data, generated, identity, model, options, request, trained, verify};
+use kernel::train::Optimizer;
+
+/// Where `receipt` may be changed and still be true: the bytes of these members.
+fn free(receipt: &str, members: &[&str]) -> Vec<std::ops::Range<usize>> {
+    let places = members.iter().map(|member| {
+        let start = receipt.find(member).unwrap() + member.len();
+        let len = receipt[start..].find([',', '}']).unwrap();
+        start..start + len
+    });
+    places.collect()
+}
+
+/// A receipt, as its text, and what may be changed in it.
+fn receipts() -> Vec<(String, Vec<std::ops::Range<usize>>)> {
+    let model = model(SEED);
+    let text = |receipt: Receipt| String::from_utf8(receipt.to_json()).unwrap();
+    let greedy = text(generated(&model, &request(4, |_| ()), false));
+    let drawn = request(200, |s| (s.temperature, s.seed) = (8.0, 3));
+    let stops = text(generated(&model, &drawn, false));
+    assert!(stops.contains("\"finish_reason\":\"stop\""));
+    // A text that ends by itself ends there whatever the most tokens are.
+    let most = free(&stops, &["\"max_tokens\":"]);
+    let training = text(trained(&model, Some(1), &options(Optimizer::Sgd { momentum: 0.5 }), false));
+    vec![(greedy, vec![]), (stops, most), (training, vec![])]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_changed_byte_is_a_match(which in 0..3_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
+        let (receipt, free) = receipts().swap_remove(which);
+        let place = place.index(receipt.len());
+        let mut bytes = receipt.clone().into_bytes();
+        match kind {
+            0 => bytes[place] = byte,
+            1 => bytes.insert(place, byte),
+            2 => drop(bytes.remove(place)),
+            // Digits and letters are where a change can stay well-formed.
+            _ => bytes[place] = b"0123456789abcdef"[usize::from(byte % 16)],
+        }
+        prop_assume!(bytes != receipt.as_bytes() && !free.iter().any(|range| range.contains(&place)));
+        let verdict = verify(&bytes, &model(SEED), Given::default());
+        prop_assert_ne!(verdict.word(), "MATCH", "{}", String::from_utf8_lossy(&bytes));
+    }
+
+    /// Whatever the bytes are, there is a verdict.
+    #[test]
+    fn bytes_that_are_no_receipt_are_malformed(bytes: Vec<u8>) {
+        prop_assert_eq!(verify(&bytes, &model(SEED), Given::default()).word(), "MALFORMED");
+    }
+}
+
+/// Every hexadecimal digit and every id of a receipt, one after the other: each of them is bound.
+#[test]
+fn every_digit_counts() {
+    let model = model(SEED);
+    let receipt = String::from_utf8(generated(&model, &request(3, |_| ()), false).to_json()).unwrap();
+    let signed = Receipt::from_json(receipt.as_bytes()).unwrap().sign(&SecretKey::from_bytes(&[1; 32]));
+    for (place, byte) in receipt.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_hexdigit()) {
+        let mut bytes = receipt.clone().into_bytes();
+        bytes[place] = if byte == b'1' { b'2' } else { b'1' };
+        let verdict = verify(&bytes, &model, Given::default());
+        assert_ne!(verdict.word(), "MATCH", "{}", String::from_utf8_lossy(&bytes));
+        // What is still a receipt is not the one that was signed.
+        if let Ok(mut changed) = Receipt::from_json(&bytes) {
+            changed.signature = signed.signature.clone();
+            assert_eq!(changed.signature_is_valid(), Some(false));
+        }
+    }
+    assert_eq!(signed.signature_is_valid(), Some(true));
+}
+
+#[test]
+fn what_is_too_long_is_refused_before_it_is_read() {
+    let mut bytes = generated(&model(SEED), &request(2, |_| ()), false).to_json();
+    bytes.resize(MAX_BYTES, b' ');
+    assert!(Receipt::from_json(&bytes).unwrap_err().to_string().contains("canonical"));
+    bytes.push(b' ');
+    assert!(Receipt::from_json(&bytes).unwrap_err().to_string().contains(&(MAX_BYTES + 1).to_string()));
+}
+
+#[test]
+fn a_private_receipt_tells_no_ids_and_needs_them() {
+    let model = model(SEED);
+    let request = request(9, |s| (s.temperature, s.seed) = (1.0, 4));
+    let (open, private) = (generated(&model, &request, false), generated(&model, &request, true));
+    assert!(private.is_private() && !open.is_private() && open.transcript_sha256 == private.transcript_sha256);
+    let keys: serde_json::Value = serde_json::from_slice(&private.to_json()).unwrap();
+    assert!(keys["generation"].get("token_ids").is_none() && keys["generation"]["request"].get("prompt_ids").is_none());
+    let bytes = private.to_json();
+    let given = |prompt: Option<Vec<u32>>| verify(&bytes, &model, Given { prompt, ..Given::default() });
+    assert_eq!(given(None).word(), "CANNOT_VERIFY");
+    assert_eq!(given(Some(vec![1, 2])).word(), "CANNOT_VERIFY");
+    assert_eq!(given(Some(PROMPT.to_vec())).word(), "MATCH");
+    // The digest of the output is checked, too.
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let place = text.find("token_ids_sha256\":\"").unwrap() + 19;
+    let mut changed = bytes.clone();
+    changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
+    let verdict = verify(&changed, &model, Given { prompt: Some(PROMPT.to_vec()), ..Given::default() });
+    assert_eq!((verdict.word(), verdict.step()), ("MISMATCH", None));
+}
+
+#[test]
+fn an_adapter_is_part_of_what_is_verified() {
+    let base = model(SEED);
+    let lora = kernel::model::LoraConfig::new(base.config(), 2, 4.0, &["v_proj"]).unwrap();
+    let adapted = base.with_new_adapter(&lora, 9);
+    let files = export(&adapted, "tiny").unwrap();
+    let other = attach(&base.with_new_adapter(&lora, 10), &files.adapter_config, files.adapter_model).unwrap();
+    assert_eq!(identity(&other), identity(&adapted));
+    let receipt = generated(&adapted, &request(3, |_| ()), false).to_json();
+    assert_eq!(verify(&receipt, &other, Given::default()).word(), "MATCH");
+    for wrong in [&base, &base.with_new_adapter(&lora, 10)] {
+        let verdict = verify(&receipt, wrong, Given::default());
+        assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("adapter"), "{verdict:?}");
+    }
+    let plain = generated(&base, &request(3, |_| ()), false).to_json();
+    assert_eq!(verify(&plain, &adapted, Given::default()).word(), "CANNOT_VERIFY");
+}
+
+#[test]
+fn a_private_training_needs_its_data() {
+    let model = model(SEED);
+    let bytes = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true).to_json();
+    let given = |data| verify(&bytes, &model, Given { data, ..Given::default() });
+    assert_eq!(given(None).word(), "CANNOT_VERIFY");
+    assert_eq!(given(Some(data()[1..].to_vec())).word(), "CANNOT_VERIFY");
+    assert_eq!(given(Some(data())).word(), "MATCH");
+}
+
+#[test]
+fn too_little_memory_is_no_verdict_on_the_training() {
+    use session::receipt::Verification;
+    let model = model(SEED);
+    let receipt = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), false);
+    let refuse = |bytes: u64| Err(format!("{bytes} bytes are too many"));
+    let verdict = Verification::begin(&receipt, &model, &identity(&model), Given::default(), &refuse).unwrap_err();
+    assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("too many"), "{verdict:?}");
+}

@@ -1,0 +1,118 @@
+//! The model that the vectors are of, and what it generates and learns. README.md says how to make it.
+
+use kernel::Exec;
+use kernel::generate::{Generation, Progress as Advanced, Request, Sampler, SamplerSettings};
+use kernel::model::{Config, LoraConfig, Model, RawTensor, Sequence, parameters};
+use kernel::ops::Weights;
+use kernel::random::{Purpose, uniform};
+use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions, Trainer};
+use kernel::transcript::Identity;
+use loader::digest::{sha256, weights_digest};
+use session::Batches;
+use session::adapter::adapter_digest;
+use session::receipt::{GenerationTerms, Given, NewAdapter, Progress, Receipt, TrainingTerms, Verdict, Verification};
+use session::tensors::{digest, model_digest};
+
+pub const SEED: u64 = 5;
+pub const EOS: u32 = 7;
+pub const PROMPT: [u32; 5] = [1, 2, 3, 50, 4];
+
+/// The model of a seed.
+pub fn model(seed: u64) -> Model {
+    let config = Config {
+        vocab: 61,
+        dim: 36,
+        hidden: 53,
+        layers: 2,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 10,
+        context: 256,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-5,
+        tied: true,
+        attention_bias: false,
+        mlp_bias: false,
+        eos: vec![EOS],
+    };
+    let table = parameters(&config);
+    let source = |name: &str| {
+        let row = table.iter().position(|row| row.name == name)?;
+        let shape = table[row].shape.clone();
+        let count = shape.iter().product::<usize>() as u64;
+        let values: Vec<f32> = (0..count).map(|i| uniform(seed, Purpose::Golden, row as u32, i) - 0.5).collect();
+        Some(RawTensor::from_f32(shape, &values))
+    };
+    Model::load(config, &source).unwrap()
+}
+
+/// What its results are known by.
+pub fn identity(model: &Model) -> Identity {
+    let tensors = model.tensors().map(|(row, weights)| match weights {
+        Weights::F32(values) => digest(&row, values),
+        Weights::Bf16(_) => unreachable!("the tensors are binary32"),
+    });
+    let tokenizer = sha256(b"the tokenizer of the test vectors");
+    Identity { weights: weights_digest(tensors), adapter: adapter_digest(model), tokenizer }
+}
+
+pub fn request(max_tokens: usize, change: impl FnOnce(&mut SamplerSettings)) -> Request {
+    let mut settings = SamplerSettings::default();
+    change(&mut settings);
+    Request { prompt: PROMPT.to_vec(), max_tokens, ignore_eos: false, sampler: Sampler::new(settings).unwrap() }
+}
+
+/// The receipt of a generation.
+pub fn generated(model: &Model, request: &Request, private: bool) -> Receipt {
+    let mut generation = Generation::new(model, request.clone()).unwrap();
+    while !matches!(generation.advance(model, Exec::serial()).unwrap(), Advanced::Finished(_)) {}
+    let terms = GenerationTerms { identity: &identity(model), request, eos: &model.config().eos, private };
+    terms.check_limits().unwrap();
+    terms.receipt(generation.steps()).unwrap()
+}
+
+pub fn options(optimizer: Optimizer) -> TrainOptions {
+    let schedule = Schedule { learning_rate: 0.05, warmup: 2, cosine_steps: Some(6) };
+    TrainOptions { optimizer, schedule, clip_norm: Some(1.0), recompute: false }
+}
+
+pub fn data() -> Vec<Sequence> {
+    let marked = Sequence { tokens: vec![9, 8, 7, 6], counted: vec![false, false, true, true] };
+    vec![Sequence::new(vec![1, 2, 3, 4, 5]), marked, Sequence::new(vec![30, 20, 10])]
+}
+
+/// The receipt of a training of all weights, or of a new adapter.
+pub fn trained(model: &Model, adapter: Option<u64>, options: &TrainOptions, private: bool) -> Receipt {
+    let (data, seed, batch_size, steps) = (data(), 3, 2, 5);
+    let lora = LoraConfig::new(model.config(), 3, 6.0, &["q_proj", "down_proj"]).unwrap();
+    let start = adapter.map(|seed| model.with_new_adapter(&lora, seed));
+    let start = start.as_ref().unwrap_or(model);
+    let base = identity(start);
+    let adapter = adapter.map(|seed| NewAdapter::new(&lora, seed));
+    let terms = TrainingTerms { base: &base, adapter, options, batch_size, seed, data: &data, private };
+    terms.check_limits(steps).unwrap();
+    let (mut trainer, mut batches) = (Trainer::new(start, *options), Batches::new(&data, seed, batch_size));
+    let reports: Vec<StepReport> =
+        (0..steps).map(|step| trainer.step(Exec::serial(), &batches.after(step)).unwrap()).collect();
+    terms.receipt(&reports, model_digest(&trainer.into_model().unwrap())).unwrap()
+}
+
+/// The verdict on the bytes of a receipt, with this model.
+pub fn verify(bytes: &[u8], model: &Model, given: Given) -> Verdict {
+    let identity = identity(model);
+    let begin = |receipt: Receipt| Verification::begin(&receipt, model, &identity, given, &|_| Ok(()));
+    let mut verification = match Receipt::from_json(bytes).map_err(Verdict::from).and_then(begin) {
+        Ok(verification) => verification,
+        Err(verdict) => return verdict,
+    };
+    let mut last = (0, u64::MAX);
+    loop {
+        match verification.advance(model, Exec::serial()) {
+            Progress::Done(verdict) => return verdict,
+            Progress::Going { done, total } => {
+                assert!(done <= total && (done >= last.0 || total != last.1), "{done} of {total} after {last:?}");
+                last = (done, total);
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The files in this folder: those that `valid` makes are compared with what is issued today, and all of them have the verdict
+//! that `vectors.json` says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use kernel::train::Optimizer;
+use serde::Deserialize;
+use session::receipt::{Given, Receipt, SecretKey};
+
+use crate::model::{PROMPT, SEED, data, generated, model, options, request, trained, verify};
+
+/// A line of `vectors.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vector {
+    file: String,
+    verdict: String,
+    step: Option<u64>,
+    /// A part of the reason.
+    #[serde(default)]
+    why: String,
+    /// What the signature is: valid, invalid or none.
+    signature: Option<String>,
+    /// Whether prompt and data are given.
+    #[serde(default)]
+    given: bool,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receipts")
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_slice(&std::fs::read(folder().join("vectors.json")).unwrap()).unwrap()
+}
+
+/// What is issued, by the name of its file.
+fn valid() -> Vec<(&'static str, Receipt)> {
+    let model = model(SEED);
+    let greedy = generated(&model, &request(6, |_| ()), false);
+    let drawn = request(80, |s| (s.temperature, s.top_k, s.repetition_penalty, s.seed) = (1.5, 40, 1.25, u64::MAX));
+    let stops = request(200, |s| (s.temperature, s.seed) = (8.0, 3));
+    let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 });
+    vec![
+        ("greedy.json", greedy.clone()),
+        ("drawn.json", generated(&model, &drawn, false)),
+        ("stops.json", generated(&model, &stops, false)),
+        ("private.json", generated(&model, &drawn, true)),
+        ("signed.json", greedy.sign(&SecretKey::from_bytes(&[7; 32]))),
+        ("training.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.5 }), false)),
+        ("training-adapter.json", trained(&model, Some(11), &adamw, false)),
+        ("training-private.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true)),
+    ]
+}
+
+/// With `LOCKSTEP_WRITE_VECTORS=1` the files are written instead, for a new version of the format.
+#[test]
+fn what_is_issued_is_what_the_vectors_say() {
+    let write = std::env::var_os("LOCKSTEP_WRITE_VECTORS").is_some();
+    for (name, receipt) in valid() {
+        let path = folder().join(name);
+        if write {
+            std::fs::write(&path, receipt.to_json()).unwrap();
+        }
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        assert_eq!(text(receipt.to_json()), text(std::fs::read(path).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn every_vector_has_its_verdict() {
+    let model = model(SEED);
+    for vector in vectors() {
+        let bytes = std::fs::read(folder().join(&vector.file)).unwrap();
+        let given = |step_by_step| match vector.given {
+            true if vector.file.starts_with("training") => Given { data: Some(data()), ..Given::default() },
+            true => Given { prompt: Some(PROMPT.to_vec()), step_by_step, ..Given::default() },
+            false => Given { step_by_step, ..Given::default() },
+        };
+        for step_by_step in [false, true] {
+            let verdict = verify(&bytes, &model, given(step_by_step));
+            let found = (verdict.word(), verdict.step());
+            assert_eq!(found, (&vector.verdict[..], vector.step), "{}: {verdict:?}", vector.file);
+            let why = verdict.why().unwrap_or_default();
+            assert!(why.contains(&vector.why) && why.is_empty() == (found.0 == "MATCH"), "{}: {why}", vector.file);
+        }
+        let signature = Receipt::from_json(&bytes).ok().and_then(|receipt| receipt.signature_is_valid());
+        let signature = signature.map(|valid| if valid { "valid" } else { "invalid" });
+        assert_eq!(signature, vector.signature.as_deref(), "{}", vector.file);
+    }
+}
+
+#[test]
+fn every_file_is_a_vector_and_every_verdict_is_among_them() {
+    let named: BTreeSet<String> = vectors().into_iter().map(|vector| vector.file).collect();
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files: BTreeSet<String> = files.filter(|name| name.ends_with(".json") && name != "vectors.json").collect();
+    assert_eq!(named, files);
+    let verdicts: BTreeSet<String> = vectors().into_iter().map(|vector| vector.verdict).collect();
+    assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["CANNOT_VERIFY", "MALFORMED", "MATCH", "MISMATCH"]);
+}
+
+#[test]
+fn another_model_verifies_nothing() {
+    let other = model(SEED + 1);
+    for (name, receipt) in valid() {
+        let given = Given { prompt: Some(PROMPT.to_vec()), data: Some(data()), step_by_step: false };
+        let verdict = verify(&receipt.to_json(), &other, given);
+        assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("weights"), "{name}: {verdict:?}");
+    }
+}
