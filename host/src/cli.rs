@@ -15,19 +15,23 @@ use crate::pool::{MAX_THREADS, ThreadPool};
 mod bench;
 mod lora;
 mod merge;
+mod receipt;
 mod sampling;
 mod train;
 
 pub use bench::{Bench, Part};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
+pub use receipt::{Keygen, Missing, Receipting, Verify};
 pub use sampling::Sampling;
 pub use train::{Checkpointing, Gradients, OptimizerName, SavedType, ScheduleName, Train};
 
 /// One language model, natively and in the browser, the same bits
 #[derive(Parser, Debug)]
 #[command(name = "lockstep", version, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 failure, 2 usage. Every LOCKSTEP_* variable sets the flag of its name.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage; `verify` has more. Every LOCKSTEP_* variable sets the flag of its name."
+)]
 pub struct Cli {
     /// What to log on stderr: off, error, warn, info, debug or trace
     #[arg(long, env = "LOCKSTEP_LOG_LEVEL", default_value = "info", global = true)]
@@ -55,6 +59,10 @@ pub enum Command {
     Gradients(Gradients),
     /// Write a model folder whose weights have an adapter in them
     Merge(Merge),
+    /// Compute again what a receipt tells, and say whether it is the result
+    Verify(Verify),
+    /// Make a key that receipts are signed with
+    Keygen(Keygen),
 }
 
 /// Which model, and what it runs on.
@@ -173,6 +181,9 @@ pub struct Serve {
     /// Folder of the page, built by `cargo run --release -p tools -- browser`
     #[arg(long, env = "LOCKSTEP_WEB_ROOT", value_name = "DIR", default_value = "browser/dist")]
     pub web_root: PathBuf,
+    /// Keep the receipts of the last N results for GET /v1/receipts/ID; 0 issues none
+    #[arg(long, env = "LOCKSTEP_RECEIPTS", value_name = "N", default_value_t = 1000)]
+    pub receipts: usize,
     /// Names other than localhost under which browsers may reach the server: a.example,b.example
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
@@ -197,6 +208,8 @@ pub struct Generate {
     /// Go on after the end-of-text token
     #[arg(long, env = "LOCKSTEP_IGNORE_EOS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub ignore_eos: bool,
+    #[command(flatten)]
+    pub receipt: Receipting,
     /// Print one JSON object with ids, digests, transcript and timings instead of the text
     #[arg(long)]
     pub json: bool,

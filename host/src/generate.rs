@@ -1,15 +1,18 @@
 //! `lockstep generate`: continues a prompt.
 
 use std::io::{self, IsTerminal, Write};
+use std::thread::JoinHandle;
 
 use kernel::Exec;
 use kernel::generate::{Generation, Request};
-use kernel::transcript::{PROFILE, hex, transcript};
+use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
 use serde::Serialize;
 use session::TextStream;
+use session::receipt::{GenerationTerms, Receipt};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::receipt::{Issue, IssueError};
 use crate::run::{Timings, run};
 use crate::{Failure, Outcome, cli};
 
@@ -48,9 +51,13 @@ pub fn generate(arguments: cli::Generate) -> Outcome {
         sampler: arguments.sampling.sampler()?,
     };
     let generation = Generation::new(&opened.model, request)?;
+    let issue = Issue::new(&arguments.receipt)?;
+    if issue.is_some() {
+        Receipt::check_generation_limits(generation.request()).map_err(IssueError::Receipt)?;
+    }
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
-    if arguments.json { report(&opened, exec, generation) } else { stream(&opened, exec, generation) }
+    if arguments.json { report(&opened, exec, generation, issue) } else { stream(&opened, exec, generation, issue) }
 }
 
 /// The prompt as token ids.
@@ -59,7 +66,16 @@ pub fn prompt_ids(prompt: &cli::Prompt, opened: &Opened) -> Vec<u32> {
     prompt.source.prompt_ids.clone().unwrap_or_else(text)
 }
 
-fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcome {
+/// Writes the receipt of a generation that has ended, if one is asked for.
+fn write_receipt(opened: &Opened, identity: &Identity, generation: &Generation, issue: Option<Issue>) -> Outcome {
+    let Some(issue) = issue else { return Ok(()) };
+    let eos = &opened.model.config().eos;
+    let terms = GenerationTerms { identity, request: generation.request(), eos, private: issue.private };
+    issue.write(terms.receipt(generation.steps()))
+}
+
+fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Option<Issue>) -> Outcome {
+    let digest = issue.is_some().then(|| opened.weights_digest());
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
     let mut text = TextStream::default();
@@ -72,22 +88,30 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcom
     if terminal {
         writeln!(stdout)?;
     }
-    Ok(())
+    match digest {
+        Some(digest) => write_receipt(opened, &identity(opened, digest)?, &generation, issue),
+        None => Ok(()),
+    }
 }
 
-fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcome {
+/// What results are computed with, once the weights are hashed.
+fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identity, Failure> {
+    let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    Ok(opened.identity(weights))
+}
+
+fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Option<Issue>) -> Outcome {
     let digest = opened.weights_digest();
     let (mut text, mut whole) = (TextStream::default(), String::new());
     let (reason, timings) = run(&opened.model, exec, &mut generation, |step| {
         whole.push_str(&text.push(&opened.tokenizer, step)?);
         Ok(())
     })?;
-    let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    let identity = opened.identity(weights);
+    let identity = identity(opened, digest)?;
     let report = Report {
         model: opened.name.clone(),
         profile: PROFILE,
-        weights_sha256: hex(&weights),
+        weights_sha256: hex(&identity.weights),
         adapter_sha256: identity.adapter.as_ref().map(hex),
         tokenizer_sha256: hex(&opened.tokenizer_sha256),
         prompt_token_ids: generation.prompt().to_vec(),
@@ -100,7 +124,8 @@ fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation) -> Outcom
         threads: exec.pool.threads(),
         timings,
     };
-    print_json(&report)
+    print_json(&report)?;
+    write_receipt(opened, &identity, &generation, issue)
 }
 
 /// Prints one JSON object and a line feed on stdout.

@@ -1,4 +1,4 @@
-//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, merge, serve.
+//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, merge, verify, keygen, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -9,16 +9,19 @@ mod bench;
 mod cli;
 mod generate;
 mod gradients;
+mod keys;
 mod logits;
 mod memory;
 mod merge;
 pub mod open;
 pub mod pool;
+mod receipt;
 mod run;
 mod save;
 mod serve;
 mod tokenize;
 mod train;
+mod verify;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -34,7 +37,7 @@ pub type Outcome = Result<(), Failure>;
 
 /// Runs the command that the process was started with.
 ///
-/// Exit codes: 0 ok, 1 failure, 2 usage (clap's).
+/// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` from 3 on.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
@@ -52,9 +55,16 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::train(arguments),
         Command::Gradients(arguments) => gradients::gradients(arguments),
         Command::Merge(arguments) => merge::merge(arguments),
+        Command::Keygen(arguments) => keys::keygen(arguments),
+        Command::Verify(arguments) => return end(verify::verify(arguments)),
     };
+    end(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of what a command returned.
+fn end(outcome: Result<ExitCode, Failure>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
             ExitCode::SUCCESS

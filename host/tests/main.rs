@@ -10,6 +10,7 @@ mod lifetime;
 mod memory;
 mod model;
 mod numerics;
+mod receipts;
 mod resume;
 mod server;
 mod stream;

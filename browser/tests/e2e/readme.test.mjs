@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
-import { delimiter, dirname } from "node:path";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
@@ -13,8 +14,16 @@ const README = await readFile(new URL("../../../README.md", import.meta.url), "u
 const PORT_IN_README = "http://127.0.0.1:8080";
 
 let server;
-before(async () => (server = await startLockstep()));
-after(() => server?.stop());
+/** Where the commands run, one after the other, and leave their files. */
+let folder;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lockstep-readme-"));
+  server = await startLockstep();
+});
+after(async () => {
+  await server?.stop();
+  await rm(folder, { recursive: true });
+});
 
 const examples = blocks("console").flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
 
@@ -28,7 +37,7 @@ for (const [, command, output] of examples) {
       LOCKSTEP_MODEL: setting("LOCKSTEP_E2E_MODEL"),
     };
     const line = command.replace(PORT_IN_README, server.url);
-    const { status, stdout, stderr } = spawnSync("bash", ["-c", line], { env, encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync("bash", ["-c", line], { cwd: folder, env, encoding: "utf8" });
     assert.equal(status, 0, stderr);
     // "..." stands for anything.
     const pattern = output.trimEnd().split("...").map((text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("[^]*");
@@ -46,8 +55,8 @@ test("the module's example", { timeout: 600_000 }, async () => {
   try {
     const tab = await browser.newTab();
     await tab.goto(`${server.url}/web/`);
-    const folder = await tab.evaluate(async () => (await (await fetch("/api/status")).json()).modelUrl);
-    const code = `async () => { const said = []; ${script.replace("/models/SmolLM2-135M-Instruct/", folder)} return said; }`;
+    const modelUrl = await tab.evaluate(async () => (await (await fetch("/api/status")).json()).modelUrl);
+    const code = `async () => { const said = []; ${script.replace("/models/SmolLM2-135M-Instruct/", modelUrl)} return said; }`;
     const said = await tab.evaluate(new Function(`return ${code}`)());
     assert.deepEqual(said.map(([step, id]) => [step, id]), GREEDY_IDS.slice(0, 5).map((id, i) => [i + 1, id]));
   } finally {

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use loader::DType;
 
-use super::{Context, Method, ModelArguments, Special, Threads};
+use super::{Context, Method, ModelArguments, Receipting, Special, Threads};
 
 /// `lockstep gradients`
 #[derive(Args, Clone, Debug)]
@@ -99,6 +99,8 @@ pub struct Train {
     /// Write the trained model, or adapter, as a folder; DIR must be new or empty
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    #[command(flatten)]
+    pub receipt: Receipting,
     /// How --save stores the weights; bf16 rounds them to nearest even
     #[arg(long, env = "LOCKSTEP_DTYPE", value_enum, default_value_t = SavedType::F32)]
     pub dtype: SavedType,

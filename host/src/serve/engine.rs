@@ -21,6 +21,7 @@ use kernel::Exec;
 use kernel::generate::{FinishReason, Generation, Progress, Step};
 use kernel::model::Model;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
+use session::receipt::{GenerationTerms, Receipt};
 use tokio::sync::mpsc;
 
 use super::weights::{Served, Trained, TrainingSlot};
@@ -40,7 +41,7 @@ pub enum Event {
     /// The next token.
     Token(Step),
     /// The end.
-    Finished(Finished),
+    Finished(Box<Finished>),
     /// The end, by an error.
     Failed(String),
 }
@@ -53,6 +54,8 @@ pub struct Finished {
     pub identity: Identity,
     /// The digest of all that went in and came out.
     pub transcript: Sha256Digest,
+    /// The receipt, where one can hold it all.
+    pub receipt: Option<Receipt>,
 }
 
 /// A generation on its way through the engine.
@@ -214,7 +217,10 @@ fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
         let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base.weights));
         let identity = Identity { weights, adapter, ..base };
         let transcript = transcript(&identity, &job.generation);
-        Ok(Finished { reason, identity, transcript })
+        let (request, eos) = (job.generation.request(), &model.config().eos);
+        let receipt =
+            GenerationTerms { identity: &identity, request, eos, private: false }.receipt(job.generation.steps());
+        Ok(Box::new(Finished { reason, receipt: receipt.ok(), identity, transcript }))
     });
     // If the client is gone, nobody needs to hear of the end.
     let _ = job.events.send(finished.map_or_else(Event::Failed, Event::Finished));

@@ -128,12 +128,16 @@ async fn follow(
                     Err(error) => return fail(events, tokens, &error.to_string()).await,
                 }
             }
-            Some(Event::Finished(Finished { reason, identity, transcript })) => {
+            Some(Event::Finished(finished)) => {
+                let Finished { reason, identity, transcript, receipt } = *finished;
                 let mut data = done(tokens, elapsed, reason.as_str());
                 data["transcriptSha256"] = hex(&transcript).into();
                 data["weightsSha256"] = hex(&identity.weights).into();
                 data["adapterSha256"] = identity.adapter.as_ref().map(hex).into();
                 data["tokenizerSha256"] = hex(&identity.tokenizer).into();
+                if let Some(receipt) = receipt {
+                    state.receipts.tell(&receipt, &mut data);
+                }
                 events.send(tokens, "done", &data).await?;
                 return Ok(Told { tokens, reason: reason.as_str() });
             }

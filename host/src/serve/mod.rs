@@ -1,7 +1,7 @@
 //! `lockstep serve`: the page, the model files and the HTTP API.
 //!
 //! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
-//! [`send`] with files. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
+//! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
 mod engine;
@@ -10,6 +10,7 @@ mod generate;
 mod guard;
 mod load;
 mod query;
+mod receipts;
 mod reply;
 mod routes;
 mod send;

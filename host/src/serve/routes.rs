@@ -11,6 +11,9 @@ use super::state::State;
 use super::{files, generate, guard, train};
 use crate::Failure;
 
+/// Where receipts are, each under its id.
+const RECEIPTS: &str = "/v1/receipts/";
+
 /// Answers any request.
 ///
 /// # Errors
@@ -49,11 +52,13 @@ where
             Ok(()) if path == "/api/train/reset" => train::reset(state),
             Ok(()) => train::train(state, request.headers(), body).await,
         },
+        ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
+        _ if path.starts_with(RECEIPTS) => wrong_method("GET"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),
     }

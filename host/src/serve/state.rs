@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::receipts::Receipts;
 use crate::cli;
 use crate::open::{Opened, name_of};
 
@@ -39,6 +40,8 @@ pub struct State {
     pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
     pub engine: Engine,
+    /// The receipts of the last results.
+    pub receipts: Receipts,
     /// Cancelled when the server is asked to end.
     pub ending: CancellationToken,
 }
@@ -48,6 +51,7 @@ impl State {
     pub fn new(arguments: cli::Serve, engine: Engine) -> State {
         State {
             model_name: name_of(&arguments.model.folder.model),
+            receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),
             weights: OnceLock::new(),

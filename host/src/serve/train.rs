@@ -156,7 +156,11 @@ async fn follow(
             }
             Some(TrainEvent::Finished(finished)) => {
                 let whole = init["steps"] == json!(finished.steps);
-                break (proof(&finished), if whole { "completed" } else { "stopped" });
+                let mut data = proof(&finished);
+                if let Some(receipt) = &finished.receipt {
+                    state.receipts.tell(receipt, &mut data);
+                }
+                break (data, if whole { "completed" } else { "stopped" });
             }
             Some(TrainEvent::Stopped) => break (json!({}), "stopped"),
             Some(TrainEvent::Failed(error)) => error,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kernel::model::Sequence;
 use kernel::train::held_out;
-use session::data::{Reader, text};
+use session::data::{DataError, Reader, text};
 
 use crate::open::Opened;
 use crate::{Failure, cli};
@@ -26,15 +26,11 @@ impl Data {
     pub fn read(arguments: &cli::Train, opened: &Opened) -> Result<Data, Failure> {
         let (source, evaluate) = (&arguments.source, &arguments.evaluate);
         let mut sequences = match &source.data {
-            Some(path) => lines(path, arguments, opened)?,
-            None => {
-                let tokens =
-                    opened.tokenizer.encode(source.text.as_deref().unwrap_or_default(), arguments.special.mode());
-                vec![text(tokens, opened.model.config().context)?]
-            }
+            Some(path) => lines(path, arguments.special, arguments.truncate, opened)?,
+            None => vec![one_text(source.text.as_deref().unwrap_or_default(), arguments.special, opened)?],
         };
         let mut evaluation = match &evaluate.eval_data {
-            Some(path) => lines(path, arguments, opened)?,
+            Some(path) => lines(path, arguments.special, arguments.truncate, opened)?,
             None => Vec::new(),
         };
         if let Some(fraction) = evaluate.eval_fraction {
@@ -60,16 +56,27 @@ impl Data {
     }
 }
 
+/// The sequence of a text.
+///
+/// # Errors
+/// If it is too short or too long.
+pub fn one_text(words: &str, special: cli::Special, opened: &Opened) -> Result<Sequence, DataError> {
+    text(opened.tokenizer.encode(words, special.mode()), opened.model.config().context)
+}
+
 /// The sequences of a file of JSON lines.
-fn lines(path: &Path, arguments: &cli::Train, opened: &Opened) -> Result<Vec<Sequence>, Failure> {
+///
+/// # Errors
+/// If the file cannot be read, or there is nothing to learn from in one of its lines.
+pub fn lines(path: &Path, special: cli::Special, truncate: bool, opened: &Opened) -> Result<Vec<Sequence>, Failure> {
     let lines = fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let tokenizer_config = opened.tokenizer_config()?;
     let reader = Reader {
         tokenizer: &opened.tokenizer,
-        special: arguments.special.mode(),
+        special: special.mode(),
         tokenizer_config: tokenizer_config.as_deref(),
         context: opened.model.config().context,
-        truncate: arguments.truncate,
+        truncate,
     };
     reader.lines(&lines).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kernel::model::{LoraConfig, LoraError, Model};
 use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
+use session::receipt::NewAdapter;
 
 use crate::cli::{self, MethodName, SavedType};
 use crate::open::Opened;
@@ -52,6 +53,14 @@ impl Method {
                 alpha: lora_alpha.unwrap_or(DEFAULT_ALPHA),
                 targets: lora_targets.unwrap_or_else(|| DEFAULT_TARGETS.map(String::from).to_vec()),
             }),
+        }
+    }
+
+    /// How the new adapter that `begun` has began, if one is trained.
+    pub fn new_adapter(&self, begun: &Model, seed: u64) -> Option<NewAdapter> {
+        match self {
+            Method::NewAdapter { .. } => begun.adapter().map(|lora| NewAdapter::new(lora, seed)),
+            Method::Full | Method::Adapter => None,
         }
     }
 

@@ -8,19 +8,22 @@ mod report;
 use std::cell::LazyCell;
 
 use kernel::Exec;
-use kernel::model::Sequence;
-use kernel::train::{Optimizer, Order, Schedule, TrainOptions, Trainer};
+use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
 use serde_json::json;
+use session::Batches;
 use session::adapter::{adapter_digest, export};
 use session::memory::{Plan, training_bytes};
+use session::receipt::{Receipt, TrainingTerms};
 use session::tensors::{model_digest, trained};
 
 use crate::pool::ThreadPool;
+use crate::receipt::{Issue, IssueError};
 use crate::save::{Target, write_adapter, write_model};
 use crate::{Outcome, cli, memory};
 use checkpoint::{Checkpoints, settings};
 use data::Data;
+pub use data::{lines, one_text};
 use method::Method;
 use report::{End, Reporter};
 
@@ -46,6 +49,11 @@ pub fn train(arguments: cli::Train) -> Outcome {
         adapter: base_model.adapter(),
     };
     memory::require("this training", training_bytes(base_model.config(), plan), advice(plan))?;
+    let issue = Issue::new(&arguments.receipt)?;
+    if let Some(issue) = &issue {
+        Receipt::check_training_limits(arguments.steps.get(), &data.sequences, size, issue.private)
+            .map_err(IssueError::Receipt)?;
+    }
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
     let base_digest = opened.weights_digest();
@@ -70,14 +78,18 @@ pub fn train(arguments: cli::Train) -> Outcome {
         Some(checkpoints) => checkpoints.trainer(&base_model, options, steps, *resume)?,
         None => Trainer::new(&base_model, options),
     };
+    if issue.is_some() && trainer.position().step > 0 {
+        return Err(IssueError::Resumed(trainer.position().step).into());
+    }
     let mut reporter = Reporter::new(trainer.position().step, steps, arguments.json);
-    let mut order = Order::new(arguments.seed, data.sequences.len() as u32);
+    let mut batches = Batches::new(&data.sequences, arguments.seed, size);
+    let mut reports = Vec::new();
     while trainer.position().step < steps {
-        let taken = trainer.position().step * size as u64;
-        let batch: Vec<Sequence> =
-            (taken..taken + size as u64).map(|taken| data.sequences[order.at(taken)].clone()).collect();
-        let report = trainer.step(exec, &batch)?;
+        let report = trainer.step(exec, &batches.after(trainer.position().step))?;
         reporter.step(&report)?;
+        if issue.is_some() {
+            reports.push(report);
+        }
         let (step, last) = (report.step, report.step == steps);
         let told = last || arguments.evaluate.eval_every.is_some_and(|every| step.is_multiple_of(every.get()));
         if told && !data.evaluation.is_empty() {
@@ -92,6 +104,19 @@ pub fn train(arguments: cli::Train) -> Outcome {
     let model = trainer.into_model()?;
     let (learnt, adapter) = (model_digest(&model), adapter_digest(&model));
     let identity = (*identity).clone()?;
+    let receipt = issue.map(|issue| {
+        let terms = TrainingTerms {
+            base: &identity,
+            adapter: method.new_adapter(&base_model, arguments.seed),
+            options: &options,
+            batch_size: size,
+            seed: arguments.seed,
+            data: &data.sequences,
+            private: issue.private,
+        };
+        let receipt = terms.receipt(&reports, learnt);
+        (issue, receipt)
+    });
     let (base, base_adapter) = (identity.weights, identity.adapter.as_ref().map(hex));
     let weights = if adapter.is_some() { base } else { learnt };
     let evaluated = (!data.evaluation.is_empty()).then(|| hex(&data_digest(&data.evaluation)));
@@ -124,6 +149,9 @@ pub fn train(arguments: cli::Train) -> Outcome {
             }
         })
     });
+    if let Some((issue, receipt)) = receipt {
+        issue.write(receipt)?;
+    }
     reporter.end(&End {
         steps,
         weights_sha256: hex(&weights),

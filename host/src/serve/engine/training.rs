@@ -9,6 +9,7 @@ use kernel::train::{StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, weights_digest};
 use session::adapter::adapter_digest;
+use session::receipt::{NewAdapter, Receipt, TrainingTerms};
 use session::tensors::{digest, trained};
 use tokio::sync::mpsc;
 
@@ -47,6 +48,8 @@ pub struct TrainFinished {
     pub steps: u64,
     /// What it began with, the text, and what came out.
     pub transcript: TrainingTranscript,
+    /// The receipt, where one can hold it all.
+    pub receipt: Option<Receipt>,
 }
 
 /// A training and how far it has come.
@@ -56,14 +59,16 @@ pub struct Training {
     events: mpsc::UnboundedSender<TrainEvent>,
     claim: Claim,
     phase: Phase,
+    /// What the steps did.
+    reports: Vec<StepReport>,
     /// The digest of the adapter that it began with.
     new_adapter: Option<Sha256Digest>,
 }
 
 enum Phase {
     Waiting,
-    Steps { trainer: Trainer, last: Option<StepReport> },
-    Digest { model: Model, last: StepReport, digests: Vec<TensorDigest> },
+    Steps(Trainer),
+    Digest { model: Model, digests: Vec<TensorDigest> },
 }
 
 /// What a training needs of the engine.
@@ -77,7 +82,7 @@ pub struct Surroundings<'a> {
 impl Training {
     /// A training that has not begun.
     pub fn new(request: TrainRequest, events: mpsc::UnboundedSender<TrainEvent>, claim: Claim) -> Training {
-        Training { request, events, claim, phase: Phase::Waiting, new_adapter: None }
+        Training { request, events, claim, phase: Phase::Waiting, reports: Vec::new(), new_adapter: None }
     }
 
     /// Whether its client has gone: then nothing of it is kept.
@@ -113,43 +118,55 @@ impl Training {
                     None => around.base.without_adapter(),
                 };
                 self.new_adapter = adapter_digest(&base);
-                Phase::Steps { trainer: Trainer::new(&base, *options), last: None }
+                Phase::Steps(Trainer::new(&base, *options))
             }
-            Phase::Steps { last: None, .. } if self.claim.is_stopped() => return Err(TrainEvent::Stopped),
-            Phase::Steps { trainer, last: Some(last) } if self.claim.is_stopped() || last.step == *steps => {
+            Phase::Steps(_) if self.claim.is_stopped() && self.reports.is_empty() => return Err(TrainEvent::Stopped),
+            Phase::Steps(trainer) if self.claim.is_stopped() || trainer.position().step == *steps => {
                 let model = trainer.into_model().map_err(failed)?;
-                Phase::Digest { model, last, digests: Vec::new() }
+                Phase::Digest { model, digests: Vec::new() }
             }
-            Phase::Steps { mut trainer, .. } => {
+            Phase::Steps(mut trainer) => {
                 let report = trainer.step(around.exec, std::slice::from_ref(sequence)).map_err(failed)?;
                 // If the client is gone, the next unit is not done.
                 let _ = self.events.send(TrainEvent::Step(report));
-                Phase::Steps { trainer, last: Some(report) }
+                self.reports.push(report);
+                Phase::Steps(trainer)
             }
-            Phase::Digest { model, last, mut digests } => {
+            Phase::Digest { model, mut digests } => {
                 // An adapter is small.
                 if let Some(sha256) = adapter_digest(&model) {
-                    return Err(self.publish(model, &last, sha256, around));
+                    return Err(self.publish(model, sha256, around));
                 }
                 let tensor = trained(&model).nth(digests.len()).map(|(row, values)| digest(&row, values));
                 match tensor {
                     Some(tensor) => digests.push(tensor),
-                    None => return Err(self.publish(model, &last, weights_digest(digests), around)),
+                    None => return Err(self.publish(model, weights_digest(digests), around)),
                 }
-                Phase::Digest { model, last, digests }
+                Phase::Digest { model, digests }
             }
         })
     }
 
     /// Serves the trained weights from now on.
-    fn publish(&self, model: Model, last: &StepReport, sha256: Sha256Digest, around: &Surroundings<'_>) -> TrainEvent {
+    fn publish(&self, model: Model, sha256: Sha256Digest, around: &Surroundings<'_>) -> TrainEvent {
         let Some(base) = (around.identity)() else { return failed("the weights could not be hashed") };
         let base = Identity { adapter: self.new_adapter, ..base };
         let TrainRequest { sequence, options, .. } = &self.request;
+        let terms = TrainingTerms {
+            base: &base,
+            adapter: model.adapter().map(|lora| NewAdapter::new(lora, SEED)),
+            options,
+            batch_size: 1,
+            seed: 0,
+            data: std::slice::from_ref(sequence),
+            private: false,
+        };
+        let receipt = terms.receipt(&self.reports, sha256).ok();
+        let (steps, chain) = self.reports.last().map_or((0, [0; 32]), |last| (last.step, last.digest));
         let data = data_digest([sequence]);
-        let transcript = TrainingTranscript { base, data, options: *options, steps: last.digest, trained: sha256 };
+        let transcript = TrainingTranscript { base, data, options: *options, steps: chain, trained: sha256 };
         around.served.publish(Some(Arc::new(Trained { model, sha256 })));
-        TrainEvent::Finished(Box::new(TrainFinished { steps: last.step, transcript }))
+        TrainEvent::Finished(Box::new(TrainFinished { steps, transcript, receipt }))
     }
 }
 

@@ -155,15 +155,16 @@ impl GenerationTerms<'_> {
         let transcript = transcript_of(self.identity, self.request, steps);
         Ok(Receipt::new(self.identity, Some(generated), None, transcript))
     }
+}
 
-    /// Refuses, before anything is computed, what would exceed a receipt.
+impl Receipt {
+    /// Refuses, before anything is computed, a generation that would exceed a receipt.
     ///
     /// # Errors
     /// With the numbers.
-    pub fn check_limits(&self) -> Result<(), ReceiptError> {
-        let Request { prompt, max_tokens, .. } = self.request;
-        limit("tokens of the prompt", prompt.len(), MAX_IDS)?;
-        limit("tokens to generate", *max_tokens, MAX_STEPS)
+    pub fn check_generation_limits(request: &Request) -> Result<(), ReceiptError> {
+        limit("tokens of the prompt", request.prompt.len(), MAX_IDS)?;
+        limit("tokens to generate", request.max_tokens, MAX_STEPS)
     }
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ReceiptError;
 pub use fields::{Bits32, Bits64, Decimal, Digest, Hex};
 pub use generation::{Generated, GenerationTerms};
-pub use sign::{PublicKey, SecretKey, Signed};
+pub use sign::{PublicKey, SecretKey, SignatureState, Signed};
 pub use training::{NewAdapter, Trained, TrainingTerms};
 pub use verify::{Given, Progress, Verdict, Verification};
 
@@ -143,6 +143,18 @@ impl Receipt {
             (None, Some(training)) => training.check(&self.model),
             _ => Err(ReceiptError::Content("it has neither a generation nor a training, or both".to_string())),
         }
+    }
+
+    /// `generation` or `training`.
+    pub fn kind(&self) -> &'static str {
+        if self.training.is_some() { "training" } else { "generation" }
+    }
+
+    /// The steps that it tells of.
+    pub fn steps(&self) -> usize {
+        let generation = self.generation.as_ref().map(|generation| generation.logits_sha256.len());
+        let training = self.training.as_ref().map(|training| training.step_sha256.len());
+        generation.or(training).unwrap_or(0)
     }
 
     /// Whether it leaves token ids out.

@@ -24,6 +24,36 @@ pub struct SecretKey(SigningKey);
 /// What signatures are checked with; it names who signs.
 pub type PublicKey = Hex<32>;
 
+/// What the signature of a receipt is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignatureState {
+    /// There is none.
+    None,
+    /// It is one of this key.
+    Valid(PublicKey),
+    /// It says that it is one of this key, and is not.
+    Invalid(PublicKey),
+}
+
+impl SignatureState {
+    /// `none`, `valid` or `invalid`.
+    pub fn word(self) -> &'static str {
+        match self {
+            SignatureState::None => "none",
+            SignatureState::Valid(_) => "valid",
+            SignatureState::Invalid(_) => "invalid",
+        }
+    }
+
+    /// The key that it names.
+    pub fn public_key(self) -> Option<PublicKey> {
+        match self {
+            SignatureState::None => None,
+            SignatureState::Valid(key) | SignatureState::Invalid(key) => Some(key),
+        }
+    }
+}
+
 impl SecretKey {
     /// The key of 32 random bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> SecretKey {
@@ -44,13 +74,15 @@ impl Receipt {
         Receipt { signature: Some(signature), ..self }
     }
 
-    /// Whether its signature is one of its public key over this receipt; none if it has no signature. This says nothing about
-    /// the computation.
-    pub fn signature_is_valid(&self) -> Option<bool> {
-        let Signed { public_key, value } = self.signature.as_ref()?;
+    /// Whether it has a signature, and one of its public key over this receipt. This says nothing about the computation.
+    pub fn signature_state(&self) -> SignatureState {
+        let Some(Signed { public_key, value }) = &self.signature else { return SignatureState::None };
         let key = VerifyingKey::from_bytes(&public_key.0);
         let signature = Signature::from_bytes(&value.0);
-        Some(key.is_ok_and(|key| key.verify_strict(&self.signed_bytes(), &signature).is_ok()))
+        match key.is_ok_and(|key| key.verify_strict(&self.signed_bytes(), &signature).is_ok()) {
+            true => SignatureState::Valid(*public_key),
+            false => SignatureState::Invalid(*public_key),
+        }
     }
 
     fn signed_bytes(&self) -> Vec<u8> {

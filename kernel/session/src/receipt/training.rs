@@ -220,14 +220,21 @@ impl TrainingTerms<'_> {
         };
         Ok(Receipt::new(self.base, None, Some(record), transcript.digest()))
     }
+}
 
-    /// Refuses, before anything is computed, what would exceed a receipt.
+impl Receipt {
+    /// Refuses, before anything is computed, a training that would exceed a receipt.
     ///
     /// # Errors
     /// With the numbers.
-    pub fn check_limits(&self, steps: u64) -> Result<(), ReceiptError> {
+    pub fn check_training_limits(
+        steps: u64,
+        data: &[Sequence],
+        batch_size: usize,
+        private: bool,
+    ) -> Result<(), ReceiptError> {
         limit("steps", usize::try_from(steps).unwrap_or(usize::MAX), MAX_STEPS)?;
-        check_data(self.data, self.batch_size, self.private)
+        check_data(data, batch_size, private)
     }
 }
 

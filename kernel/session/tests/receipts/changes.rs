@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use session::adapter::{attach, export};
-use session::receipt::{Given, MAX_BYTES, Receipt, SecretKey};
+use session::receipt::{Given, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState};
 
 use crate::model::{PROMPT, SEED, data, generated, identity, model, options, request, trained, verify};
+use kernel::model::Sequence;
 use kernel::train::Optimizer;
 
 /// Where `receipt` may be changed and still be true: the bytes of these members.
@@ -72,10 +73,10 @@ fn every_digit_counts() {
         // What is still a receipt is not the one that was signed.
         if let Ok(mut changed) = Receipt::from_json(&bytes) {
             changed.signature = signed.signature.clone();
-            assert_eq!(changed.signature_is_valid(), Some(false));
+            assert_eq!(changed.signature_state().word(), "invalid");
         }
     }
-    assert_eq!(signed.signature_is_valid(), Some(true));
+    assert_eq!(signed.signature_state(), SignatureState::Valid(SecretKey::from_bytes(&[1; 32]).public_key()));
 }
 
 #[test]
@@ -145,4 +146,18 @@ fn too_little_memory_is_no_verdict_on_the_training() {
     let refuse = |bytes: u64| Err(format!("{bytes} bytes are too many"));
     let verdict = Verification::begin(&receipt, &model, &identity(&model), Given::default(), &refuse).unwrap_err();
     assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("too many"), "{verdict:?}");
+}
+
+#[test]
+fn what_no_receipt_can_hold_is_known_before_it_is_computed() {
+    let long = Receipt::check_generation_limits(&request(MAX_STEPS + 1, |_| ())).unwrap_err().to_string();
+    assert!(long.contains("131073") && long.contains("131072"), "{long}");
+    assert!(Receipt::check_generation_limits(&request(MAX_STEPS, |_| ())).is_ok());
+    let check = |steps, batch, private| Receipt::check_training_limits(steps, &data(), batch, private);
+    assert!(check(5, 2, false).is_ok());
+    assert!(check(MAX_STEPS as u64 + 1, 2, false).is_err());
+    assert!(check(5, MAX_BATCH_TOKENS / 5, false).is_ok() && check(5, MAX_BATCH_TOKENS / 5 + 1, false).is_err());
+    let much = [Sequence::new(vec![1; MAX_IDS + 1])];
+    assert!(Receipt::check_training_limits(1, &much, 1, false).is_err());
+    assert!(Receipt::check_training_limits(1, &much, 1, true).is_ok());
 }

@@ -67,7 +67,6 @@ pub fn generated(model: &Model, request: &Request, private: bool) -> Receipt {
     let mut generation = Generation::new(model, request.clone()).unwrap();
     while !matches!(generation.advance(model, Exec::serial()).unwrap(), Advanced::Finished(_)) {}
     let terms = GenerationTerms { identity: &identity(model), request, eos: &model.config().eos, private };
-    terms.check_limits().unwrap();
     terms.receipt(generation.steps()).unwrap()
 }
 
@@ -90,7 +89,6 @@ pub fn trained(model: &Model, adapter: Option<u64>, options: &TrainOptions, priv
     let base = identity(start);
     let adapter = adapter.map(|seed| NewAdapter::new(&lora, seed));
     let terms = TrainingTerms { base: &base, adapter, options, batch_size, seed, data: &data, private };
-    terms.check_limits(steps).unwrap();
     let (mut trainer, mut batches) = (Trainer::new(start, *options), Batches::new(&data, seed, batch_size));
     let reports: Vec<StepReport> =
         (0..steps).map(|step| trainer.step(Exec::serial(), &batches.after(step)).unwrap()).collect();

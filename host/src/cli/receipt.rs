@@ -1,0 +1,84 @@
+//! The arguments that issue, sign and verify receipts.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
+
+use super::{Context, ModelArguments, Special, Threads};
+
+/// Whether a receipt is written, and how.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Receipting {
+    /// Write a receipt of the result, from which anyone can compute it again (see `lockstep verify`); a file that is there is
+    /// replaced
+    #[arg(long, env = "LOCKSTEP_RECEIPT", value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+    /// Leave the token ids out of the receipt; whoever verifies it needs the prompt or the data
+    #[arg(long, env = "LOCKSTEP_PRIVATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub private: bool,
+    /// Sign the receipt with the secret key in this file (see `lockstep keygen`)
+    #[arg(long, env = "LOCKSTEP_SIGN", value_name = "KEY")]
+    pub sign: Option<PathBuf>,
+}
+
+/// `lockstep keygen`
+#[derive(Args, Clone, Debug)]
+pub struct Keygen {
+    /// File to write the secret key to; the public key is written beside it, with `.pub` after the name
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print one JSON object with the public key
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lockstep verify`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Exit codes: 0 MATCH, 3 MISMATCH, 4 CANNOT_VERIFY, 5 MALFORMED, 6 the signature that \
+                        --require-signature asks for is missing or bad, 1 failure, 2 usage.")]
+pub struct Verify {
+    /// The receipt; - reads it from stdin
+    #[arg(value_name = "RECEIPT")]
+    pub receipt: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub special: Special,
+    #[command(flatten)]
+    pub missing: Missing,
+    /// Refuse a receipt that is not signed by this public key: 64 hexadecimal digits, or the file that has them
+    #[arg(long, env = "LOCKSTEP_REQUIRE_SIGNATURE", value_name = "KEY")]
+    pub require_signature: Option<String>,
+    /// Cut texts of --data that exceed the context, instead of refusing them
+    #[arg(long, env = "LOCKSTEP_TRUNCATE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub truncate: bool,
+    /// Generate token by token, instead of reading all tokens at once; the verdict is the same
+    #[arg(long)]
+    pub step_by_step: bool,
+    /// Print one JSON object with the verdict
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a private receipt leaves out.
+#[derive(Args, Clone, Debug)]
+#[group(multiple = false)]
+pub struct Missing {
+    /// The prompt of a private receipt, as text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// The prompt of a private receipt, as token ids: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub prompt_ids: Option<Vec<u32>>,
+    /// The text of the training of a private receipt
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// The JSON lines of the training of a private receipt
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+}

@@ -1,0 +1,115 @@
+//! The receipts of the last results: `GET /v1/receipts/{id}`.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use session::receipt::{Hex, Receipt};
+
+use super::reply::{self, Body};
+
+/// The most bytes of receipts that are kept, however few they are.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Receipts, the oldest first, each under an id that cannot be guessed.
+#[derive(Default)]
+pub struct Receipts {
+    /// How many are kept; none if nobody is to get any.
+    most: usize,
+    kept: Mutex<VecDeque<(String, Bytes)>>,
+}
+
+impl Receipts {
+    /// Keeps the last `most` ones.
+    pub fn new(most: usize) -> Receipts {
+        Receipts { most, kept: Mutex::default() }
+    }
+
+    /// Keeps a receipt, and adds it with its id to the data of an event: `receiptId` and `receipt`. Nothing is kept or added
+    /// if that is turned off.
+    pub fn tell(&self, receipt: &Receipt, event: &mut Value) {
+        if self.most == 0 {
+            return;
+        }
+        let json = receipt.to_json();
+        event["receipt"] = serde_json::from_slice(&json).unwrap_or_default();
+        let mut random = [0; 16];
+        match getrandom::fill(&mut random) {
+            Ok(()) => {
+                let id = Hex(random).digits();
+                event["receiptId"] = id.clone().into();
+                self.keep(id, json.into());
+            }
+            Err(error) => tracing::warn!("a receipt is not kept, since the system gives no random numbers: {error}"),
+        }
+    }
+
+    fn keep(&self, id: String, json: Bytes) {
+        let mut kept = self.lock();
+        kept.push_back((id, json));
+        let mut bytes: usize = kept.iter().map(|(_, json)| json.len()).sum();
+        while kept.len() > self.most || bytes > MAX_BYTES {
+            let Some((_, json)) = kept.pop_front() else { return };
+            bytes -= json.len();
+        }
+    }
+
+    /// Answers with the receipt of this id, byte for byte.
+    pub fn answer(&self, id: &str) -> Response<Body> {
+        let found = self.lock().iter().find(|(other, _)| other == id).map(|(_, json)| json.clone());
+        match found {
+            Some(json) => {
+                let body = Full::new(json).map_err(|never| match never {}).boxed_unsync();
+                reply::reply(StatusCode::OK, &[(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+            }
+            None => {
+                let message = match self.most {
+                    0 => "receipts are turned off (--receipts 0)".to_string(),
+                    most => format!("there is no such receipt among the last {most}"),
+                };
+                let error = json!({ "message": message, "type": "invalid_request_error", "param": "id",
+                    "code": "receipt_not_found" });
+                reply::json(StatusCode::NOT_FOUND, &json!({ "error": error }))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Bytes)>> {
+        // Nothing is half done in there, whoever panicked.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(receipts: &Receipts, id: usize) -> bool {
+        receipts.answer(&id.to_string()).status() == StatusCode::OK
+    }
+
+    #[test]
+    fn the_last_ones_are_kept() {
+        let receipts = Receipts::new(3);
+        for id in 0..5 {
+            receipts.keep(id.to_string(), Bytes::from_static(b"{}"));
+        }
+        let kept: Vec<bool> = (0..6).map(|id| has(&receipts, id)).collect();
+        assert_eq!(kept, [false, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn few_large_ones_are_as_many_as_fit() {
+        let receipts = Receipts::new(1000);
+        let large = Bytes::from(vec![b' '; MAX_BYTES / 2]);
+        for id in 0..3 {
+            receipts.keep(id.to_string(), large.clone());
+        }
+        let kept: Vec<bool> = (0..3).map(|id| has(&receipts, id)).collect();
+        assert_eq!(kept, [false, true, true]);
+    }
+}

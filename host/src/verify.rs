@@ -1,0 +1,185 @@
+//! `lockstep verify`: computes again what a receipt tells.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kernel::Exec;
+use kernel::model::Sequence;
+use serde::Serialize;
+use session::receipt::{Given, MAX_BYTES, Progress, Receipt, SignatureState, Verdict, Verification};
+
+use crate::generate::print_json;
+use crate::keys::public_key;
+use crate::open::Opened;
+use crate::pool::ThreadPool;
+use crate::train::{lines, one_text};
+use crate::{Failure, cli, memory};
+
+/// The exit code of a missing or bad signature, where one is asked for.
+const BAD_SIGNATURE: u8 = 6;
+
+/// What `verify --json` prints.
+#[derive(Serialize)]
+struct Report {
+    /// MATCH, MISMATCH, CANNOT_VERIFY or MALFORMED.
+    verdict: &'static str,
+    /// The first step that is not as the receipt says, where it is a step.
+    step: Option<u64>,
+    why: Option<String>,
+    signature: Signature,
+    /// `generation` or `training`.
+    kind: Option<&'static str>,
+    /// The steps that the receipt tells of.
+    steps: Option<usize>,
+    backend: &'static str,
+    threads: usize,
+    timings: Timings,
+}
+
+/// What the signature is; it says nothing about the computation.
+#[derive(Serialize)]
+struct Signature {
+    /// none, valid or invalid.
+    state: &'static str,
+    /// Whose it is.
+    public_key: Option<String>,
+}
+
+#[derive(Serialize, Default)]
+struct Timings {
+    /// Milliseconds to hash the weights.
+    hash_ms: f64,
+    /// Milliseconds to compute everything again.
+    verify_ms: f64,
+}
+
+/// Runs the command: the verdict on stdout, and as exit code 0, 3, 4, 5 or 6.
+///
+/// # Errors
+/// If the receipt or what was given with it cannot be read, or stdout cannot be written.
+pub fn verify(arguments: cli::Verify) -> Result<ExitCode, Failure> {
+    let required = arguments.require_signature.as_deref().map(public_key).transpose()?;
+    let bytes = read(&arguments.receipt)?;
+    let receipt = Receipt::from_json(&bytes).map_err(Verdict::from);
+    let signature = receipt.as_ref().map_or(SignatureState::None, Receipt::signature_state);
+    let refused = receipt.is_ok() && required.is_some_and(|key| signature != SignatureState::Valid(key));
+    let mut timings = Timings::default();
+    let verdict = match &receipt {
+        Err(verdict) => verdict.clone(),
+        Ok(_) if refused => {
+            let why = "not computed: it has no valid signature of the key that --require-signature names".to_string();
+            Verdict::CannotVerify { why }
+        }
+        Ok(receipt) => compute(&arguments, receipt, &mut timings)?,
+    };
+    let report = Report {
+        verdict: verdict.word(),
+        step: verdict.step(),
+        why: verdict.why().map(String::from),
+        signature: Signature { state: signature.word(), public_key: signature.public_key().map(|key| key.digits()) },
+        kind: receipt.as_ref().ok().map(Receipt::kind),
+        steps: receipt.as_ref().ok().map(Receipt::steps),
+        backend: arguments.model.backend.name(),
+        threads: arguments.threads.count(),
+        timings,
+    };
+    if arguments.json {
+        print_json(&report)?
+    } else {
+        print(&report)?
+    }
+    Ok(ExitCode::from(if refused { BAD_SIGNATURE } else { code(&verdict) }))
+}
+
+fn code(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Match => 0,
+        Verdict::Mismatch { .. } => 3,
+        Verdict::CannotVerify { .. } => 4,
+        Verdict::Malformed { .. } => 5,
+    }
+}
+
+/// The bytes of the receipt, or one more than it may have.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let most = MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = match path.to_str() {
+        Some("-") => io::stdin().lock().take(most).read_to_end(&mut bytes),
+        _ => File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    Ok(bytes)
+}
+
+fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) -> Result<Verdict, Failure> {
+    let opened = match arguments.model.open(arguments.context) {
+        Ok(opened) => opened,
+        Err(error) => return Ok(Verdict::CannotVerify { why: error.to_string() }),
+    };
+    let start = Instant::now();
+    let identity = opened.identity(opened.checkpoint.digest());
+    timings.hash_ms = start.elapsed().as_secs_f64() * 1e3;
+    let pool = ThreadPool::new(arguments.threads.count())?;
+    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let reserve = |bytes| memory::require("this training", bytes, Vec::new()).map_err(|error| error.to_string());
+    let start = Instant::now();
+    let begun = Verification::begin(receipt, &opened.model, &identity, given(arguments, &opened)?, &reserve);
+    let mut verification = match begun {
+        Ok(verification) => verification,
+        Err(verdict) => return Ok(verdict),
+    };
+    // Drawn on stderr, and only if that is a terminal.
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left") {
+        bar.set_style(style);
+    }
+    loop {
+        match verification.advance(&opened.model, exec) {
+            Progress::Going { done, total } => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Progress::Done(verdict) => {
+                bar.finish_and_clear();
+                timings.verify_ms = start.elapsed().as_secs_f64() * 1e3;
+                return Ok(verdict);
+            }
+        }
+    }
+}
+
+/// What a private receipt leaves out.
+fn given(arguments: &cli::Verify, opened: &Opened) -> Result<Given, Failure> {
+    let cli::Missing { prompt, prompt_ids, text, data } = &arguments.missing;
+    let encode = |text: &String| opened.tokenizer.encode(text, arguments.special.mode());
+    let data: Option<Vec<Sequence>> = match (text, data) {
+        (Some(text), _) => Some(vec![one_text(text, arguments.special, opened)?]),
+        (None, Some(path)) => Some(lines(path, arguments.special, arguments.truncate, opened)?),
+        (None, None) => None,
+    };
+    let prompt = prompt_ids.clone().or_else(|| prompt.as_ref().map(encode));
+    Ok(Given { prompt, data, step_by_step: arguments.step_by_step })
+}
+
+fn print(report: &Report) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    write!(stdout, "{}", report.verdict)?;
+    if let Some(step) = report.step {
+        write!(stdout, " at step {step}")?;
+    }
+    match (&report.why, report.kind, report.steps) {
+        (Some(why), ..) => writeln!(stdout, ": {why}")?,
+        (None, Some(kind), Some(steps)) => writeln!(stdout, ": {kind}, {steps} steps")?,
+        _ => writeln!(stdout)?,
+    }
+    match (report.signature.state, &report.signature.public_key) {
+        ("valid", Some(key)) => writeln!(stdout, "signed by {key}"),
+        ("invalid", Some(key)) => writeln!(stdout, "the signature is not one of {key}"),
+        _ => writeln!(stdout, "not signed"),
+    }
+}
