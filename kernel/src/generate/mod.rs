@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The most tokens of a prompt that one unit of work reads.
-pub const PREFILL_CHUNK: usize = 64;
+pub const PREFILL_CHUNK: usize = 128;
 
 /// What to generate.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,18 +3,16 @@
 use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns};
-use crate::simd::order::dot_tile;
 use crate::simd::tile::{Block, dot_lanes};
-use crate::simd::{LANES, Op, Simd, Weight, padded, store};
+use crate::simd::{LANES, Op, Simd, Weight, order, padded, store};
 use alloc::vec;
-use core::array::from_fn;
 use core::ops::Range;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Tokens that stay in the first-level cache while a panel of weights goes by.
 const GROUP: usize = 12;
-/// How far ahead of its use a weight stream is asked for, in bytes.
+/// How far ahead of its use a weight is asked for, in bytes.
 const AHEAD: usize = 8192;
 
 /// `out = x W^T (+ bias)`, the weights as stored: one row an output.
@@ -79,29 +77,27 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens == 1 {
-            // Weight rows side by side, where their sums fit: memory has as many streams to work on.
-            if S::ACCUMULATORS >= 4 { self.one_token::<S, 4>(s) } else { self.one_token::<S, 1>(s) }
+            self.one_token(s);
+        } else if S::REGISTERS >= 32 {
+            self.panels::<S, 4, 6>(s);
         } else {
-            if S::REGISTERS >= 32 { self.panels::<S, 4, 6>(s) } else { self.panels::<S, 2, 4>(s) }
+            self.panels::<S, 2, 4>(s);
         }
     }
 }
 
 impl<W: Weight> MatMul<'_, '_, W> {
+    /// One weight row after the other, as they lie in memory: the processor foresees a single stream best.
     #[inline(always)]
-    fn one_token<S: Simd, const STREAMS: usize>(&mut self, s: S) {
+    fn one_token<S: Simd>(&mut self, s: S) {
         let (cols, range) = (self.cols, self.out.range());
-        let (tiles, rest) = self.out.row(0).as_chunks_mut::<STREAMS>();
-        let mut w = self.w[range.start * cols..range.end * cols].chunks_exact(cols);
-        // Whole tiles ahead: what lies nearer belongs to the streams of this tile.
-        let tile = STREAMS * cols * size_of::<W>();
-        let ahead = AHEAD.next_multiple_of(tile);
-        for tile in tiles {
-            let rows = from_fn(|_| w.next().unwrap_or_default());
-            [*tile] = dot_tile::<S, W, STREAMS, 1>(s, rows, [self.x], Some(ahead));
-        }
-        for (out, w) in rest.iter_mut().zip(w) {
-            [[*out]] = dot_tile::<S, W, 1, 1>(s, [w], [self.x], Some(ahead));
+        let w = &self.w[range.start * cols..range.end * cols];
+        let mut sums = [Block::ZERO; LANES];
+        for (out, w) in self.out.row(0).chunks_mut(LANES).zip(w.chunks(LANES * cols)) {
+            for (sums, w) in sums.iter_mut().zip(w.chunks_exact(cols)) {
+                s.store(order::dot_lanes(s, w, self.x, Some(AHEAD)), &mut sums.0);
+            }
+            store(s, s.fold(&sums), out);
         }
     }
 

@@ -136,6 +136,9 @@ pub(crate) fn padded<W: Weight>(tail: &[W]) -> [W; LANES] {
 /// Writes the first lanes of `v`, as many as `dst` is long.
 #[inline(always)]
 pub(crate) fn store<S: Simd>(s: S, v: S::F32, dst: &mut [f32]) {
+    if let Ok(whole) = dst.try_into() {
+        return s.store(v, whole);
+    }
     let mut block = [0.0; LANES];
     s.store(v, &mut block);
     dst.copy_from_slice(&block[..dst.len()]);

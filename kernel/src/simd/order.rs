@@ -70,66 +70,28 @@ pub fn max_of<S: Simd>(s: S, x: &[f32]) -> f32 {
 /// The dot product of `x` and `y`, of equal length (N3-N5).
 #[inline(always)]
 pub fn dot<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
-    dot_tile::<S, f32, 1, 1>(s, [x], [y], None)[0][0]
+    fold(s, dot_lanes(s, x, y, None), |a, b| a + b)
 }
 
-/// The `T x R` dot products of `T` vectors with `R` weight rows, all of one length (N3-N5); each is the same as alone.
+/// The lanes of the dot product of `w` and `x`, of equal length, before they meet (N3, N4).
 ///
 /// `ahead` is how many bytes before their use the weights are asked for; none when they are in the cache already.
 #[inline(always)]
-pub fn dot_tile<S: Simd, W: Weight, const R: usize, const T: usize>(
-    s: S,
-    w: [&[W]; R],
-    x: [&[f32]; T],
-    ahead: Option<usize>,
-) -> [[f32; R]; T] {
-    let len = x[0].len();
-    let blocks = len / LANES;
-    let (w_blocks, x_blocks) = (in_blocks(w, len), in_blocks(x, len));
-    let mut acc = [[s.splat(0.0); R]; T];
-    for i in 0..blocks {
-        let mut row = [s.splat(0.0); R];
-        for r in 0..R {
-            row[r] = W::load(s, &w_blocks[r][i]);
-            if let Some(bytes) = ahead {
-                s.prefetch(w_blocks[r][i].as_ptr().cast::<u8>().wrapping_add(bytes));
-            }
+pub fn dot_lanes<S: Simd, W: Weight>(s: S, w: &[W], x: &[f32], ahead: Option<usize>) -> S::F32 {
+    assert_eq!(w.len(), x.len(), "dot: vectors of unequal length");
+    let (w_blocks, w_tail) = w.as_chunks();
+    let (x_blocks, x_tail) = x.as_chunks();
+    let mut acc = s.splat(0.0);
+    for (w, x) in w_blocks.iter().zip(x_blocks) {
+        if let Some(bytes) = ahead {
+            s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(bytes));
         }
-        for t in 0..T {
-            let v = s.load(&x_blocks[t][i]);
-            for r in 0..R {
-                acc[t][r] = s.add(acc[t][r], s.mul(row[r], v));
-            }
-        }
+        acc = s.add(acc, s.mul(W::load(s, w), s.load(x)));
     }
-    let done = blocks * LANES;
-    if done < len {
-        for t in 0..T {
-            let v = s.load(&padded(&x[t][done..]));
-            for r in 0..R {
-                acc[t][r] = s.add(acc[t][r], s.mul(W::load(s, &padded(&w[r][done..])), v));
-            }
-        }
+    if !w_tail.is_empty() {
+        acc = s.add(acc, s.mul(W::load(s, &padded(w_tail)), s.load(&padded(x_tail))));
     }
-    let mut out = [[0.0; R]; T];
-    for t in 0..T {
-        for r in 0..R {
-            out[t][r] = fold(s, acc[t][r], |a, b| a + b);
-        }
-    }
-    out
-}
-
-/// The whole blocks of rows that are all `len` long.
-#[inline(always)]
-fn in_blocks<W: Weight, const R: usize>(rows: [&[W]; R], len: usize) -> [&[[W; LANES]]; R] {
-    // Loops, not closures: a closure need not be inlined, and loses the instruction set then.
-    let mut blocks: [&[[W; LANES]]; R] = [&[]; R];
-    for (blocks, row) in blocks.iter_mut().zip(rows) {
-        assert_eq!(row.len(), len, "dot: rows of unequal length");
-        *blocks = &row.as_chunks().0[..len / LANES];
-    }
-    blocks
+    acc
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn what_cannot_be_read_changes_nothing() {
 
 #[test]
 fn a_generation_ends_where_it_should() {
-    let config = Config { vocab: 7, context: 90, ..tiny() };
+    let config = Config { vocab: 7, context: 154, ..tiny() };
     let model = model(&config, 2);
     let run = |model: &Model, prompt: usize, max_tokens: usize, ignore_eos: bool| {
         let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos, sampler: Sampler::GREEDY };
@@ -138,16 +138,16 @@ fn a_generation_ends_where_it_should() {
         }
     };
     let refused = |prompt, max_tokens| -> String { run(&model, prompt, max_tokens, false).unwrap_err() };
-    let (reading, ids, reason) = run(&model, 70, 20, false).unwrap();
-    assert_eq!((reading, ids.len(), reason), (vec![(64, 70)], 20, "length"));
-    assert!(refused(71, 20).contains("71 tokens and 20 new ones exceed the context of 90"));
+    let (reading, ids, reason) = run(&model, 134, 20, false).unwrap();
+    assert_eq!((reading, ids.len(), reason), (vec![(128, 134)], 20, "length"));
+    assert!(refused(135, 20).contains("135 tokens and 20 new ones exceed the context of 154"));
     assert!(refused(1, usize::MAX).contains("exceed the context"));
     assert!(refused(0, 1).contains("no tokens") && refused(1, 0).contains("at least 1"));
 
     let stopping = self::model(&Config { eos: vec![ids[2]], ..config }, 2);
     let first = ids.iter().position(|id| *id == ids[2]).unwrap();
-    assert_eq!(run(&stopping, 70, 20, false).unwrap(), (vec![(64, 70)], ids[..=first].to_vec(), "stop"));
-    assert_eq!(run(&stopping, 70, 20, true).unwrap(), (vec![(64, 70)], ids, "length"));
+    assert_eq!(run(&stopping, 134, 20, false).unwrap(), (vec![(128, 134)], ids[..=first].to_vec(), "stop"));
+    assert_eq!(run(&stopping, 134, 20, true).unwrap(), (vec![(128, 134)], ids, "length"));
 }
 
 pub fn tiny() -> Config {
