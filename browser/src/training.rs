@@ -197,14 +197,7 @@ impl Engine {
         let sequence = self.reader().text(text).map_err(EngineError::Data)?;
         let tokens = sequence.tokens.len();
         let recompute = tokens > KEPT_TOKENS;
-        reserve(match model.adapter() {
-            None => gradients_bytes(model.config(), tokens, recompute, self.changed.is_some()),
-            Some(_) => {
-                let optimizer = Optimizer::Sgd { momentum: 0.0 };
-                let plan = Plan { tokens, optimizer, recompute, hold_gradients: true, adapter: model.adapter() };
-                training_bytes(model.config(), plan)
-            }
-        })?;
+        reserve(gradients_bytes(model, tokens, recompute, self.changed.is_some()))?;
         let (loss, gradients) =
             train::gradients(self.exec, model, &[sequence], recompute).map_err(EngineError::Train)?;
         let table = model.trainable().into_iter().enumerate();

@@ -39,7 +39,7 @@ pub fn gradients(arguments: cli::Gradients) -> Outcome {
     let opened = arguments.model.open(arguments.context)?;
     let ids = opened.tokenizer.encode(&arguments.text, arguments.special.mode());
     let recompute = arguments.recompute.recompute;
-    let needed = gradients_bytes(opened.model.config(), ids.len(), recompute, false);
+    let needed = gradients_bytes(&opened.model, ids.len(), recompute, false);
     let advice = if recompute { vec!["a shorter text"] } else { vec!["--recompute", "a shorter text"] };
     memory::require("the gradient computation of this text", needed, advice)?;
     let pool = ThreadPool::new(arguments.threads.count())?;

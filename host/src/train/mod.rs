@@ -4,28 +4,28 @@ mod checkpoint;
 mod data;
 mod method;
 mod report;
+mod trained;
 
 use std::cell::LazyCell;
 
 use kernel::Exec;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
-use kernel::transcript::{Identity, PROFILE, TrainingTranscript, data_digest, hex};
-use serde_json::json;
+use kernel::transcript::{Identity, PROFILE, data_digest, hex};
 use session::Batches;
-use session::adapter::{adapter_digest, export};
+use session::adapter::adapter_digest;
 use session::memory::{Plan, training_bytes};
 use session::receipt::{Receipt, TrainingTerms};
-use session::tensors::{model_digest, trained};
 
 use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
-use crate::save::{Target, write_adapter, write_model};
+use crate::save::Target;
 use crate::{Outcome, cli, memory};
 use checkpoint::{Checkpoints, settings};
 use data::Data;
 pub use data::{lines, one_text};
 use method::Method;
 use report::{End, Reporter};
+use trained::{Course, Trained};
 
 /// Runs the command: a line for each step and evaluation, and one for the end, on stdout, JSON objects with `--json`.
 ///
@@ -100,13 +100,14 @@ pub fn train(arguments: cli::Train) -> Outcome {
         }
     }
 
-    let chain = trainer.position().digest;
-    let model = trainer.into_model()?;
-    let (learnt, adapter) = (model_digest(&model), adapter_digest(&model));
-    let identity = (*identity).clone()?;
-    let receipt = issue.map(|issue| {
+    let course =
+        Course { base: (*identity).clone()?, data: data_sha256, options, steps: (steps, trainer.position().digest) };
+    let trained = Trained::new(trainer.into_model()?, course);
+    let base = &trained.course.base;
+    let saved = target.map(|target| trained.save(&target, arguments.dtype.dtype(), &opened));
+    if let Some(issue) = issue {
         let terms = TrainingTerms {
-            base: &identity,
+            base,
             adapter: method.new_adapter(&base_model, arguments.seed),
             options: &options,
             batch_size: size,
@@ -114,54 +115,18 @@ pub fn train(arguments: cli::Train) -> Outcome {
             data: &data.sequences,
             private: issue.private,
         };
-        let receipt = terms.receipt(&reports, learnt);
-        (issue, receipt)
-    });
-    let (base, base_adapter) = (identity.weights, identity.adapter.as_ref().map(hex));
-    let weights = if adapter.is_some() { base } else { learnt };
-    let evaluated = (!data.evaluation.is_empty()).then(|| hex(&data_digest(&data.evaluation)));
-    let transcript =
-        TrainingTranscript { base: identity, data: data_sha256, options, steps: chain, trained: learnt }.digest();
-    let saved = target.map(|target| {
-        let dtype = arguments.dtype.dtype();
-        let provenance = json!({
-            "source": "trained",
-            "base": {
-                "name": opened.name,
-                "weights_sha256": hex(&base),
-                "adapter_sha256": base_adapter,
-                "provenance": opened.provenance,
-            },
-            "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
-            "profile": PROFILE,
-            "steps": steps,
-            "data_sha256": hex(&data_sha256),
-            "trained_weights_sha256": hex(&weights),
-            "adapter_sha256": adapter.as_ref().map(hex),
-            "transcript_sha256": hex(&transcript),
-            "dtype": dtype.name(),
-        });
-        target.fill(|folder| match export(&model, &opened.name) {
-            Some(files) => write_adapter(folder, &files, &provenance).map(|()| None),
-            None => {
-                let tensors = trained(&model).map(|(row, values)| (row, values.into()));
-                write_model(folder, &opened.dir, tensors, dtype, &provenance).map(Some)
-            }
-        })
-    });
-    if let Some((issue, receipt)) = receipt {
-        issue.write(receipt)?;
+        issue.write(terms.receipt(&reports, trained.learnt))?;
     }
     reporter.end(&End {
         steps,
-        weights_sha256: hex(&weights),
-        adapter_sha256: adapter.as_ref().map(hex),
-        transcript_sha256: hex(&transcript),
-        base_weights_sha256: hex(&base),
-        base_adapter_sha256: base_adapter,
+        weights_sha256: hex(&trained.weights),
+        adapter_sha256: trained.adapter.as_ref().map(hex),
+        transcript_sha256: hex(&trained.transcript),
+        base_weights_sha256: hex(&base.weights),
+        base_adapter_sha256: base.adapter.as_ref().map(hex),
         tokenizer_sha256: hex(&opened.tokenizer_sha256),
         data_sha256: hex(&data_sha256),
-        eval_data_sha256: evaluated,
+        eval_data_sha256: (!data.evaluation.is_empty()).then(|| hex(&data_digest(&data.evaluation))),
         saved_weights_sha256: saved.transpose()?.flatten().as_ref().map(hex),
         saved: arguments.save.map(|dir| dir.display().to_string()),
         model: opened.name,

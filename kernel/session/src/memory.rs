@@ -1,6 +1,6 @@
 //! What a training needs, before it begins.
 
-use kernel::model::{Config, LoraConfig, Parameter, parameters};
+use kernel::model::{Config, LoraConfig, Model, Parameter, parameters};
 use kernel::train::Optimizer;
 
 /// Rows of logits that the backward pass holds at a time.
@@ -46,11 +46,11 @@ pub fn training_bytes(config: &Config, plan: Plan<'_>) -> u64 {
     weights + gradients + memory + activation_bytes(config, plan.tokens, plan.recompute) + SLACK
 }
 
-/// Bytes that the gradients of all weights take beside the loaded model, about and not less; `trained` if its weights are
-/// binary32 of their own already.
-pub fn gradients_bytes(config: &Config, tokens: usize, recompute: bool, trained: bool) -> u64 {
+/// Bytes that the gradients of what can be trained, all weights or those of the adapter, take beside the loaded model, about
+/// and not less; `trained` if that is binary32 of the model's own already, which is copied.
+pub fn gradients_bytes(model: &Model, tokens: usize, recompute: bool, trained: bool) -> u64 {
     let copies = if trained { 2 } else { 1 };
-    copies * weight_bytes(config) + activation_bytes(config, tokens, recompute) + SLACK
+    copies * table_bytes(&model.trainable()) + activation_bytes(model.config(), tokens, recompute) + SLACK
 }
 
 /// Bytes of all weights in binary32.

@@ -214,3 +214,13 @@ fn the_tensors_are_those_that_the_settings_ask_for() {
     let short = attach(&model(), &files.adapter_config, vec![1, 2, 3]).unwrap_err();
     assert!(matches!(short, AdapterError::Safetensors(_)), "{short}");
 }
+
+#[test]
+fn gradients_of_an_adapter_are_counted_by_its_own_weights() {
+    let bytes = |model: &Model, trained| crate::memory::gradients_bytes(model, 5, false, trained);
+    let (base, with_adapter) = (model(), adapted(2, 4.0, &["q_proj"]));
+    let all: usize = parameters(base.config()).iter().map(|row| row.shape.iter().product::<usize>()).sum();
+    // A and B of both layers' queries: 2 x 8 and 12 x 2.
+    assert_eq!(bytes(&base, false) - bytes(&with_adapter, false), 4 * (all as u64 - 2 * (16 + 24)));
+    assert_eq!(bytes(&base, true) - bytes(&base, false), 4 * all as u64);
+}
