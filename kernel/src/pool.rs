@@ -191,28 +191,32 @@ pub fn split_blocks(
     }
 }
 
-/// Shares out slices of one length in ranges that are the same for all; `job` receives the range and each slice's part.
+/// Shares out the rows of several matrices of `rows` rows each, in ranges that are the same for all; `job` receives the range
+/// and each matrix's rows.
 ///
 /// # Panics
-/// If the lengths differ.
+/// If a matrix is no `rows` whole rows.
 pub fn split_together<const N: usize>(
     pool: &dyn Pool,
-    slices: [&mut [f32]; N],
+    rows: usize,
+    matrices: [&mut [f32]; N],
     job: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
 ) {
-    let len = slices.first().map_or(0, |slice| slice.len());
-    assert!(slices.iter().all(|slice| slice.len() == len), "split: slices of unequal length");
-    if len == 0 {
+    if rows == 0 {
         return;
     }
-    let starts = slices.map(|slice| Start(slice.as_mut_ptr()));
-    let parts = pool.threads().clamp(1, len);
+    let starts = matrices.map(|matrix| {
+        assert!(matrix.len().is_multiple_of(rows), "split: {} values in {rows} rows", matrix.len());
+        (Start(matrix.as_mut_ptr()), matrix.len() / rows)
+    });
+    let parts = pool.threads().clamp(1, rows);
     pool.run(parts, &|part| {
-        let range = part * len / parts..(part + 1) * len / parts;
-        // SAFETY: each start has `len` values that are mutably borrowed for this call, `range` is inside, and no other part
-        // has an index of it.
-        let part =
-            |start: &Start| unsafe { core::slice::from_raw_parts_mut(start.get().add(range.start), range.len()) };
+        let range = part * rows / parts..(part + 1) * rows / parts;
+        // SAFETY: each start has `rows` rows of `row_len` values that are mutably borrowed for this call, `range` is inside,
+        // and no other part has a row of it.
+        let part = |(start, row_len): &(Start, usize)| unsafe {
+            core::slice::from_raw_parts_mut(start.get().add(range.start * row_len), range.len() * row_len)
+        };
         job(range.clone(), starts.each_ref().map(part));
     });
 }
@@ -278,15 +282,22 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_split_alike() {
-        for (threads, len) in [(1, 5), (3, 7), (4, 2), (2, 0)] {
-            let (mut a, mut b) = (vec![1.0; len], vec![2.0; len]);
-            split_together(&Backwards(threads), [&mut a, &mut b], |range, [a, b]| {
-                assert!(a.len() == range.len() && b.len() == range.len());
-                a.iter_mut().zip(b).zip(range).for_each(|((a, b), i)| (*a, *b) = (*a + *b + i as f32, *b + 1.0));
+    fn matrices_are_split_alike() {
+        for (threads, rows, row_len) in [(1, 5, 2), (3, 7, 1), (4, 2, 3), (2, 0, 4), (5, 9, 0)] {
+            let (mut a, mut b) = (vec![1.0; rows], vec![2.0; rows * row_len]);
+            split_together(&Backwards(threads), rows, [&mut a, &mut b], |range, [a, b]| {
+                assert!(a.len() == range.len() && b.len() == range.len() * row_len);
+                b.iter_mut().for_each(|b| *b += 1.0);
+                a.iter_mut().zip(range).for_each(|(a, i)| *a += i as f32);
             });
-            assert!(a.iter().enumerate().all(|(i, v)| *v == 3.0 + i as f32) && b.iter().all(|v| *v == 3.0));
+            assert!(a.iter().enumerate().all(|(i, v)| *v == 1.0 + i as f32) && b.iter().all(|v| *v == 3.0));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "split: 5 values in 2 rows")]
+    fn matrices_of_other_rows_are_refused() {
+        split_together(&SerialPool, 2, [&mut [0.0; 4], &mut [0.0; 5]], |_, _| ());
     }
 
     #[test]

@@ -85,10 +85,10 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
-/// Gradients of input, weights and bias.
-fn matmul(rows: usize, cols: usize) -> [Case; 3] {
+/// Gradients of input, weights and bias, and a step down the weights.
+fn matmul(rows: usize, cols: usize) -> [Case; 4] {
     let (x, w, dout) = (numbers(TOKENS * cols, 1), numbers(rows * cols, 2), numbers(TOKENS * rows, 19));
-    let (dout2, dout3) = (dout.clone(), dout.clone());
+    let (dout2, dout3, dout4, x2) = (dout.clone(), dout.clone(), dout.clone(), x.clone());
     let flops = 2 * rows * cols * TOKENS;
     [
         Case::new(
@@ -111,6 +111,16 @@ fn matmul(rows: usize, cols: usize) -> [Case; 3] {
             4 * TOKENS * rows + 8 * rows,
             numbers(rows, 22),
             move |exec, dbias| matmul_backward_bias(exec, dbias, &dout3),
+        ),
+        Case::new(
+            format!("matmul_sgd_step [{rows}, {cols}] x {TOKENS}"),
+            flops + 4 * rows * cols,
+            8 * rows * cols + 4 * TOKENS * (rows + cols),
+            numbers(rows * cols + rows, 28),
+            move |exec, out| {
+                let (w, squares) = out.split_at_mut(rows * cols);
+                matmul_sgd_step(exec, [w, squares], &dout4, &x2, TOKENS, 0.001);
+            },
         ),
     ]
 }

@@ -34,8 +34,13 @@ pub struct AdamWTerms {
 /// # Panics
 /// If the lengths differ.
 pub fn adamw_step(exec: Exec<'_>, [w, m, v]: [&mut [f32]; 3], g: &[f32], terms: AdamWTerms) {
-    assert_eq!(w.len(), g.len(), "adamw: weights and gradients differ in length");
-    split_together(exec.pool, [w, m, v], |range, state| exec.backend.run(AdamW { state, g: &g[range], terms }));
+    assert!(
+        [&*w, &*m, &*v].iter().all(|state| state.len() == g.len()),
+        "adamw: weights, moments and gradients differ in length"
+    );
+    split_together(exec.pool, g.len(), [w, m, v], |range, state| {
+        exec.backend.run(AdamW { state, g: &g[range], terms });
+    });
 }
 
 struct AdamW<'a> {

@@ -2,7 +2,8 @@
 
 use super::Weights;
 use super::matmul::matmul_forward;
-use super::matmul_gradients::{matmul_backward_input, matmul_backward_weight};
+use super::matmul_gradients::matmul_backward_input;
+use super::matmul_weights::matmul_backward_weight;
 use crate::Exec;
 use crate::pool::{Columns, split_rows};
 use crate::simd::axis::{Factors, Terms, accumulate};

@@ -3,14 +3,14 @@
 use super::matmul::{granule, tiles};
 use super::{Weights, residual_forward};
 use crate::Exec;
-use crate::pool::{Columns, split_columns, split_rows};
-use crate::simd::tile::{Block, ByRows, ByTerms, Factors, TERMS, axis_sums};
+use crate::pool::{Columns, SerialPool, split_columns, split_rows};
+use crate::simd::tile::{Block, ByRows, Factors, TERMS, axis_sums};
 use crate::simd::{LANES, Op, Simd, Weight, padded, store};
 use alloc::vec;
 use core::ops::Range;
 
 /// Blocks of columns that a packed panel is wide, where there are as many.
-const WIDE: usize = 3;
+pub(super) const WIDE: usize = 3;
 
 /// The gradients of [`super::matmul_forward`]'s input: `dx += dout W`.
 ///
@@ -29,23 +29,6 @@ pub fn matmul_backward_input(exec: Exec<'_>, dx: &mut [f32], dout: &[f32], w: We
     });
 }
 
-/// The gradients of [`super::matmul_forward`]'s weights: `dw += dout^T x`.
-///
-/// Shapes: `dw`: `[rows, cols]`; `dout`: `[tokens, rows]`; `x`: `[tokens, cols]`.
-/// Order: `dw[o] = dw[o] + Σ_t dout[t][o] x[t]` in rising `t` (N6), from the value in `dw`: micro-batches one after the
-/// other give the bits of one batch.
-///
-/// # Panics
-/// If the lengths do not match these shapes.
-pub fn matmul_backward_weight(exec: Exec<'_>, dw: &mut [f32], dout: &[f32], x: &[f32], tokens: usize) {
-    assert!(tokens > 0 && x.len().is_multiple_of(tokens), "matmul: x {} for {tokens} tokens", x.len());
-    let (rows, cols) = (dout.len() / tokens, x.len() / tokens);
-    assert!(dout.len() == tokens * rows && dw.len() == rows * cols, "matmul: gradients of [{rows}, {cols}]");
-    split_rows(exec.pool, dw, cols, |range, dw| {
-        exec.backend.run(BackwardWeight { dw, dout, x, first: range.start, rows, cols });
-    });
-}
-
 /// The gradients of [`super::matmul_forward`]'s bias: `dbias[o] = dbias[o] + Σ_t dout[t][o]` in rising `t` (N6).
 ///
 /// Shapes: `dbias`: `[rows]`; `dout`: `[tokens, rows]`.
@@ -55,9 +38,10 @@ pub fn matmul_backward_weight(exec: Exec<'_>, dw: &mut [f32], dout: &[f32], x: &
 pub fn matmul_backward_bias(exec: Exec<'_>, dbias: &mut [f32], dout: &[f32]) {
     let rows = dbias.len();
     assert!(rows > 0 && dout.len().is_multiple_of(rows), "matmul: dout {} for {rows} rows", dout.len());
-    for dout in dout.chunks_exact(rows) {
-        residual_forward(exec, dbias, dout);
-    }
+    split_rows(exec.pool, dbias, 1, |range, dbias| {
+        let one = Exec { pool: &SerialPool, ..exec };
+        dout.chunks_exact(rows).for_each(|dout| residual_forward(one, dbias, &dout[range.clone()]));
+    });
 }
 
 /// Columns `range` of [`matmul_backward_input`].
@@ -149,113 +133,9 @@ impl<W: Weight> BackwardInput<'_, '_, W> {
     }
 }
 
-/// Rows from `first` on of [`matmul_backward_weight`].
-struct BackwardWeight<'a> {
-    dw: &'a mut [f32],
-    dout: &'a [f32],
-    x: &'a [f32],
-    first: usize,
-    rows: usize,
-    cols: usize,
-}
-
-/// Rows of gradients that are summed up together: what they read fits into the caches.
-const GROUP: usize = 64;
-
-impl Op for BackwardWeight<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
-        let BackwardWeight { dw, dout, x, mut first, rows, cols } = self;
-        for dw in dw.chunks_mut(GROUP * cols) {
-            let group = first..first + dw.len() / cols;
-            first = group.end;
-            if S::REGISTERS >= 32 {
-                weight_rows::<S, 8>(s, dw, dout, x, group, rows, cols);
-            } else {
-                weight_rows::<S, 4>(s, dw, dout, x, group, rows, cols);
-            }
-        }
-    }
-}
-
-/// The gradients of a group of rows, in tiles of `T` rows.
-#[inline(always)]
-fn weight_rows<S: Simd, const T: usize>(
-    s: S,
-    dw: &mut [f32],
-    dout: &[f32],
-    x: &[f32],
-    group: Range<usize>,
-    rows: usize,
-    cols: usize,
-) {
-    let tokens = x.len() / cols;
-    let mut factors = [[[0.0; T]; TERMS]; GROUP];
-    for start in (0..tokens).step_by(TERMS) {
-        let terms = start..tokens.min(start + TERMS);
-        for (k, dout) in dout[start * rows..terms.end * rows].chunks_exact(rows).enumerate() {
-            for (tile, dout) in factors.iter_mut().zip(dout[group.clone()].chunks(T)) {
-                tile[k][..dout.len()].copy_from_slice(dout);
-            }
-        }
-        let mut columns = 0..cols;
-        while columns.len() >= WIDE * LANES {
-            weight_panel::<S, T, WIDE>(
-                s,
-                dw,
-                &factors,
-                x,
-                terms.clone(),
-                columns.start..columns.start + WIDE * LANES,
-                cols,
-            );
-            columns.start += WIDE * LANES;
-        }
-        while !columns.is_empty() {
-            let end = cols.min(columns.start + LANES);
-            weight_panel::<S, T, 1>(s, dw, &factors, x, terms.clone(), columns.start..end, cols);
-            columns.start = end;
-        }
-    }
-}
-
-#[inline(always)]
-fn weight_panel<S: Simd, const T: usize, const B: usize>(
-    s: S,
-    dw: &mut [f32],
-    factors: &[[[f32; T]; TERMS]; GROUP],
-    x: &[f32],
-    terms: Range<usize>,
-    columns: Range<usize>,
-    cols: usize,
-) {
-    let mut panel = [[Block::ZERO; B]; TERMS];
-    pack(s, &mut panel, x, cols, terms.clone(), columns.clone(), 0);
-    for (dw, factors) in dw.chunks_mut(T * cols).zip(factors) {
-        let mut sums = [[Block::ZERO; B]; T];
-        for (sums, dw) in sums.iter_mut().zip(dw.chunks_exact(cols)) {
-            let (blocks, tail) = dw[columns.clone()].as_chunks();
-            for (sum, dw) in sums.iter_mut().zip(blocks) {
-                sum.0 = *dw;
-            }
-            sums[0].0[..tail.len()].copy_from_slice(tail);
-        }
-        sum_up(s, &mut sums, ByTerms(factors), &panel, terms.len());
-        for (sums, dw) in sums.iter().zip(dw.chunks_exact_mut(cols)) {
-            let (blocks, tail) = dw[columns.clone()].as_chunks_mut();
-            for (sum, dw) in sums.iter().zip(blocks) {
-                *dw = sum.0;
-            }
-            tail.copy_from_slice(&sums[0].0[..tail.len()]);
-        }
-    }
-}
-
 /// [`axis_sums`] in as many registers as there are.
 #[inline(always)]
-fn sum_up<S: Simd, F: Factors<T>, const T: usize, const B: usize>(
+pub(super) fn sum_up<S: Simd, F: Factors<T>, const T: usize, const B: usize>(
     s: S,
     sums: &mut [[Block; B]; T],
     factors: F,
@@ -272,7 +152,7 @@ fn sum_up<S: Simd, F: Factors<T>, const T: usize, const B: usize>(
 /// Lays out rows `rows` and columns `columns` of a matrix one after the other, widened, a last block filled up with zeros.
 /// Asks for what lies `ahead` rows further on.
 #[inline(always)]
-fn pack<S: Simd, W: Weight, const B: usize>(
+pub(super) fn pack<S: Simd, W: Weight, const B: usize>(
     s: S,
     panel: &mut [[Block; B]; TERMS],
     matrix: &[W],

@@ -2,9 +2,8 @@
 
 use crate::Exec;
 use crate::math::exp;
-use crate::pool::split_rows;
+use crate::pool::{split_rows, split_together};
 use crate::simd::{LANES, Op, Simd, padded, store};
-use alloc::vec;
 
 /// `out = silu(gate) * up` (Shazeer 2020).
 ///
@@ -63,16 +62,9 @@ impl Op for SwiGlu<'_> {
 /// If the lengths differ.
 pub fn swiglu_backward(exec: Exec<'_>, gate: &mut [f32], up: &mut [f32], dout: &[f32]) {
     assert!(gate.len() == dout.len() && up.len() == dout.len(), "swiglu: dout {}, gate {}", dout.len(), gate.len());
-    let u: &[f32] = up;
-    let g: &[f32] = gate;
-    let mut dup = vec![0.0; dout.len()];
-    split_rows(exec.pool, &mut dup, 1, |range, out| {
-        exec.backend.run(SwiGluUp { out, gate: &g[range.clone()], dout: &dout[range] });
+    split_together(exec.pool, dout.len(), [gate, up], |range, [gate, up]| {
+        exec.backend.run(SwiGluBackward { gate, up, dout: &dout[range] });
     });
-    split_rows(exec.pool, gate, 1, |range, gate| {
-        exec.backend.run(SwiGluGate { gate, up: &u[range.clone()], dout: &dout[range] });
-    });
-    up.copy_from_slice(&dup);
 }
 
 #[inline(always)]
@@ -81,41 +73,36 @@ fn sigmoid<S: Simd>(s: S, g: S::F32) -> S::F32 {
     s.div(one, s.add(one, exp(s, s.mul(g, s.splat(-1.0)))))
 }
 
-struct SwiGluUp<'a> {
-    out: &'a mut [f32],
-    gate: &'a [f32],
-    dout: &'a [f32],
-}
-
-impl Op for SwiGluUp<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
-        for ((out, g), d) in self.out.chunks_mut(LANES).zip(self.gate.chunks(LANES)).zip(self.dout.chunks(LANES)) {
-            let (g, d) = (s.load(&padded(g)), s.load(&padded(d)));
-            store(s, s.mul(d, s.mul(g, sigmoid(s, g))), out);
-        }
-    }
-}
-
-struct SwiGluGate<'a> {
+struct SwiGluBackward<'a> {
     gate: &'a mut [f32],
-    up: &'a [f32],
+    up: &'a mut [f32],
     dout: &'a [f32],
 }
 
-impl Op for SwiGluGate<'_> {
+/// `dgate` and `dup`.
+#[inline(always)]
+fn gradients<S: Simd>(s: S, g: S::F32, u: S::F32, dout: S::F32) -> [S::F32; 2] {
+    let (one, z) = (s.splat(1.0), sigmoid(s, g));
+    let slope = s.mul(z, s.add(one, s.mul(g, s.sub(one, z))));
+    [s.mul(s.mul(dout, u), slope), s.mul(dout, s.mul(g, z))]
+}
+
+impl Op for SwiGluBackward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let one = s.splat(1.0);
-        for ((gate, u), d) in self.gate.chunks_mut(LANES).zip(self.up.chunks(LANES)).zip(self.dout.chunks(LANES)) {
-            let (g, u, d) = (s.load(&padded(gate)), s.load(&padded(u)), s.load(&padded(d)));
-            let z = sigmoid(s, g);
-            let slope = s.mul(z, s.add(one, s.mul(g, s.sub(one, z))));
-            store(s, s.mul(s.mul(d, u), slope), gate);
+        let (gate, gate_tail) = self.gate.as_chunks_mut::<LANES>();
+        let (up, up_tail) = self.up.as_chunks_mut::<LANES>();
+        let (dout, dout_tail) = self.dout.as_chunks();
+        for ((g, u), d) in gate.iter_mut().zip(up).zip(dout) {
+            let [dgate, dup] = gradients(s, s.load(g), s.load(u), s.load(d));
+            s.store(dgate, g);
+            s.store(dup, u);
         }
+        let last = [s.load(&padded(gate_tail)), s.load(&padded(up_tail)), s.load(&padded(dout_tail))];
+        let [dgate, dup] = gradients(s, last[0], last[1], last[2]);
+        store(s, dgate, gate_tail);
+        store(s, dup, up_tail);
     }
 }

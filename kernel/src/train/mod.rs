@@ -12,10 +12,9 @@ pub use order::{Order, held_out};
 pub use state::{Position, ResumeError, StateTensor};
 
 use crate::Exec;
-use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tensor};
+use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tape, Tensor};
 use crate::ops::{scale_step, squares_forward};
 use crate::transcript::{Sha256, Sha256Digest};
-use alloc::vec;
 use alloc::vec::Vec;
 use optimizer::Memory;
 
@@ -56,6 +55,7 @@ pub struct Trainer {
     options: TrainOptions,
     table: Vec<Parameter>,
     memory: Vec<Memory>,
+    tape: Tape,
     step: u64,
     digest: Sha256Digest,
     closed: bool,
@@ -66,7 +66,8 @@ impl Trainer {
     pub fn new(base: &Model, options: TrainOptions) -> Trainer {
         let table = base.trainable();
         let memory = table.iter().map(|_| Memory::default()).collect();
-        Trainer { model: base.to_trainable(), options, table, memory, step: 0, digest: [0; 32], closed: false }
+        let (model, tape) = (base.to_trainable(), Tape::default());
+        Trainer { model, options, table, memory, tape, step: 0, digest: [0; 32], closed: false }
     }
 
     /// The model as it is now.
@@ -97,7 +98,6 @@ impl Trainer {
         let step = self.step + 1;
         let rate = schedule.rate(step);
         let mut gradients = Gradients::default();
-        let mut squares = vec![0.0; self.table.len()];
         let (table, memory) = (&self.table, &mut self.memory);
         let measure = |index: usize, g: &[f32]| {
             let row = table[index].shape.last().copied().unwrap_or(1);
@@ -107,17 +107,21 @@ impl Trainer {
         // With one sequence and nothing that needs all gradients together, a weight changes as soon as its gradient is
         // final, and the gradient is dropped.
         let at_once = batch.len() == 1 && clip_norm.is_none();
+        let descend = if at_once { optimizer.plain_rate(rate) } else { None };
+        let backward = BackwardOptions { recompute, count, descend };
         let mut ready = |index: usize, tensor: &mut Tensor, gradients: &mut Gradients| {
-            if at_once && gradients.loss().is_finite() {
+            if at_once {
                 let Some(g) = gradients.take(index) else { return };
-                squares[index] = measure(index, &g);
+                gradients.set_squares(index, measure(index, &g));
                 tensor.update(|w| optimizer.step(exec, w, &g, &mut memory[index], rate, step));
             }
         };
         for sequence in batch {
-            self.model.backward(exec, sequence, BackwardOptions { recompute, count }, &mut gradients, &mut ready);
+            self.model.backward(exec, sequence, backward, &mut self.tape, &mut gradients, &mut ready);
         }
-        self.model.finish_embedding(exec, &mut gradients, &mut ready);
+        if gradients.loss().is_finite() {
+            self.model.finish_embedding(exec, backward, &mut gradients, &mut ready);
+        }
         let loss = gradients.loss() / count as f32;
         if !loss.is_finite() {
             if self.step > 0 {
@@ -125,14 +129,10 @@ impl Trainer {
             }
             return Err(TrainError::Loss { step });
         }
-        if !at_once {
-            for (index, squares) in squares.iter_mut().enumerate() {
-                *squares = gradients.get(index).map_or(0.0, |g| measure(index, g));
-            }
-        }
         let mut sum = 0.0;
-        for (squares, parameter) in squares.iter().zip(table) {
-            sum += squares;
+        for (index, parameter) in table.iter().enumerate() {
+            let held = gradients.get(index).map(|g| measure(index, g));
+            sum += held.or(gradients.squares(index)).unwrap_or(0.0);
             if !f32::is_finite(sum) {
                 self.closed = true;
                 return Err(TrainError::Gradient { step, tensor: parameter.name.clone() });
@@ -168,14 +168,18 @@ pub fn gradients(
     recompute: bool,
 ) -> Result<(f32, Gradients), TrainError> {
     let count = check(model, batch)?;
-    let (mut model, mut gradients) = (model.clone(), Gradients::default());
+    let (mut model, mut tape, mut gradients) = (model.clone(), Tape::default(), Gradients::default());
+    let options = BackwardOptions { recompute, count, descend: None };
     let mut ready = |_: usize, _: &mut Tensor, _: &mut Gradients| {};
     for sequence in batch {
-        model.backward(exec, sequence, BackwardOptions { recompute, count }, &mut gradients, &mut ready);
+        model.backward(exec, sequence, options, &mut tape, &mut gradients, &mut ready);
     }
-    model.finish_embedding(exec, &mut gradients, &mut ready);
     let loss = gradients.loss() / count as f32;
-    if loss.is_finite() { Ok((loss, gradients)) } else { Err(TrainError::Loss { step: 1 }) }
+    if !loss.is_finite() {
+        return Err(TrainError::Loss { step: 1 });
+    }
+    model.finish_embedding(exec, options, &mut gradients, &mut ready);
+    Ok((loss, gradients))
 }
 
 /// The number of targets of a batch that can be read.

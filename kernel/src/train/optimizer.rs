@@ -68,6 +68,11 @@ impl Optimizer {
         }
     }
 
+    /// The rate of plain gradient descent, which remembers nothing; none for anything else.
+    pub(super) fn plain_rate(self, rate: f64) -> Option<f32> {
+        (self == Optimizer::Sgd { momentum: 0.0 }).then_some(rate as f32)
+    }
+
     /// Changes the weights `w` by their gradients `g`; `step` counts from 1.
     pub(super) fn step(self, exec: Exec<'_>, w: &mut [f32], g: &[f32], memory: &mut Memory, rate: f64, step: u64) {
         match self {

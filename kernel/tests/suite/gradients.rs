@@ -7,9 +7,10 @@ use crate::spec;
 use kernel::Exec;
 use kernel::ops::*;
 
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     Row { name: "matmul_backward_input", bound: 7.0, cases: matmul_input },
     Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
+    Row { name: "matmul_sgd_step", bound: 4.0, cases: matmul_step },
     Row { name: "matmul_backward_bias", bound: 4.0, cases: matmul_bias },
     Row { name: "rmsnorm_backward", bound: 4.0, cases: rmsnorm },
     Row { name: "rope_backward", bound: 2.0, cases: rope },
@@ -132,6 +133,40 @@ fn matmul_weight(n: &mut Numbers) -> Vec<Outcome> {
                         matmul_backward_weight(exec, out, &dout[..first * rows], &x[..first * cols], first);
                     }
                     matmul_backward_weight(exec, out, &dout[first * rows..], &x[first * cols..], tokens - first);
+                })
+            }),
+        }
+    };
+    shapes(n, &LINEAR, [20, 40, 70]).into_iter().map(|shape| case(shape, n)).collect()
+}
+
+/// The changed weights, then the squares of each row of their gradients.
+fn matmul_step(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |[tokens, rows, cols]: [usize; 3], n: &mut Numbers| {
+        let (x, dout, start) = (n.f32s(tokens * cols), n.f32s(tokens * rows), n.f32s(rows * cols));
+        let rate = 0.5;
+        let mut g = vec![0.0; rows * cols];
+        spec::accumulate(&mut g, cols, tokens, |t, o| dout[t * rows + o], |t, c| x[t * cols + c]);
+        let mut spec: Vec<f32> = start.iter().zip(&g).map(|(w, g)| w - rate * g).collect();
+        spec.extend(g.chunks_exact(cols).map(|g| spec::dot(g, g)));
+        let slopes = gradient(&vec![0.5; rows * cols], &dout, |w| linear(&wide(&x), w, cols));
+        let squares = slopes.chunks_exact(cols).map(|g| Truth {
+            value: g.iter().map(|g| g.value * g.value).sum(),
+            scale: g.iter().map(|g| g.scale * g.scale).sum(),
+        });
+        let squares: Vec<Truth> = squares.collect();
+        let down = |t: &Truth| Truth { value: -f64::from(rate) * t.value, scale: f64::from(rate) * t.scale };
+        let mut truth = plus(slopes.iter().map(down).collect(), &start);
+        truth.extend(squares);
+        Outcome {
+            shape: format!("[{tokens}, {rows}, {cols}]"),
+            truth,
+            spec,
+            run: Box::new(move |exec| {
+                guarded(rows * cols + rows, |out| {
+                    let (w, squares) = out.split_at_mut(rows * cols);
+                    w.copy_from_slice(&start);
+                    matmul_sgd_step(exec, [w, squares], &dout, &x, tokens, rate);
                 })
             }),
         }

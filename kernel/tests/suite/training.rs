@@ -3,7 +3,7 @@
 use crate::inputs::{Threads, backends, same_bits};
 use crate::invariance::{model, tiny};
 use kernel::Exec;
-use kernel::model::{Config, Model, Sequence, parameters};
+use kernel::model::{Config, HEAD_ROWS, Model, Sequence, parameters};
 use kernel::ops::Weights;
 use kernel::train::{Optimizer, Schedule, TrainError, TrainOptions, Trainer, gradients};
 
@@ -58,6 +58,44 @@ fn n11_no_bit_of_a_training_depends_on_how_it_is_computed() {
                 }
             }
         }
+    }
+}
+
+/// Weights that change while the gradients are computed have the bits of weights that change afterwards: with more rows of
+/// the vocabulary than are summed up together, and texts shorter and longer than what the head takes at a time.
+#[test]
+fn n11_a_step_on_the_way_down_is_a_step_at_the_end() {
+    for config in configs() {
+        let config = Config { vocab: 150, dim: 52, context: 512, ..config };
+        for tokens in [7, HEAD_ROWS as u32 + 1, HEAD_ROWS as u32 + 20] {
+            let ids = (0..tokens).map(|i| (i * i + 3) % 41).collect();
+            let batch = [Sequence { counted: (0..tokens).map(|i| i % 5 != 2).collect(), ..Sequence::new(ids) }];
+            let all = [Sequence::new(batch[0].tokens.clone())];
+            for batch in [batch, all] {
+                let held = TrainOptions { clip_norm: Some(1e9), ..options(SGD) };
+                let expected = train(Exec::serial(), &config, held, &batch);
+                for (backend, threads) in backends().into_iter().zip((1..=4).rev().cycle()) {
+                    let exec = Exec { backend, pool: &Threads(threads) };
+                    let (weights, digest) = train(exec, &config, options(SGD), &batch);
+                    let equal = same_bits(&weights, &expected.0) && digest == expected.1;
+                    assert!(equal, "{} with {threads} threads, {tokens} tokens, tied: {}", backend.name(), config.tied);
+                }
+            }
+        }
+    }
+}
+
+/// A loss that is no finite number is found before the head changes, whose gradients come first.
+#[test]
+fn a_step_on_the_way_down_ends_before_the_first_change() {
+    for config in configs() {
+        let base = model(&config, 5);
+        let last = parameters(&config).len() - 1;
+        // The final norm, or the head.
+        let broken = base.with_tensor(last, |w| w[3] = f32::INFINITY);
+        let mut trainer = Trainer::new(&broken, options(SGD));
+        assert_eq!(trainer.step(Exec::serial(), &[text(1, 9)]), Err(TrainError::Loss { step: 1 }));
+        assert!(same_bits(&weights(trainer.model()), &weights(&broken)));
     }
 }
 
