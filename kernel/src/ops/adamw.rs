@@ -54,18 +54,31 @@ impl Op for AdamW<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let (t, [w, m, v]) = (self.terms, self.state);
-        let state = w.chunks_mut(LANES).zip(m.chunks_mut(LANES)).zip(v.chunks_mut(LANES));
-        for (((w, m), v), g) in state.zip(self.g.chunks(LANES)) {
-            let g = s.load(&padded(g));
-            let first = s.add(s.mul(s.splat(t.beta1), s.load(&padded(m))), s.mul(s.splat(t.one_minus_beta1), g));
-            let square = s.mul(s.splat(t.one_minus_beta2), s.mul(g, g));
-            let second = s.add(s.mul(s.splat(t.beta2), s.load(&padded(v))), square);
-            let scaled = s.add(s.div(s.sqrt(second), s.splat(t.root)), s.splat(t.eps));
-            let kept = s.mul(s.load(&padded(w)), s.splat(t.keep));
-            store(s, s.sub(kept, s.mul(s.splat(t.rate), s.div(first, scaled))), w);
-            store(s, first, m);
-            store(s, second, v);
+        let [w, m, v] = self.state;
+        let ((w, w_tail), (m, m_tail), (v, v_tail)) =
+            (w.as_chunks_mut(), m.as_chunks_mut(), v.as_chunks_mut::<LANES>());
+        let (g, g_tail) = self.g.as_chunks();
+        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+            let state = adamw(s, [s.load(w), s.load(m), s.load(v)], s.load(g), self.terms);
+            s.store(state[0], w);
+            s.store(state[1], m);
+            s.store(state[2], v);
         }
+        let last = [s.load(&padded(w_tail)), s.load(&padded(m_tail)), s.load(&padded(v_tail))];
+        let state = adamw(s, last, s.load(&padded(g_tail)), self.terms);
+        store(s, state[0], w_tail);
+        store(s, state[1], m_tail);
+        store(s, state[2], v_tail);
     }
+}
+
+/// Weights, first and second moments after a step.
+#[inline(always)]
+fn adamw<S: Simd>(s: S, [w, m, v]: [S::F32; 3], g: S::F32, t: AdamWTerms) -> [S::F32; 3] {
+    let first = s.add(s.mul(s.splat(t.beta1), m), s.mul(s.splat(t.one_minus_beta1), g));
+    let square = s.mul(s.splat(t.one_minus_beta2), s.mul(g, g));
+    let second = s.add(s.mul(s.splat(t.beta2), v), square);
+    let scaled = s.add(s.div(s.sqrt(second), s.splat(t.root)), s.splat(t.eps));
+    let kept = s.mul(w, s.splat(t.keep));
+    [s.sub(kept, s.mul(s.splat(t.rate), s.div(first, scaled))), first, second]
 }

@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::queries::{Queries, Weighted, probabilities, scores, weighted_sums};
 use super::softmax::softmax_gradient;
 use crate::Exec;
-use crate::pool::{Columns, split_blocks};
+use crate::pool::{Columns, split_blocks, split_rows};
 use crate::simd::axis::{Factors, Terms, accumulate};
 use crate::simd::{LANES, Op, Simd};
 use alloc::vec;
@@ -43,69 +43,82 @@ pub fn attention_backward(
     // `token * group + head` of these two, and of the head's `q`, `dout` and `dq`, is one query's.
     let (mut p, mut ds) = (vec![0.0; tokens * group * stride], vec![0.0; tokens * group * stride]);
     let rows = QUERIES.div_ceil(group) * group;
+    // Head by head, and put back at the end.
+    let [q, dout, k, v] = [q, dout, k, v].map(|matrix| by_head(exec, matrix, tokens, kv_heads));
+    let [mut dq_heads, mut dk_heads, mut dv_heads] =
+        [&*dq, dk, dv].map(|matrix| by_head(exec, matrix, tokens, kv_heads));
     for kv_head in 0..kv_heads {
-        let (columns, kv_columns) = (columns(kv_head, group * head_dim), columns(kv_head, head_dim));
-        let (q, dout, mut dq_head) = (take(q, row, &columns), take(dout, row, &columns), take(dq, row, &columns));
-        let (k, v) = (take(k, kv_row, &kv_columns), take(v, kv_row, &kv_columns));
-        let (mut dk_head, mut dv_head) = (take(dk, kv_row, &kv_columns), take(dv, kv_row, &kv_columns));
-        let (keys, values) = (side_by_side(&k, head_dim), side_by_side(&v, head_dim));
+        let (head, kv) = (part(kv_head, tokens * group * head_dim), part(kv_head, tokens * head_dim));
+        let (q, dout, k, v) = (&q[head.clone()], &dout[head.clone()], &k[kv.clone()], &v[kv.clone()]);
+        let (dq, dk, dv) = (&mut dq_heads[head], &mut dk_heads[kv.clone()], &mut dv_heads[kv]);
+        let (keys, values) = (side_by_side(k, head_dim), side_by_side(v, head_dim));
         let queries = |of, rows: Range<usize>| Queries::new(of, one, tokens, 0, rows.start / group..rows.end / group);
         split_blocks(exec.pool, &mut p, stride, rows, |rows, p| {
-            exec.backend.run(Probabilities { p, stride, queries: queries(&q, rows), keys: &keys });
+            exec.backend.run(Probabilities { p, stride, queries: queries(q, rows), keys: &keys });
         });
         split_blocks(exec.pool, &mut ds, stride, rows, |rows, ds| {
             let p = &p[rows.start * stride..rows.end * stride];
-            exec.backend.run(ScoreGradients { ds, p, stride, queries: queries(&dout, rows), values: &values });
+            exec.backend.run(ScoreGradients { ds, p, stride, queries: queries(dout, rows), values: &values });
         });
-        split_blocks(exec.pool, &mut dq_head, head_dim, rows, |rows, dq| {
-            let sums = Weighted { p: &ds[rows.start * stride..], stride, values: &k, head_dim };
-            exec.backend.run(QueryGradients { dq, queries: queries(&q, rows), sums });
+        split_blocks(exec.pool, dq, head_dim, rows, |rows, dq| {
+            let sums = Weighted { p: &ds[rows.start * stride..], stride, values: k, head_dim };
+            exec.backend.run(QueryGradients { dq, queries: queries(q, rows), sums });
         });
-        split_blocks(exec.pool, &mut dk_head, head_dim, BLOCK, |rows, out| {
+        split_blocks(exec.pool, dk, head_dim, BLOCK, |rows, out| {
             exec.backend.run(PositionSums {
                 out,
                 first: rows.start,
                 factors: &ds,
-                vectors: &q,
+                vectors: q,
                 stride,
                 group,
                 head_dim,
             });
         });
-        split_blocks(exec.pool, &mut dv_head, head_dim, BLOCK, |rows, out| {
+        split_blocks(exec.pool, dv, head_dim, BLOCK, |rows, out| {
             exec.backend.run(PositionSums {
                 out,
                 first: rows.start,
                 factors: &p,
-                vectors: &dout,
+                vectors: dout,
                 stride,
                 group,
                 head_dim,
             });
         });
-        put(dq, row, &columns, &dq_head);
-        put(dk, kv_row, &kv_columns, &dk_head);
-        put(dv, kv_row, &kv_columns, &dv_head);
+    }
+    for (matrix, heads) in [(dq, dq_heads), (dk, dk_heads), (dv, dv_heads)] {
+        by_token(exec, matrix, &heads, tokens, kv_heads);
     }
 }
 
-/// The columns of a key/value head that has `width` of them.
-fn columns(kv_head: usize, width: usize) -> Range<usize> {
-    kv_head * width..(kv_head + 1) * width
+/// Where a key/value head's values are, if each has `len`.
+fn part(kv_head: usize, len: usize) -> Range<usize> {
+    kv_head * len..(kv_head + 1) * len
 }
 
-/// A head's columns of a matrix.
-fn take(matrix: &[f32], row: usize, columns: &Range<usize>) -> Vec<f32> {
-    let mut head = Vec::with_capacity(matrix.len() / row * columns.len());
-    matrix.chunks_exact(row).for_each(|row| head.extend_from_slice(&row[columns.clone()]));
-    head
+/// A matrix of `tokens` rows, in each of which every key/value head has its columns: `[kv_heads, tokens, columns]`.
+fn by_head(exec: Exec<'_>, matrix: &[f32], tokens: usize, kv_heads: usize) -> Vec<f32> {
+    let (row, columns) = (matrix.len() / tokens, matrix.len() / tokens / kv_heads);
+    let mut heads = vec![0.0; matrix.len()];
+    split_rows(exec.pool, &mut heads, columns, |range, heads| {
+        for (n, head) in range.zip(heads.chunks_exact_mut(columns)) {
+            head.copy_from_slice(&matrix[n % tokens * row + n / tokens * columns..][..columns]);
+        }
+    });
+    heads
 }
 
-/// Puts a head's columns back.
-fn put(matrix: &mut [f32], row: usize, columns: &Range<usize>, head: &[f32]) {
-    for (row, head) in matrix.chunks_exact_mut(row).zip(head.chunks_exact(columns.len())) {
-        row[columns.clone()].copy_from_slice(head);
-    }
+/// The way back from [`by_head`].
+fn by_token(exec: Exec<'_>, matrix: &mut [f32], heads: &[f32], tokens: usize, kv_heads: usize) {
+    let (row, columns) = (matrix.len() / tokens, matrix.len() / tokens / kv_heads);
+    split_rows(exec.pool, matrix, row, |range, matrix| {
+        for (token, row) in range.zip(matrix.chunks_exact_mut(row)) {
+            for (kv_head, head) in row.chunks_exact_mut(columns).enumerate() {
+                head.copy_from_slice(&heads[(kv_head * tokens + token) * columns..][..columns]);
+            }
+        }
+    });
 }
 
 /// The rows of a head as queries meet them.

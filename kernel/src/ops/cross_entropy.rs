@@ -61,9 +61,11 @@ impl Op for CrossEntropy<'_> {
         let rows = self.losses.iter_mut().zip(self.logits.chunks_exact(self.vocab)).zip(self.targets);
         for ((loss, l), target) in rows {
             let m = order::max_of(s, l);
-            for (e, l) in e.chunks_mut(LANES).zip(l.chunks(LANES)) {
-                store(s, exp(s, s.sub(s.load(&padded(l)), s.splat(m))), e);
+            let ((e_blocks, e_tail), (l_blocks, l_tail)) = (e.as_chunks_mut::<LANES>(), l.as_chunks());
+            for (e, l) in e_blocks.iter_mut().zip(l_blocks) {
+                s.store(exp(s, s.sub(s.load(l), s.splat(m))), e);
             }
+            store(s, exp(s, s.sub(s.load(&padded(l_tail)), s.splat(m))), e_tail);
             *loss = ln(order::sum(s, &e)) - (l[*target as usize] - m);
         }
     }
@@ -85,9 +87,11 @@ impl Op for Gradient<'_> {
         for (l, target) in self.logits.chunks_exact_mut(self.vocab).zip(self.targets) {
             softmax(s, l);
             l[*target as usize] -= 1.0;
-            for l in l.chunks_mut(LANES) {
-                store(s, s.div(s.load(&padded(l)), count), l);
+            let (blocks, tail) = l.as_chunks_mut::<LANES>();
+            for l in blocks {
+                s.store(s.div(s.load(l), count), l);
             }
+            store(s, s.div(s.load(&padded(tail)), count), tail);
         }
     }
 }
