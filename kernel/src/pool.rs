@@ -112,17 +112,35 @@ pub fn split_columns(
     granule: usize,
     job: impl Fn(Columns<'_>) + Sync,
 ) {
-    assert!(row_len > 0 && matrix.len().is_multiple_of(row_len), "split: {} values in rows of {row_len}", matrix.len());
-    assert!(granule > 0 && row_len.is_multiple_of(granule), "split: a row of {row_len} in granules of {granule}");
-    let granules = row_len / granule;
-    let parts = pool.threads().clamp(1, granules);
-    let rows = matrix.len() / row_len;
-    let start = Start(matrix.as_mut_ptr());
-    // Part `p` has the granules from `p * granules / parts` on: the ranges of two parts never overlap.
-    let bound = |part: usize| part * granules / parts * granule;
+    split_columns_of_each(pool, [(matrix, row_len, granule)], |[columns]| job(columns));
+}
+
+/// [`split_columns`] of several matrices at once, each a `(matrix, row_len, granule)`: `job` receives a range of each, which
+/// may be empty.
+///
+/// # Panics
+/// If a matrix is no whole number of rows, or a row no whole number of granules.
+pub fn split_columns_of_each<const N: usize>(
+    pool: &dyn Pool,
+    matrices: [(&mut [f32], usize, usize); N],
+    job: impl Fn([Columns<'_>; N]) + Sync,
+) {
+    for (matrix, row_len, granule) in &matrices {
+        let (len, row_len, granule) = (matrix.len(), *row_len, *granule);
+        assert!(row_len > 0 && len.is_multiple_of(row_len), "split: {len} values in rows of {row_len}");
+        assert!(granule > 0 && row_len.is_multiple_of(granule), "split: a row of {row_len} in granules of {granule}");
+    }
+    let most = matrices.iter().map(|(_, row_len, granule)| row_len / granule).max();
+    let parts = pool.threads().clamp(1, most.unwrap_or(1));
+    let starts = matrices
+        .map(|(matrix, row_len, granule)| (Start(matrix.as_mut_ptr()), matrix.len() / row_len, row_len, granule));
     pool.run(parts, &|part| {
-        let range = bound(part)..bound(part + 1);
-        job(Columns { start: start.get(), row_len, rows, range, matrix: PhantomData });
+        job(starts.each_ref().map(|(start, rows, row_len, granule)| {
+            // Part `p` has the granules from `p * granules / parts` on: the ranges of two parts never overlap.
+            let bound = |part: usize| part * (row_len / granule) / parts * granule;
+            let range = bound(part)..bound(part + 1);
+            Columns { start: start.get(), row_len: *row_len, rows: *rows, range, matrix: PhantomData }
+        }));
     });
 }
 
@@ -167,6 +185,12 @@ pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl
             job(range.start / row_len..range.end / row_len, part.row(0));
         });
     }
+}
+
+/// Shares out the values of `slice`, a few thousand at a time, since fewer take less time than to wake a thread; `job`
+/// receives their range and the values.
+pub fn split_values(pool: &dyn Pool, slice: &mut [f32], job: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    split_blocks(pool, slice, 1, 4096, job);
 }
 
 /// Shares out the rows of `matrix` (rows of `row_len`) in blocks of `rows`, whoever is free taking the next; `job` receives the
@@ -251,6 +275,32 @@ mod tests {
                 });
                 assert!(matrix.iter().all(|v| *v == 1.0), "{threads} threads, {rows} x {granules} x {granule}");
             }
+        }
+    }
+
+    #[test]
+    fn every_column_of_each_matrix_belongs_to_exactly_one_part() {
+        for threads in [1, 2, 3, 64] {
+            let (mut a, mut b, mut c) = (vec![0.0; 3 * 12], vec![0.0; 2 * 5], vec![0.0; 4]);
+            split_columns_of_each(&Backwards(threads), [(&mut a, 12, 4), (&mut b, 5, 1), (&mut c, 2, 2)], |parts| {
+                assert_eq!(parts.each_ref().map(Columns::rows), [3, 2, 2]);
+                for mut columns in parts {
+                    (0..columns.rows()).for_each(|row| columns.row(row).iter_mut().for_each(|v| *v += 1.0));
+                }
+            });
+            assert!([a, b, c].iter().flatten().all(|v| *v == 1.0), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn few_values_start_no_region() {
+        for (len, parts) in [(0, vec![]), (4096, vec![0..4096]), (4100, vec![4096..4100, 0..4096])] {
+            let (mut values, seen) = (vec![1.0; len], std::sync::Mutex::new(vec![]));
+            split_values(&Backwards(2), &mut values, |range, values| {
+                values.iter_mut().for_each(|v| *v += 1.0);
+                seen.lock().unwrap().push(range);
+            });
+            assert!(values.iter().all(|v| *v == 2.0) && seen.into_inner().unwrap() == parts, "{len} values");
         }
     }
 

@@ -8,7 +8,7 @@ use super::tensor::RawTensor;
 use crate::Exec;
 use crate::ops::{
     AttentionDims, RopeAngles, RopeTable, Weights, attention_forward, embedding_forward, lora_forward, matmul_forward,
-    residual_forward, rmsnorm_forward, rope_forward, swiglu_forward,
+    matmul_forward_each, residual_forward, rmsnorm_forward, rope_forward, swiglu_forward,
 };
 use alloc::vec::Vec;
 use core::fmt;
@@ -229,15 +229,16 @@ impl Model {
         let Config { dim, heads, kv_heads, head_dim, .. } = self.config;
         let (q_dim, kv_dim) = (self.config.q_dim(), self.config.kv_dim());
         self.norm(exec, &layer.input_norm, &w.x, &mut w.normed);
-        linear(exec, &layer.q, &w.normed, sized(&mut w.q, count * q_dim), count);
-        linear(exec, &layer.k, &w.normed, sized(&mut w.k, count * kv_dim), count);
-        linear(exec, &layer.v, &w.normed, sized(&mut w.v, count * kv_dim), count);
+        let q = (&layer.q, sized(&mut w.q, count * q_dim));
+        let k = (&layer.k, sized(&mut w.k, count * kv_dim));
+        let v = (&layer.v, sized(&mut w.v, count * kv_dim));
+        linear(exec, [q, k, v], &w.normed, count);
         rope_forward(exec, &mut w.q, &w.angles, count, head_dim);
         rope_forward(exec, &mut w.k, &w.angles, count, head_dim);
         let cached = cache.append(number, &w.k, &w.v);
         let dims = AttentionDims { heads, kv_heads, head_dim };
         attention_forward(exec, sized(&mut w.attended, count * q_dim), &w.q, &cached.keys, &cached.values, dims);
-        linear(exec, &layer.o, &w.attended, sized(&mut w.projected, count * dim), count);
+        linear(exec, [(&layer.o, sized(&mut w.projected, count * dim))], &w.attended, count);
         residual_forward(exec, &mut w.x, &w.projected);
     }
 
@@ -245,18 +246,25 @@ impl Model {
     pub(super) fn feed_forward(&self, exec: Exec<'_>, layer: &Layer, count: usize, w: &mut Workspace) {
         let Config { dim, hidden, .. } = self.config;
         self.norm(exec, &layer.post_attention_norm, &w.x, &mut w.normed);
-        linear(exec, &layer.gate, &w.normed, sized(&mut w.gate, count * hidden), count);
-        linear(exec, &layer.up, &w.normed, sized(&mut w.up, count * hidden), count);
+        let gate = (&layer.gate, sized(&mut w.gate, count * hidden));
+        let up = (&layer.up, sized(&mut w.up, count * hidden));
+        linear(exec, [gate, up], &w.normed, count);
         swiglu_forward(exec, sized(&mut w.activated, count * hidden), &w.gate, &w.up);
-        linear(exec, &layer.down, &w.activated, sized(&mut w.projected, count * dim), count);
+        linear(exec, [(&layer.down, sized(&mut w.projected, count * dim))], &w.activated, count);
         residual_forward(exec, &mut w.x, &w.projected);
     }
 }
 
-fn linear(exec: Exec<'_>, layer: &Linear, x: &[f32], out: &mut [f32], tokens: usize) {
-    let bias = layer.bias.as_ref().map(Param::weights);
-    matmul_forward(exec, out, x, layer.weight.weights(), bias, tokens);
-    if let Some(adapter) = &layer.adapter {
-        lora_forward(exec, out, x, adapter.lora(), tokens);
+/// Linear layers of the same input, each with where its output goes.
+fn linear<const N: usize>(exec: Exec<'_>, mut layers: [(&Linear, &mut [f32]); N], x: &[f32], tokens: usize) {
+    let bare = layers.each_mut().map(|(layer, out)| {
+        let bias = layer.bias.as_ref().map(Param::weights);
+        (&mut **out, layer.weight.weights(), bias)
+    });
+    matmul_forward_each(exec, bare, x, tokens);
+    for (layer, out) in layers {
+        if let Some(adapter) = &layer.adapter {
+            lora_forward(exec, out, x, adapter.lora(), tokens);
+        }
     }
 }

@@ -2,16 +2,20 @@
 
 use super::Weights;
 use crate::Exec;
-use crate::pool::{Columns, split_columns};
+use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::tile::{Block, dot_lanes};
 use crate::simd::{LANES, Op, Simd, Weight, order, padded, store};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 /// Tokens that stay in the first-level cache while a panel of weights goes by.
 const GROUP: usize = 12;
+/// Weights and tokens of a tile, with 32 registers and with 16.
+const WIDE: [usize; 2] = [4, 6];
+const NARROW: [usize; 2] = [2, 4];
 /// How far ahead of its use a weight is asked for, in bytes.
 const AHEAD: usize = 8192;
 
@@ -30,23 +34,41 @@ pub fn matmul_forward(
     bias: Option<Weights<'_>>,
     tokens: usize,
 ) {
-    assert!(
-        tokens > 0 && out.len().is_multiple_of(tokens) && x.len().is_multiple_of(tokens),
-        "matmul: out {} and x {} for {tokens} tokens",
-        out.len(),
-        x.len()
-    );
-    let (rows, cols) = (out.len() / tokens, x.len() / tokens);
-    assert_eq!(w.len(), rows * cols, "matmul: weights for [{rows}, {cols}]");
-    split_columns(exec.pool, out, rows, granule(rows), |mut out| {
-        match w {
-            Weights::F32(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
-            Weights::Bf16(w) => exec.backend.run(MatMul { out: &mut out, x, w, cols, tokens }),
-        }
-        match bias {
-            Some(Weights::F32(bias)) => add_bias(&mut out, bias, tokens),
-            Some(Weights::Bf16(bias)) => add_bias(&mut out, bias, tokens),
-            None => {}
+    matmul_forward_each(exec, [(out, w, bias)], x, tokens);
+}
+
+/// [`matmul_forward`] of several layers with the same input, each an `(out, w, bias)`: threads meet once.
+///
+/// # Panics
+/// If the lengths do not match the shapes.
+pub fn matmul_forward_each<const N: usize>(
+    exec: Exec<'_>,
+    layers: [(&mut [f32], Weights<'_>, Option<Weights<'_>>); N],
+    x: &[f32],
+    tokens: usize,
+) {
+    assert!(tokens > 0 && x.len().is_multiple_of(tokens), "matmul: x {} for {tokens} tokens", x.len());
+    let cols = x.len() / tokens;
+    let weights = layers.each_ref().map(|(_, w, bias)| (*w, *bias));
+    let outs = layers.map(|(out, w, _)| {
+        assert!(out.len().is_multiple_of(tokens), "matmul: out {} for {tokens} tokens", out.len());
+        let rows = out.len() / tokens;
+        assert_eq!(w.len(), rows * cols, "matmul: weights for [{rows}, {cols}]");
+        (out, rows, granule(rows))
+    });
+    split_columns_of_each(exec.pool, outs, |outs| {
+        let packed = if tokens == 1 { vec![] } else { exec.backend.run(Pack { x, cols, tokens }) };
+        for (mut out, (w, bias)) in outs.into_iter().zip(weights) {
+            let (out, packed) = (&mut out, packed.as_slice());
+            match w {
+                Weights::F32(w) => exec.backend.run(MatMul { out, x, packed, w, cols, tokens }),
+                Weights::Bf16(w) => exec.backend.run(MatMul { out, x, packed, w, cols, tokens }),
+            }
+            match bias {
+                Some(Weights::F32(bias)) => add_bias(out, bias, tokens),
+                Some(Weights::Bf16(bias)) => add_bias(out, bias, tokens),
+                None => {}
+            }
         }
     });
 }
@@ -63,9 +85,38 @@ fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
     }
 }
 
+/// Lays the tokens out for the tiles of [`MatMul`]: those of a tile side by side, block by block.
+struct Pack<'a> {
+    x: &'a [f32],
+    cols: usize,
+    tokens: usize,
+}
+
+impl Op for Pack<'_> {
+    type Output = Vec<Block>;
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> Vec<Block> {
+        let Pack { x, cols, tokens } = self;
+        let most = if S::REGISTERS >= 32 { WIDE[1] } else { NARROW[1] };
+        let blocks = cols.div_ceil(LANES);
+        let mut packed = vec![Block::ZERO; tokens * blocks];
+        for group in tiles(tokens, GROUP) {
+            for tile in tiles(group.len(), most) {
+                let (start, end) = (group.start + tile.start, group.start + tile.end);
+                let rows = x[start * cols..end * cols].chunks_exact(cols);
+                interleave(s, rows, tile.len(), &mut packed[start * blocks..end * blocks]);
+            }
+        }
+        packed
+    }
+}
+
+/// One token is `x`; several are `packed`.
 struct MatMul<'a, 'b, W> {
     out: &'a mut Columns<'b>,
     x: &'a [f32],
+    packed: &'a [Block],
     w: &'a [W],
     cols: usize,
     tokens: usize,
@@ -79,9 +130,9 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
         if self.tokens == 1 {
             self.one_token(s);
         } else if S::REGISTERS >= 32 {
-            self.panels::<S, 4, 6>(s);
+            self.panels::<S, { WIDE[0] }, { WIDE[1] }>(s);
         } else {
-            self.panels::<S, 2, 4>(s);
+            self.panels::<S, { NARROW[0] }, { NARROW[1] }>(s);
         }
     }
 }
@@ -106,14 +157,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
     fn panels<S: Simd, const R: usize, const T: usize>(&mut self, s: S) {
         let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
         let blocks = cols.div_ceil(LANES);
-        let mut x = vec![Block::ZERO; tokens * blocks];
-        for group in tiles(tokens, GROUP) {
-            for tile in tiles(group.len(), T) {
-                let (start, end) = (group.start + tile.start, group.start + tile.end);
-                let rows = self.x[start * cols..end * cols].chunks_exact(cols);
-                interleave(s, rows, tile.len(), &mut x[start * blocks..end * blocks]);
-            }
-        }
+        let x = self.packed;
         let mut panel = vec![[Block::ZERO; R]; LANES / R * blocks];
         let mut sums = [[Block::ZERO; LANES]; GROUP];
         let per_panel: usize = LANES / R * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();

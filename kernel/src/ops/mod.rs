@@ -31,7 +31,7 @@ pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use keys::Keys;
 pub use lora::{Lora, lora_backward, lora_forward, lora_merge};
-pub use matmul::matmul_forward;
+pub use matmul::{matmul_forward, matmul_forward_each};
 pub use matmul_gradients::{matmul_backward_bias, matmul_backward_input};
 pub use matmul_weights::{matmul_backward_weight, matmul_sgd_step};
 pub use residual::residual_forward;

@@ -11,8 +11,8 @@ use core::ops::Range;
 
 /// Positions whose values stay in the first-level cache while all queries add them.
 const CHUNK: usize = 64;
-/// How many tiles of keys ahead of their use they are asked for.
-const AHEAD: usize = 2;
+/// How far ahead of their use keys and values are asked for, in bytes.
+const AHEAD: usize = 16384;
 
 /// The queries of one key/value head: of each token, those of the heads that share it.
 pub(super) struct Queries<'a> {
@@ -100,12 +100,12 @@ fn scores_of_blocks<S: Simd, const P: usize>(
         *block = keys.block(first + b);
     }
     let tile = KeyTile { blocks, column: first * LANES - p.range().start, scale };
+    let next = blocks[0].as_ptr().cast::<u8>().wrapping_add(AHEAD);
     let (threes, ones) = queries.rows.as_chunks::<3>();
     for (i, x) in threes.iter().enumerate() {
         if queries.sees(3 * i + 2) > first * LANES {
             // The first rows bring the keys into the cache, for those after them, too.
-            let ahead = (i == 0).then_some(AHEAD * P * size_of_val(blocks[0]));
-            scores_of_rows::<S, P, 3>(s, p, 3 * i, *x, tile, ahead);
+            scores_of_rows::<S, P, 3>(s, p, 3 * i, *x, tile, (i == 0).then_some(next));
         }
     }
     for (i, x) in ones.iter().enumerate() {
@@ -131,7 +131,7 @@ fn scores_of_rows<S: Simd, const P: usize, const T: usize>(
     first: usize,
     x: [&[f32]; T],
     tile: KeyTile<'_, P>,
-    ahead: Option<usize>,
+    ahead: Option<*const u8>,
 ) {
     let mut products = [[[0.0; LANES]; P]; T];
     dots(s, &mut products, tile.blocks, x, ahead);
@@ -160,12 +160,6 @@ pub(super) fn weighted_sums<S: Simd>(s: S, out: &mut Columns<'_>, queries: &Quer
     let count = queries.len();
     for start in (0..queries.sees(count - 1)).step_by(CHUNK) {
         let seen = |n: usize| queries.sees(n).clamp(start, start + CHUNK);
-        let next = &sums.values[((start + CHUNK) * sums.head_dim).min(sums.values.len())..];
-        for row in next.chunks_exact(sums.head_dim).take(CHUNK) {
-            for line in row[out.range()].chunks(LANES) {
-                s.prefetch(line.as_ptr().cast());
-            }
-        }
         let whole = count / 3 * 3;
         for n in (0..whole).step_by(3) {
             sums.add::<S, 3>(s, out, n, start..seen(n));
@@ -240,8 +234,15 @@ impl Weighted<'_> {
                     acc[b] = s.part_load(&blocks[b], part);
                 }
             }
+            // The first rows bring the values into the cache, for those after them, too.
+            let brings = first == 0 && part == 0;
             for (j, row) in values.chunks(self.head_dim).take(terms).enumerate() {
                 let (row, _) = row[column..][..B * LANES].as_chunks();
+                if brings {
+                    for block in row {
+                        s.prefetch(block.as_ptr().cast::<u8>().wrapping_add(AHEAD));
+                    }
+                }
                 for b in 0..B {
                     let v = s.part_load(&row[b], part);
                     for t in 0..T {

@@ -1,7 +1,7 @@
 //! Residual connections.
 
 use crate::Exec;
-use crate::pool::split_rows;
+use crate::pool::split_values;
 use crate::simd::{LANES, Op, Simd, padded};
 
 /// Adds `y` to the residual stream `x` (He et al. 2015).
@@ -12,7 +12,7 @@ use crate::simd::{LANES, Op, Simd, padded};
 /// If the lengths differ.
 pub fn residual_forward(exec: Exec<'_>, x: &mut [f32], y: &[f32]) {
     assert_eq!(x.len(), y.len(), "residual: x and y differ in length");
-    split_rows(exec.pool, x, 1, |range, x| exec.backend.run(Residual { x, y: &y[range] }));
+    split_values(exec.pool, x, |range, x| exec.backend.run(Residual { x, y: &y[range] }));
 }
 
 struct Residual<'a> {

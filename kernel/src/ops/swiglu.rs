@@ -2,7 +2,7 @@
 
 use crate::Exec;
 use crate::math::exp;
-use crate::pool::{split_rows, split_together};
+use crate::pool::{split_together, split_values};
 use crate::simd::{LANES, Op, Simd, padded, store};
 
 /// `out = silu(gate) * up` (Shazeer 2020).
@@ -20,7 +20,7 @@ pub fn swiglu_forward(exec: Exec<'_>, out: &mut [f32], gate: &[f32], up: &[f32])
         gate.len(),
         up.len()
     );
-    split_rows(exec.pool, out, 1, |range, out| {
+    split_values(exec.pool, out, |range, out| {
         exec.backend.run(SwiGlu { out, gate: &gate[range.clone()], up: &up[range] });
     });
 }

@@ -7,14 +7,15 @@ use super::{LANES, Simd};
 ///
 /// Shapes: `blocks`: element `i` of sixteen vectors is `blocks[p][i]`; `x`: as long as a block; `out`: `[T, P]`.
 ///
-/// `ahead` is how many bytes before their use the blocks are asked for; none when they are in the cache already.
+/// `ahead` is where the blocks lie that come later: as much of it is asked for, one cache line after the other, as these blocks
+/// are long. None when they are in the cache already.
 #[inline(always)]
 pub fn dots<S: Simd, const P: usize, const T: usize>(
     s: S,
     out: &mut [[[f32; LANES]; P]; T],
     mut blocks: [&[[f32; LANES]]; P],
     mut x: [&[f32]; T],
-    ahead: Option<usize>,
+    mut ahead: Option<*const u8>,
 ) {
     // One length for all, so that the loop below needs no other check.
     let len = x[0].len();
@@ -35,9 +36,10 @@ pub fn dots<S: Simd, const P: usize, const T: usize>(
                 for p in 0..P {
                     block[p] = s.part_load(&blocks[p][i], part);
                     if part == 0
-                        && let Some(bytes) = ahead
+                        && let Some(line) = &mut ahead
                     {
-                        s.prefetch(blocks[p][i].as_ptr().cast::<u8>().wrapping_add(bytes));
+                        s.prefetch(*line);
+                        *line = line.wrapping_add(size_of::<[f32; LANES]>());
                     }
                 }
                 for t in 0..T {

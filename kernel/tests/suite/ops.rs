@@ -24,8 +24,9 @@ pub struct Row {
     pub cases: fn(&mut Numbers) -> Vec<Outcome>,
 }
 
-const FORWARD: [Row; 8] = [
+const FORWARD: [Row; 9] = [
     Row { name: "matmul_forward", bound: 6.0, cases: matmul },
+    Row { name: "matmul_forward_each", bound: 6.0, cases: matmul_each },
     Row { name: "rmsnorm_forward", bound: 4.0, cases: rmsnorm },
     Row { name: "rope_forward", bound: 2.0, cases: rope },
     Row { name: "attention_forward", bound: 4.0, cases: attention },
@@ -127,6 +128,36 @@ fn matmul(n: &mut Numbers) -> Vec<Outcome> {
         }
     }
     all
+}
+
+/// Two layers, one of binary32 weights and one of bfloat16 with a bias.
+fn matmul_each(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |(cols, rows, tokens): (usize, [usize; 2], usize), n: &mut Numbers| {
+        let (x, wide) = (n.f32s(tokens * cols), n.f32s(rows[0] * cols));
+        let (stored, bias) = (n.bf16s(rows[1] * cols), n.f32s(rows[1]));
+        let (mut spec, mut truth) = (vec![], vec![]);
+        let layers = [(&wide, vec![None; rows[0]]), (&widen(&stored), bias.iter().copied().map(Some).collect())];
+        for (w, bias) in layers {
+            for x in x.chunks_exact(cols) {
+                for (w, bias) in w.chunks_exact(cols).zip(&bias) {
+                    let (dot, Truth { value, scale }) = (spec::dot(w, x), truth::dot(w, x));
+                    let b = f64::from(bias.unwrap_or(0.0));
+                    spec.push(bias.map_or(dot, |bias| dot + bias));
+                    truth.push(Truth { value: value + b, scale: scale + b.abs() });
+                }
+            }
+        }
+        let run = move |exec: Exec<'_>| {
+            guarded(tokens * (rows[0] + rows[1]), |out| {
+                let (first, second) = out.split_at_mut(tokens * rows[0]);
+                let second = (second, Weights::Bf16(&stored), Some(Weights::F32(&bias)));
+                matmul_forward_each(exec, [(first, Weights::F32(&wide), None), second], &x, tokens);
+            })
+        };
+        Outcome { shape: format!("[{tokens}, {cols}] x {rows:?}"), run: Box::new(run), spec, truth }
+    };
+    let shapes = LENGTHS.iter().flat_map(|cols| [(*cols, [5, 37], 1), (*cols, [32, 3], 17)]);
+    shapes.map(|shape| case(shape, n)).collect()
 }
 
 fn rmsnorm(n: &mut Numbers) -> Vec<Outcome> {
