@@ -138,7 +138,7 @@ fn attention() -> Case {
         move |exec, out| {
             let (dq, rest) = out.split_at_mut(row);
             let (dk, dv) = rest.split_at_mut(kv_row);
-            attention_backward(exec, [dq, dk, dv], &dout, [&q, &k, &v], DIMS);
+            attention_backward(exec, [dq, dk, dv], &dout, [&q, &k, &v], DIMS, &mut AttentionScratch::default());
         },
     )
 }

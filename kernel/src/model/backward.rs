@@ -73,11 +73,11 @@ impl Pass<'_, '_> {
     fn feed_forward(&mut self, layer: &mut Layer, saved: &mut Saved, buffers: &mut Buffers) {
         let Saved { middle, gate, up, .. } = saved;
         let Buffers { dx, normed, dnormed, activated, dactivated, .. } = buffers;
-        let (activated, dactivated) = (sized(activated, gate.len()), zeroed(dactivated, gate.len()));
+        let (activated, dactivated) = (sized(activated, gate.len()), zeroed(self.exec, dactivated, gate.len()));
         swiglu_forward(self.exec, activated, gate, up);
         self.linear(&mut layer.down, dactivated, dx, activated);
         swiglu_backward(self.exec, gate, up, dactivated);
-        let (normed, dnormed) = (sized(normed, middle.len()), zeroed(dnormed, middle.len()));
+        let (normed, dnormed) = (sized(normed, middle.len()), zeroed(self.exec, dnormed, middle.len()));
         self.normed(&layer.post_attention_norm, middle, normed);
         self.linear(&mut layer.gate, dnormed, gate, normed);
         self.linear(&mut layer.up, dnormed, up, normed);
@@ -88,15 +88,15 @@ impl Pass<'_, '_> {
     fn attention(&mut self, layer: &mut Layer, saved: &Saved, buffers: &mut Buffers, angles: &RopeAngles) {
         let &Config { heads, kv_heads, head_dim, .. } = self.config;
         let Saved { x, q, k, v, attended, .. } = saved;
-        let Buffers { dx, normed, dnormed, dattended, dq, dk, dv, .. } = buffers;
-        let dattended = zeroed(dattended, attended.len());
+        let Buffers { dx, normed, dnormed, dattended, dq, dk, dv, attention, .. } = buffers;
+        let dattended = zeroed(self.exec, dattended, attended.len());
         self.linear(&mut layer.o, dattended, dx, attended);
-        let (dq, dk, dv) = (zeroed(dq, q.len()), zeroed(dk, k.len()), zeroed(dv, v.len()));
+        let (dq, dk, dv) = (sized(dq, q.len()), sized(dk, k.len()), sized(dv, v.len()));
         let dims = AttentionDims { heads, kv_heads, head_dim };
-        attention_backward(self.exec, [&mut *dq, &mut *dk, &mut *dv], dattended, [q, k, v], dims);
+        attention_backward(self.exec, [&mut *dq, &mut *dk, &mut *dv], dattended, [q, k, v], dims, attention);
         rope_backward(self.exec, dq, angles, self.tokens, head_dim);
         rope_backward(self.exec, dk, angles, self.tokens, head_dim);
-        let (normed, dnormed) = (sized(normed, x.len()), zeroed(dnormed, x.len()));
+        let (normed, dnormed) = (sized(normed, x.len()), zeroed(self.exec, dnormed, x.len()));
         self.normed(&layer.input_norm, x, normed);
         self.linear(&mut layer.q, dnormed, dq, normed);
         self.linear(&mut layer.k, dnormed, dk, normed);

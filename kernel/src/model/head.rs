@@ -36,7 +36,7 @@ impl Model {
         let (positions, targets) = sequence.targets();
         // The loss is not known before the last rows: weights must not change until then.
         let descend = options.descend.filter(|_| positions.len() <= HEAD_ROWS);
-        let dx = zeroed(&mut buffers.dx, last.len());
+        let dx = zeroed(exec, &mut buffers.dx, last.len());
         for (positions, targets) in positions.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let rows = positions.len();
             let (norm, head) = (&self.params.norm, self.params.head());
@@ -51,7 +51,7 @@ impl Model {
                 return;
             }
             cross_entropy_backward(exec, logits, targets, options.count);
-            let dnormed = zeroed(&mut buffers.dnormed, rows * dim);
+            let dnormed = zeroed(exec, &mut buffers.dnormed, rows * dim);
             matmul_backward_input(exec, dnormed, logits, head.weights(), rows);
             let dnorm = (!frozen).then(|| gradients.sum(norm.index, dim));
             rmsnorm_backward(exec, &mut dx_rows, dnorm, dnormed, &x, norm.weights(), eps);

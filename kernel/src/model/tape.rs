@@ -4,7 +4,8 @@ use super::cache::KvCache;
 use super::config::Config;
 use super::llama::{Model, Workspace, sized};
 use crate::Exec;
-use crate::ops::embedding_forward;
+use crate::ops::{AttentionScratch, embedding_forward};
+use crate::pool::split_rows;
 use alloc::vec::Vec;
 use core::mem::swap;
 
@@ -46,19 +47,20 @@ pub(super) struct Buffers {
     pub dq: Vec<f32>,
     pub dk: Vec<f32>,
     pub dv: Vec<f32>,
+    pub attention: AttentionScratch,
     pub logits: Vec<f32>,
 }
 
 /// Gives `buffer` the length `len` and fills it with zeros: gradients are added to them.
-pub(super) fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    buffer.clear();
-    sized(buffer, len)
+pub(super) fn zeroed<'a>(exec: Exec<'_>, buffer: &'a mut Vec<f32>, len: usize) -> &'a mut [f32] {
+    let buffer = sized(buffer, len);
+    split_rows(exec.pool, buffer, 1, |_, part| part.fill(0.0));
+    buffer
 }
 
 /// Makes `buffer` a copy of `values`.
-fn copy(buffer: &mut Vec<f32>, values: &[f32]) {
-    buffer.clear();
-    buffer.extend_from_slice(values);
+fn copy(exec: Exec<'_>, buffer: &mut Vec<f32>, values: &[f32]) {
+    split_rows(exec.pool, sized(buffer, values.len()), 1, |range, part| part.copy_from_slice(&values[range]));
 }
 
 impl Saved {
@@ -82,7 +84,7 @@ impl Model {
         embedding_forward(exec, sized(&mut forward.x, count * dim), self.params.embedding.weights(), tokens, dim);
         saved.resize_with(self.config.layers, Saved::default);
         for (number, saved) in saved.iter_mut().enumerate() {
-            copy(&mut saved.x, &forward.x);
+            copy(exec, &mut saved.x, &forward.x);
             self.layer_saving(exec, number, if recompute { &mut *again } else { saved }, forward, cache);
         }
     }
@@ -90,8 +92,8 @@ impl Model {
     /// Runs a layer on what was kept of its input once more.
     pub(super) fn layer_again(&self, exec: Exec<'_>, number: usize, tape: &mut Tape) {
         let Tape { forward, saved, again, cache, .. } = tape;
-        copy(&mut forward.x, &saved[number].x);
-        copy(&mut again.x, &saved[number].x);
+        copy(exec, &mut forward.x, &saved[number].x);
+        copy(exec, &mut again.x, &saved[number].x);
         self.layer_saving(exec, number, again, forward, cache);
     }
 
@@ -110,7 +112,7 @@ impl Model {
         cache.truncate(0);
         saved.exchange(w);
         self.attend(exec, layer, 0, cache, count, w);
-        copy(&mut saved.middle, &w.x);
+        copy(exec, &mut saved.middle, &w.x);
         self.feed_forward(exec, layer, count, w);
         saved.exchange(w);
     }

@@ -8,14 +8,24 @@ use crate::Exec;
 use crate::pool::{Columns, split_blocks, split_rows};
 use crate::simd::axis::{Factors, Terms, accumulate};
 use crate::simd::{LANES, Op, Simd};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Positions whose gradients are summed up together; queries before one of them count as zero in its sums.
 const BLOCK: usize = 16;
 
-/// The gradients of attention over a sequence that starts at position 0, added to `dq`, `dk` and `dv`.
+/// Memory between the steps of [`attention_backward`]. One value serves any number of calls.
+#[derive(Default, Debug)]
+pub struct AttentionScratch {
+    /// `q`, `dout`, `k` and `v`, head by head.
+    inputs: [Vec<f32>; 4],
+    /// `dq`, `dk` and `dv`, head by head.
+    gradients: [Vec<f32>; 3],
+    /// Of the heads that share a key/value head: what each query gives each position, and the gradient of its score.
+    scores: [Vec<f32>; 2],
+}
+
+/// The gradients of attention over a sequence that starts at position 0, written to `dq`, `dk` and `dv`.
 ///
 /// Shapes: `dq`, `dout`, `q`: `[tokens, heads * head_dim]`; `dk`, `dv`, `k`, `v`: `[tokens, kv_heads * head_dim]`; `q` and
 /// `k` are rotated. The probabilities are computed again, with the bits of the forward pass.
@@ -30,6 +40,7 @@ pub fn attention_backward(
     dout: &[f32],
     [q, k, v]: [&[f32]; 3],
     dims: AttentionDims,
+    scratch: &mut AttentionScratch,
 ) {
     let AttentionDims { heads, kv_heads, head_dim } = dims;
     let (row, kv_row) = (heads * head_dim, kv_heads * head_dim);
@@ -39,24 +50,32 @@ pub fn attention_backward(
     let group = heads / kv_heads;
     let one = AttentionDims { heads: group, kv_heads: 1, head_dim };
     let stride = tokens.next_multiple_of(LANES);
-    // Of the heads that share a key/value head: what each query gives each position, and the gradient of its score. Row
-    // `token * group + head` of these two, and of the head's `q`, `dout` and `dq`, is one query's.
-    let (mut p, mut ds) = (vec![0.0; tokens * group * stride], vec![0.0; tokens * group * stride]);
+    let AttentionScratch { inputs, gradients, scores } = scratch;
     let rows = QUERIES.div_ceil(group) * group;
-    // Head by head, and put back at the end.
-    let [q, dout, k, v] = [q, dout, k, v].map(|matrix| by_head(exec, matrix, tokens, kv_heads));
-    let [mut dq_heads, mut dk_heads, mut dv_heads] =
-        [&*dq, dk, dv].map(|matrix| by_head(exec, matrix, tokens, kv_heads));
+    for (heads, matrix) in inputs.iter_mut().zip([q, dout, k, v]) {
+        heads.resize(matrix.len(), 0.0);
+        by_head(exec, heads, matrix, tokens, kv_heads);
+    }
+    for (heads, matrix) in gradients.iter_mut().zip([&dq, &dk, &dv]) {
+        heads.resize(matrix.len(), 0.0);
+    }
+    // Row `token * group + head` of these two, and of the head's `q`, `dout` and `dq`, is one query's.
+    let [p, ds] = scores.each_mut().map(|scores| {
+        scores.resize(tokens * group * stride, 0.0);
+        &mut scores[..]
+    });
+    let [q, dout, k, v] = &*inputs;
+    let [dq_heads, dk_heads, dv_heads] = &mut *gradients;
     for kv_head in 0..kv_heads {
         let (head, kv) = (part(kv_head, tokens * group * head_dim), part(kv_head, tokens * head_dim));
         let (q, dout, k, v) = (&q[head.clone()], &dout[head.clone()], &k[kv.clone()], &v[kv.clone()]);
         let (dq, dk, dv) = (&mut dq_heads[head], &mut dk_heads[kv.clone()], &mut dv_heads[kv]);
         let (keys, values) = (side_by_side(k, head_dim), side_by_side(v, head_dim));
         let queries = |of, rows: Range<usize>| Queries::new(of, one, tokens, 0, rows.start / group..rows.end / group);
-        split_blocks(exec.pool, &mut p, stride, rows, |rows, p| {
+        split_blocks(exec.pool, p, stride, rows, |rows, p| {
             exec.backend.run(Probabilities { p, stride, queries: queries(q, rows), keys: &keys });
         });
-        split_blocks(exec.pool, &mut ds, stride, rows, |rows, ds| {
+        split_blocks(exec.pool, ds, stride, rows, |rows, ds| {
             let p = &p[rows.start * stride..rows.end * stride];
             exec.backend.run(ScoreGradients { ds, p, stride, queries: queries(dout, rows), values: &values });
         });
@@ -65,21 +84,13 @@ pub fn attention_backward(
             exec.backend.run(QueryGradients { dq, queries: queries(q, rows), sums });
         });
         split_blocks(exec.pool, dk, head_dim, BLOCK, |rows, out| {
-            exec.backend.run(PositionSums {
-                out,
-                first: rows.start,
-                factors: &ds,
-                vectors: q,
-                stride,
-                group,
-                head_dim,
-            });
+            exec.backend.run(PositionSums { out, first: rows.start, factors: ds, vectors: q, stride, group, head_dim });
         });
         split_blocks(exec.pool, dv, head_dim, BLOCK, |rows, out| {
             exec.backend.run(PositionSums {
                 out,
                 first: rows.start,
-                factors: &p,
+                factors: p,
                 vectors: dout,
                 stride,
                 group,
@@ -87,8 +98,8 @@ pub fn attention_backward(
             });
         });
     }
-    for (matrix, heads) in [(dq, dq_heads), (dk, dk_heads), (dv, dv_heads)] {
-        by_token(exec, matrix, &heads, tokens, kv_heads);
+    for (matrix, heads) in [dq, dk, dv].into_iter().zip(gradients) {
+        by_token(exec, matrix, heads, tokens, kv_heads);
     }
 }
 
@@ -97,16 +108,14 @@ fn part(kv_head: usize, len: usize) -> Range<usize> {
     kv_head * len..(kv_head + 1) * len
 }
 
-/// A matrix of `tokens` rows, in each of which every key/value head has its columns: `[kv_heads, tokens, columns]`.
-fn by_head(exec: Exec<'_>, matrix: &[f32], tokens: usize, kv_heads: usize) -> Vec<f32> {
+/// Puts the columns that each key/value head has of each row of a matrix head by head: `[kv_heads, tokens, columns]`.
+fn by_head(exec: Exec<'_>, heads: &mut [f32], matrix: &[f32], tokens: usize, kv_heads: usize) {
     let (row, columns) = (matrix.len() / tokens, matrix.len() / tokens / kv_heads);
-    let mut heads = vec![0.0; matrix.len()];
-    split_rows(exec.pool, &mut heads, columns, |range, heads| {
+    split_rows(exec.pool, heads, columns, |range, heads| {
         for (n, head) in range.zip(heads.chunks_exact_mut(columns)) {
             head.copy_from_slice(&matrix[n % tokens * row + n / tokens * columns..][..columns]);
         }
     });
-    heads
 }
 
 /// The way back from [`by_head`].
@@ -124,6 +133,7 @@ fn by_token(exec: Exec<'_>, matrix: &mut [f32], heads: &[f32], tokens: usize, kv
 /// The rows of a head as queries meet them.
 fn side_by_side(rows: &[f32], head_dim: usize) -> Keys {
     let mut keys = Keys::new(head_dim);
+    keys.reserve(rows.len() / head_dim, LANES);
     rows.chunks_exact(head_dim).for_each(|row| keys.push(row));
     keys
 }
@@ -186,6 +196,7 @@ impl Op for QueryGradients<'_, '_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
+        self.dq.fill(0.0);
         weighted_sums(s, &mut Columns::all(self.dq, self.sums.head_dim), &self.queries, self.sums);
     }
 }
@@ -210,6 +221,7 @@ impl Op for PositionSums<'_> {
     fn eval<S: Simd>(self, s: S) {
         let PositionSums { out, first, stride, group, head_dim, .. } = self;
         let tokens = self.vectors.len() / (group * head_dim);
+        out.fill(0.0);
         let mut out = Columns::all(out, head_dim);
         for head in 0..group {
             let factors = Factors { values: &self.factors[head * stride + first..], term: group * stride, row: 1 };

@@ -26,7 +26,7 @@ mod swiglu;
 
 pub use adamw::{AdamWTerms, adamw_step};
 pub use attention::{AttentionDims, attention_forward};
-pub use attention_backward::attention_backward;
+pub use attention_backward::{AttentionScratch, attention_backward};
 pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use keys::Keys;
