@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod fetch;
 pub mod packages;
 pub mod process;
+pub mod python;
 pub mod site;
 pub mod start;
 pub mod test;

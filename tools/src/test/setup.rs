@@ -1,12 +1,16 @@
 //! What the tests need: Rust's components, Node and its packages, the browsers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Browser, TestError, at};
 use crate::packages::{self, Need};
 use crate::process;
+use crate::python;
 use crate::workspace;
+
+/// The numpy that the second implementation of the contract is run with.
+const NUMPY: &str = "2.4.6";
 
 /// rustfmt and clippy.
 pub(super) fn rust_components() -> Result<(), TestError> {
@@ -43,6 +47,22 @@ pub(super) fn node_packages(tests: &Path) -> Result<(), TestError> {
     eprintln!("Installing the library that drives the browsers, as pinned in browser/tests/package-lock.json.");
     process::run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(tests))?;
     std::fs::write(&done, wanted).map_err(at(&done))
+}
+
+/// numpy, in a virtual environment inside the target folder; returns the Python that has it.
+pub(super) fn numpy(target: &Path) -> Result<PathBuf, TestError> {
+    let venv = target.join("numpy-venv");
+    let python = venv.join("bin/python3");
+    let version = process::capture(Command::new(&python).args(["-c", "import numpy; print(numpy.__version__)"]));
+    if version.is_ok_and(|version| version == NUMPY) {
+        return Ok(python);
+    }
+    eprintln!("Installing numpy {NUMPY}, which docs/reference.py computes with, in {}.", venv.display());
+    let python = python::environment(&venv, "a virtual environment of Python, for numpy")?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--only-binary", ":all:"]);
+    process::run(pip.arg(format!("numpy=={NUMPY}")))?;
+    Ok(python)
 }
 
 /// The browsers, for WebKit a display and a message bus, and what the examples of the README call.
@@ -87,6 +107,17 @@ mod tests {
         std::fs::create_dir(tests.path().join("node_modules")).unwrap();
         std::fs::write(tests.path().join("node_modules/.installed-package-lock.json"), "lock").unwrap();
         assert!(node_packages(tests.path()).is_ok());
+    }
+
+    #[test]
+    fn the_pinned_numpy_is_not_installed_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let target = tempfile::tempdir().unwrap();
+        let python = target.path().join("numpy-venv/bin/python3");
+        std::fs::create_dir_all(python.parent().unwrap()).unwrap();
+        std::fs::write(&python, format!("#!/bin/sh\necho {NUMPY}\n")).unwrap();
+        std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(numpy(target.path()).unwrap(), python);
     }
 
     #[test]
