@@ -11,6 +11,8 @@ export interface Token {
   finishReason: "stop" | "length" | null;
   /** On the last token: the digest that chains model, prompt and every step; otherwise null. */
   transcriptSha256: string | null;
+  /** On the last token: the receipt of the generation, canonical JSON that `verify` and `lockstep verify` take; otherwise null. */
+  receipt: string | null;
 }
 
 /** Progress of loading. */
@@ -137,6 +139,8 @@ export interface TrainResult {
   adapterSha256: string | null;
   /** What the training is known by: base, text, settings, every step, and what came out. Null after no step. */
   transcriptSha256: string | null;
+  /** The receipt of the training, which `verify` and `lockstep verify` take. Null after no step. */
+  receipt: string | null;
   /** Whether the signal came before the last step. */
   stopped: boolean;
 }
@@ -166,6 +170,41 @@ export interface EngineInfo {
   notCached: string | null;
   /** Bytes of WebAssembly memory, kept up to date by `generate`, `train` and `gradients`. It never shrinks. */
   memoryBytes: number;
+}
+
+export interface VerifyOptions {
+  /** Stops within one step; rejects with the signal's reason, by default an `AbortError`. */
+  signal?: AbortSignal;
+  /** Tells how many tokens have been read, or how many steps have been made. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+  /** The prompt of a receipt that leaves it out, as text or token ids. */
+  prompt?: string | ArrayLike<number>;
+}
+
+/** What verifying a receipt says. */
+export interface Verification {
+  /**
+   * "MATCH": computed again, everything is as the receipt says, to the last bit. "MISMATCH": something is not. "CANNOT_VERIFY": it is
+   * of another model, or something is missing. "MALFORMED": it is no receipt.
+   */
+  verdict: "MATCH" | "MISMATCH" | "CANNOT_VERIFY" | "MALFORMED";
+  /** Of a mismatch, the first step that is not as the receipt says; null where all steps are and something else is not. */
+  step: number | null;
+  /** Why it is no match; null where it is one. */
+  why: string | null;
+  /** What the receipt is of. This and what follows is missing where it is malformed. */
+  kind?: "generation" | "training";
+  /** The steps that it tells of. */
+  steps?: number;
+  /** Whether it leaves token ids out. */
+  isPrivate?: boolean;
+  /** Whether `publicKey` has signed it: that says nothing about the computation. */
+  signature?: "none" | "valid" | "invalid";
+  /** The key that the receipt names, 64 hexadecimal digits. */
+  publicKey?: string | null;
+  /** The tokens of the prompt and those generated, where it has them. */
+  promptIds?: Uint32Array | null;
+  tokenIds?: Uint32Array | null;
 }
 
 /** An adapter as the two files that Python's `peft` and `lockstep` take. */
@@ -203,6 +242,12 @@ export class Engine {
    * After an error on the way the base weights are in use.
    */
   train(options: TrainOptions): Promise<TrainResult>;
+  /**
+   * Computes again what a receipt tells: a generation by reading all of its tokens at once, a training by training again. The
+   * verdict is about the weights in use if the receipt is of them, otherwise about the loaded ones. Whatever the receipt is, text,
+   * bytes or object, there is a verdict; it rejects only if stopped, while the model is being trained, or if the engine fails.
+   */
+  verify(receipt: string | ArrayBuffer | ArrayBufferView | object, options?: VerifyOptions): Promise<Verification>;
   /** The adapter in use and its digest. The files are byte for byte those of `lockstep train --method lora --save`. */
   exportAdapter(): Promise<AdapterFiles & { adapterSha256: string }>;
   /**

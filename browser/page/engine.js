@@ -2,6 +2,7 @@
 
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
+import { receiptBytes } from "./receipt-link.js";
 import { trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
@@ -51,9 +52,7 @@ export class Engine {
   async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {}, ...settings }) {
     if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
     const sampling = samplingOf(settings);
-    signal?.throwIfAborted();
-    const run = ++this.#runs;
-    const call = (operation, args) => unlessAborted(this.#worker.call(operation, { run, ...args }), signal);
+    const { call, release } = this.#begin(signal);
     try {
       await call("start", { prompt, maxTokens, sampling });
       for (;;) {
@@ -64,8 +63,35 @@ export class Engine {
         if (step?.finishReason) return;
       }
     } finally {
-      this.#worker.call("release", { run }).catch(() => {}); // a closed worker has released it
+      release();
     }
+  }
+
+  /** Computes again what a receipt tells, with the weights in use or the loaded ones; the signal stops it within one step. */
+  async verify(receipt, { signal, onProgress = () => {}, prompt } = {}) {
+    const bytes = receiptBytes(receipt);
+    const { call, release } = this.#begin(signal);
+    try {
+      const about = await call("beginVerification", { receipt: bytes, prompt });
+      for (;;) {
+        const { progress, verdict, memoryBytes } = await call("advanceVerification");
+        this.info.memoryBytes = memoryBytes;
+        if (progress) onProgress(progress);
+        if (verdict) return { ...verdict, ...about };
+      }
+    } finally {
+      release();
+    }
+  }
+
+  /** Something that the worker does in many units, under a number of its own. */
+  #begin(signal) {
+    signal?.throwIfAborted();
+    const run = ++this.#runs;
+    return {
+      call: (operation, args) => unlessAborted(this.#worker.call(operation, { run, ...args }), signal),
+      release: () => this.#worker.call("release", { run }).catch(() => {}), // a closed worker has released it
+    };
   }
 
   /** Trains all base weights or a new adapter, one step at a time; the signal stops it after the step under way. */
@@ -87,9 +113,9 @@ export class Engine {
         losses.push(step.loss);
         onStep(step);
       }
-      const { transcriptSha256 = null } = await this.#adopt(losses.length > 0 ? "finishTraining" : "reset");
+      const { transcriptSha256 = null, receipt = null } = await this.#adopt(losses.length > 0 ? "finishTraining" : "reset");
       const { weightsSha256, adapterSha256 } = this;
-      return { steps: losses.length, losses, weightsSha256, adapterSha256, transcriptSha256, stopped: losses.length < steps };
+      return { steps: losses.length, losses, weightsSha256, adapterSha256, transcriptSha256, receipt, stopped: losses.length < steps };
     } catch (error) {
       await this.reset().catch(() => {}); // a closed worker has no weights to go back to
       throw error;

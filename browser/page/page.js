@@ -3,17 +3,15 @@
 import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
-import { Speed, chipParts, formatBytes, formatSeconds } from "./format.js";
+import { chipParts, formatBytes } from "./format.js";
+import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
 import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
-import { keepPage, rememberModel, rememberedModel } from "./offline.js";
+import { keepPage, rememberModel } from "./offline.js";
 import { Seam } from "./seam.js";
 import { Side } from "./side.js";
 import { Training } from "./train.js";
 
 const DEFAULT_PROMPT = "Once upon a time";
-/** The model folder on a static site, which is laid out like the server's addresses. */
-const DEFAULT_MODEL_URL = "../models/SmolLM2-135M-Instruct/";
-const STATUS_INTERVAL = 500;
 
 const $ = (id) => document.getElementById(id);
 const facts = new Facts();
@@ -39,7 +37,7 @@ async function start() {
   try {
     showExamples(await (await fetch("examples.json")).json());
     facts.cacheSize(await Engine.cacheSize());
-    const status = await waitForServer();
+    const status = await waitForServer(() => native.about("the server is loading the model"));
     if (typeof status === "object") {
       server = status;
       native.about(aboutServer(status));
@@ -55,17 +53,6 @@ async function start() {
   facts.offline(await keptShell, engine !== null && engine.info.notCached === null);
 }
 
-/** Asks the server for its status until it is ready, or is known to be absent. */
-async function waitForServer() {
-  for (;;) {
-    const status = await fetchStatus();
-    if (typeof status !== "object" || status.ready) return status;
-    native.about("the server is loading the model");
-    showLoading("Waiting for the server to load the model");
-    await new Promise((resolve) => setTimeout(resolve, STATUS_INTERVAL));
-  }
-}
-
 /** A static site, or no network: the recorded runs, and a question before anything large is fetched. */
 async function startWithoutServer(status) {
   const site = await fetchSite();
@@ -78,40 +65,17 @@ async function startWithoutServer(status) {
     native.about(status === "absent" ? "no native server here" : "no server answers");
   }
   facts.log(recordings.length > 0 ? "No server here; recorded native runs stand in" : "No server here");
-  const remembered = status === "unreachable" ? rememberedModel() : null;
-  const baseUrl = new URL(site.modelUrl ?? remembered ?? DEFAULT_MODEL_URL, location.href).href;
-  const { name, bytes, cachedBytes } = await Engine.inspect({ baseUrl });
-  if (cachedBytes < bytes) {
-    showLoading(`${name} has to be fetched once: ${formatBytes(bytes - cachedBytes)}.`);
-    const button = $("load-model");
-    button.textContent = `Load model (${formatBytes(bytes - cachedBytes)})`;
-    button.hidden = false;
-    await new Promise((resolve) => button.addEventListener("click", resolve, { once: true }));
-    button.hidden = true;
-  }
+  const baseUrl = modelUrlWithoutServer(status, site);
+  await askFirst(baseUrl);
   await loadModel(baseUrl);
 }
 
 async function loadModel(baseUrl) {
   facts.log(`Loading ${decodeURIComponent(new URL(baseUrl).pathname)}`);
   browser.about("loading");
-  const progress = $("loading-progress");
-  progress.hidden = false;
   const startedAt = performance.now();
-  const speed = new Speed();
-  const onProgress = ({ allLoaded, allTotal, fromCache }) => {
-    progress.max = allTotal;
-    progress.value = allLoaded;
-    const rate = fromCache ? null : speed.measure(allLoaded);
-    const pace = rate ? `, ${formatBytes(rate)}/s, ${formatSeconds((allTotal - allLoaded) / rate)} left` : "";
-    showLoading(`${fromCache ? "Reading the kept model" : "Fetching the model"}: ${formatBytes(allLoaded)} of ${formatBytes(allTotal)}${pace}`);
-  };
-  const asked = new URLSearchParams(location.search);
-  const count = asked.has("threads") ? Number(asked.get("threads")) : undefined;
-  engine = await Engine.load({ baseUrl, onProgress, backend: asked.get("backend") ?? "auto", threads: count });
+  engine = await loadEngine(baseUrl);
   const { info } = engine;
-  progress.hidden = true;
-  showLoading("");
   browser.about(`${info.backend}, ${threads(info.threads)}`);
   facts.engine(info);
   facts.cacheSize(await Engine.cacheSize());
@@ -145,6 +109,7 @@ async function run() {
   let nativeTranscript = recorded?.transcript_sha256;
   const onDone = (summary) => {
     nativeTranscript = summary.transcriptSha256;
+    native.receipt(summary.receipt ? JSON.stringify(summary.receipt) : null);
     if (summary.weightsSha256) facts.server(summary); // another page may have trained it
   };
   const source = server ? generateNative({ prompt, maxTokens, signal, onDone }) : replayOf(recorded);
@@ -161,6 +126,7 @@ async function run() {
   }
   if (recorded) native.note(recordedSpeed(recorded));
   facts.transcripts(nativeTranscript, browser.steps.at(-1)?.transcriptSha256);
+  browser.receipt(browser.steps.at(-1)?.receipt ?? null);
   const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";
   finish(state, failures, source !== null);
 }
@@ -268,11 +234,6 @@ function showExamples(prompts) {
     return button;
   });
   $("examples").replaceChildren(...buttons);
-}
-
-function showLoading(text) {
-  $("loading").hidden = text === "";
-  $("loading-text").textContent = text;
 }
 
 function showFailure(error) {

@@ -5,6 +5,7 @@ import { AdapterPanel } from "./adapter.js";
 import { LossChart } from "./chart.js";
 import { compareTraining, firstOtherToken, trainingText } from "./compare.js";
 import { resetNative, stopNative, trainNative } from "./native.js";
+import { ReceiptLinks } from "./receipt-link.js";
 import { defaultLearningRate } from "./train-options.js";
 
 /** What each method is trained by: plain gradient descent teaches an adapter too little, or too much at once. */
@@ -15,6 +16,7 @@ const $ = (id) => document.getElementById(id);
 export class Training {
   #chart = new LossChart($("train-chart"));
   #adapter;
+  #receipts = { native: new ReceiptLinks("train-native"), browser: new ReceiptLinks("train-browser") };
   #engine = null;
   #server = false;
   #hooks;
@@ -124,6 +126,9 @@ export class Training {
     Object.assign($("train-verdict").dataset, {
       method, nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
     });
+    const [nativeReceipt, browserReceipt] = outcomes.map(({ value }) => value?.receipt ?? null);
+    this.#receipts.native.show(nativeReceipt && JSON.stringify(nativeReceipt));
+    this.#receipts.browser.show(browserReceipt);
     this.#hooks.weights(outcomes[0].value, this.#engine);
     await this.#adapter.show();
     this.#end();
@@ -155,7 +160,10 @@ export class Training {
     this.#exclusively(true);
     $("train-stop").disabled = this.#stopping === null;
     this.#hideDivergence();
-    for (const side of ["native", "browser"]) $(`train-${side}-progress`).textContent = "";
+    for (const side of ["native", "browser"]) {
+      $(`train-${side}-progress`).textContent = "";
+      this.#receipts[side].show(null);
+    }
     this.#verdict("running", "Working");
   }
 

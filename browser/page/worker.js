@@ -36,13 +36,22 @@ const operations = {
   decode: ({ ids }) => engine.decode(Uint32Array.from(ids)),
 
   start({ run, prompt, maxTokens, sampling }) {
-    const ids = typeof prompt === "string" ? engine.encode(prompt, false) : Uint32Array.from(prompt);
+    const ids = idsOf(prompt);
     const { temperature, topK, topP, minP, repetitionPenalty, seed } = sampling;
     runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed));
     return { promptIds: ids };
   },
 
   advance: ({ run }) => ({ ...runs.get(run).advance(engine), memoryBytes: memoryBytes() }),
+
+  beginVerification({ run, receipt, prompt }) {
+    const ids = prompt === undefined ? undefined : idsOf(prompt);
+    const verification = new wasm.Verification(engine, receipt, ids);
+    runs.set(run, verification);
+    return verification.about();
+  },
+
+  advanceVerification: ({ run }) => ({ ...runs.get(run).advance(engine), memoryBytes: memoryBytes() }),
 
   release({ run }) {
     runs.get(run)?.free();
@@ -56,7 +65,7 @@ const operations = {
 
   trainStep: () => ({ ...engine.train_step(), memoryBytes: memoryBytes() }),
 
-  finishTraining: () => ({ transcriptSha256: engine.finish_training(), ...engine.identity() }),
+  finishTraining: () => ({ ...engine.finish_training(), ...engine.identity() }),
 
   reset() {
     engine.reset();
@@ -84,6 +93,11 @@ onmessage = async ({ data: { id, operation, args } }) => {
     postMessage({ id, error: { name: error.name, message: error.message, fatal } });
   }
 };
+
+/** The token ids of a prompt, which is a text or has them already. */
+function idsOf(prompt) {
+  return typeof prompt === "string" ? engine.encode(prompt, false) : Uint32Array.from(prompt);
+}
 
 function memoryBytes() {
   return wasmMemory.buffer.byteLength;

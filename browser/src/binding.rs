@@ -2,18 +2,20 @@
 //! [`enlist`], [`work`] and [`lose`], which are for the workers that compute with it.
 
 use bpe::{Message, Special};
-use js_sys::{Array, Error, Object, Reflect, Uint8Array};
+use js_sys::{Array, Error, Object, Reflect, Uint8Array, Uint32Array};
 use kernel::generate::{Sampler, SamplerSettings};
 use kernel::pool::Crew;
 use kernel::simd::Backend;
 use kernel::train::Optimizer;
 use kernel::{Exec, environment};
 use loader::digest::{Sha256Digest, hex};
+use session::receipt::Progress;
 use wasm_bindgen::prelude::*;
 
 use crate::assembly;
 use crate::engine::{self, Advance};
 use crate::training::{Lesson, Method, Settings};
+use crate::verifying::Verifying;
 
 /// Runs once, before anything else: a panic throws a `PanicError` through the WebAssembly frames, which ends the engine.
 #[wasm_bindgen(start)]
@@ -204,9 +206,13 @@ impl Engine {
         ]))
     }
 
-    /// Ends the training; returns its transcript.
-    pub fn finish_training(&mut self) -> Result<String, JsError> {
-        Ok(hex(&self.0.finish_training()?))
+    /// Ends the training: `{transcriptSha256, receipt}`.
+    pub fn finish_training(&mut self) -> Result<JsValue, JsError> {
+        let end = self.0.finish_training()?;
+        Ok(object([
+            ("transcriptSha256", JsValue::from(hex(&end.transcript))),
+            ("receipt", end.receipt.map_or(JsValue::NULL, JsValue::from)),
+        ]))
     }
 
     /// Goes back to the base weights.
@@ -272,8 +278,9 @@ impl Run {
                 object([("prefill", progress)])
             }
             Advance::Token { step, token_id, text, logits_sha256, end } => {
-                let reason = end.map(|(reason, _)| JsValue::from(reason.as_str()));
-                let transcript = end.map(|(_, digest)| JsValue::from(hex(&digest)));
+                let reason = end.as_ref().map(|end| JsValue::from(end.reason.as_str()));
+                let transcript = end.as_ref().map(|end| JsValue::from(hex(&end.transcript)));
+                let receipt = end.and_then(|end| end.receipt).map(JsValue::from);
                 let step = object([
                     ("step", JsValue::from(step as f64)),
                     ("tokenId", JsValue::from(token_id)),
@@ -281,10 +288,57 @@ impl Run {
                     ("logitsSha256", JsValue::from(hex(&logits_sha256))),
                     ("finishReason", reason.unwrap_or(JsValue::NULL)),
                     ("transcriptSha256", transcript.unwrap_or(JsValue::NULL)),
+                    ("receipt", receipt.unwrap_or(JsValue::NULL)),
                 ]);
                 object([("step", step)])
             }
             Advance::Finished => object([]),
+        })
+    }
+}
+
+/// A receipt that is being verified.
+#[wasm_bindgen]
+pub struct Verification(Verifying);
+
+#[wasm_bindgen]
+impl Verification {
+    /// Reads the bytes of a receipt; `prompt` is that of a private one.
+    #[wasm_bindgen(constructor)]
+    pub fn new(engine: &Engine, receipt: &[u8], prompt: Option<Vec<u32>>) -> Result<Verification, JsError> {
+        Ok(Verification(Verifying::begin(&engine.0, receipt, prompt)?))
+    }
+
+    /// `{kind, steps, isPrivate, signature, publicKey, promptIds, tokenIds}`; `{}` if it is no receipt.
+    pub fn about(&self) -> JsValue {
+        let Some(about) = &self.0.about else { return object([]) };
+        let ids = |ids: Option<&Vec<u32>>| ids.map_or(JsValue::NULL, |ids| Uint32Array::from(ids.as_slice()).into());
+        object([
+            ("kind", JsValue::from(about.kind)),
+            ("steps", JsValue::from(about.steps as f64)),
+            ("isPrivate", JsValue::from(about.private)),
+            ("signature", JsValue::from(about.signature.word())),
+            ("publicKey", about.signature.public_key().map_or(JsValue::NULL, |key| JsValue::from(key.digits()))),
+            ("promptIds", ids(about.ids.as_ref().map(|(prompt, _)| prompt))),
+            ("tokenIds", ids(about.ids.as_ref().map(|(_, tokens)| tokens))),
+        ])
+    }
+
+    /// One unit of work: `{progress: {done, total}}`, or at the end `{verdict: {verdict, step, why}}`.
+    pub fn advance(&mut self, engine: &Engine) -> Result<JsValue, JsError> {
+        Ok(match self.0.advance(&engine.0)? {
+            Progress::Going { done, total } => {
+                let progress = object([("done", JsValue::from(done as f64)), ("total", JsValue::from(total as f64))]);
+                object([("progress", progress)])
+            }
+            Progress::Done(verdict) => {
+                let verdict = object([
+                    ("verdict", JsValue::from(verdict.word())),
+                    ("step", verdict.step().map_or(JsValue::NULL, |step| JsValue::from(step as f64))),
+                    ("why", verdict.why().map_or(JsValue::NULL, JsValue::from)),
+                ]);
+                object([("verdict", verdict)])
+            }
         })
     }
 }

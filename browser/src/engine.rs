@@ -13,6 +13,7 @@ use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use session::adapter::AdapterError;
 use session::data::DataError;
+use session::receipt::{GenerationTerms, Receipt};
 use session::{ModelError, TextStream};
 
 use crate::assembly::Assembled;
@@ -156,11 +157,22 @@ pub enum Advance {
         text: String,
         /// The digest of the logits that it was chosen from.
         logits_sha256: Sha256Digest,
-        /// On the last token: why it is the last, and the transcript of the whole generation.
-        end: Option<(FinishReason, Sha256Digest)>,
+        /// On the last token.
+        end: Option<End>,
     },
     /// There is nothing left to do.
     Finished,
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: FinishReason,
+    /// The transcript of the whole generation.
+    pub transcript: Sha256Digest,
+    /// The receipt, as canonical JSON, where one can hold it all.
+    pub receipt: Option<String>,
 }
 
 impl Run {
@@ -185,9 +197,21 @@ impl Run {
             Progress::Finished(_) => return Ok(Advance::Finished),
         };
         let text = self.text.push(&engine.tokenizer, &step).map_err(EngineError::Token)?;
-        let end = step.finish_reason.map(|reason| (reason, transcript(&engine.identity, &self.generation)));
+        let end = step.finish_reason.map(|reason| self.end(engine, reason));
         Ok(Advance::Token { step: step.step, token_id: step.token_id, text, logits_sha256: step.logits_sha256, end })
     }
+
+    fn end(&self, engine: &Engine, reason: FinishReason) -> End {
+        let (identity, eos) = (&engine.identity, &engine.base.config().eos);
+        let terms = GenerationTerms { identity, request: self.generation.request(), eos, private: false };
+        let receipt = terms.receipt(self.generation.steps()).ok().map(|receipt| text_of(&receipt));
+        End { reason, transcript: transcript(identity, &self.generation), receipt }
+    }
+}
+
+/// A receipt as JavaScript takes it.
+pub(crate) fn text_of(receipt: &Receipt) -> String {
+    String::from_utf8_lossy(&receipt.to_json()).into_owned()
 }
 
 /// Why a model cannot be run or trained, or a text not be generated.

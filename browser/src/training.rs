@@ -10,9 +10,10 @@ use loader::digest::weights_digest;
 use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, adapter_digest, attach, export};
 use session::data::Reader;
 use session::memory::{Plan, gradients_bytes, training_bytes};
+use session::receipt::{NewAdapter, TrainingTerms};
 use session::tensors::{digest, model_digest};
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, text_of};
 
 /// Texts up to so many tokens keep their activations; those of longer ones are computed again, which gives the same bits.
 const KEPT_TOKENS: usize = 128;
@@ -35,8 +36,19 @@ pub(crate) struct Training {
     options: TrainOptions,
     /// What is learnt, in every step the same.
     batch: [Sequence; 1],
-    /// The digest of the steps so far.
-    steps: Sha256Digest,
+    /// The new adapter that is trained, if one is.
+    adapter: Option<NewAdapter>,
+    /// What the steps so far did.
+    reports: Vec<StepReport>,
+}
+
+/// What came of a training.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrainingEnd {
+    /// The transcript of the whole training.
+    pub transcript: Sha256Digest,
+    /// The receipt, as canonical JSON, where one can hold it all.
+    pub receipt: Option<String>,
 }
 
 /// What to learn.
@@ -101,6 +113,7 @@ impl Engine {
         self.reset()?;
         let recompute = tokens > KEPT_TOKENS;
         let lora = adapter.as_ref().map(|(lora, _)| lora);
+        let new = adapter.as_ref().map(|(lora, seed)| NewAdapter::new(lora, *seed));
         let plan = Plan { tokens, optimizer, recompute, hold_gradients: false, adapter: lora };
         reserve(training_bytes(self.base.config(), plan))?;
         let schedule = Schedule { learning_rate, warmup: 0, cosine_steps: None };
@@ -109,7 +122,7 @@ impl Engine {
         let start = adapted.as_ref().unwrap_or(&self.base);
         let base = Identity { adapter: adapter_digest(start), ..self.base_identity() };
         let trainer = Trainer::new(start, options);
-        let training = Training { base, trainer, options, batch: [sequence], steps: Sha256Digest::default() };
+        let training = Training { base, trainer, options, batch: [sequence], adapter: new, reports: Vec::new() };
         self.changed = Some(Changed::Training(Box::new(training)));
         Ok(tokens)
     }
@@ -124,19 +137,19 @@ impl Engine {
         };
         let report = training.trainer.step(self.exec, &training.batch).map_err(EngineError::Train);
         match &report {
-            Ok(report) => training.steps = report.digest,
+            Ok(report) => training.reports.push(*report),
             Err(_) => self.changed = None,
         }
         report
     }
 
     /// Ends the training; from now on texts are generated with what it has learnt, which [`Engine::identity`] names.
-    /// Returns the training's transcript.
+    /// Returns what the training is known by.
     ///
     /// # Errors
     /// If no training is under way. If something that was learnt is not a finite number, the base weights are there again.
-    pub fn finish_training(&mut self) -> Result<Sha256Digest, EngineError> {
-        let Training { base, trainer, options, batch, steps } = match self.changed.take() {
+    pub fn finish_training(&mut self) -> Result<TrainingEnd, EngineError> {
+        let Training { base, trainer, options, batch, adapter, reports } = match self.changed.take() {
             Some(Changed::Training(training)) => *training,
             other => {
                 self.changed = other;
@@ -146,7 +159,13 @@ impl Engine {
         let model = trainer.into_model().map_err(EngineError::Train)?;
         let trained = model_digest(&model);
         self.adopt(model, trained);
-        Ok(TrainingTranscript { base, data: data_digest(&batch), options, steps, trained }.digest())
+        let (base, options) = (&base, &options);
+        let terms = TrainingTerms { base, adapter, options, batch_size: 1, seed: 0, data: &batch, private: false };
+        let receipt = terms.receipt(&reports, trained).ok().map(|receipt| text_of(&receipt));
+        let steps = reports.last().map_or(Sha256Digest::default(), |last| last.digest);
+        let data = data_digest(&batch);
+        let transcript = TrainingTranscript { base: base.clone(), data, options: *options, steps, trained }.digest();
+        Ok(TrainingEnd { transcript, receipt })
     }
 
     /// Goes back to the base weights, without an adapter; a training under way is given up.
@@ -214,7 +233,7 @@ impl Engine {
         self.changed = Some(Changed::Model(Box::new(model)));
     }
 
-    fn base_identity(&self) -> Identity {
+    pub(crate) fn base_identity(&self) -> Identity {
         Identity { weights: self.base_weights, adapter: None, tokenizer: self.identity.tokenizer }
     }
 
@@ -255,7 +274,7 @@ impl Engine {
 }
 
 /// Makes sure that so many bytes can be had, by taking them in pieces and giving them back.
-fn reserve(bytes: u64) -> Result<(), EngineError> {
+pub(crate) fn reserve(bytes: u64) -> Result<(), EngineError> {
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     let (piece, mut left) = (PIECE.max(bytes / 256), bytes);
     while left > 0 {

@@ -60,5 +60,11 @@ inEachBrowser("as a static site", (scenario) => {
     // WebKit does not start every worker without a network; those that start compute, and with none there is one thread.
     assert.match(await threads(), cores > 1 ? /^(\d+, which share one memory|1: no compute worker)/ : /^1: .*core/);
     expectLockstep(await generate(tab));
+
+    // A receipt is verified without a network, too.
+    const link = await tab.evaluate(() => document.getElementById("browser-verify").href);
+    await tab.goto(link);
+    const found = () => tab.evaluate(() => document.getElementById("verify-verdict").dataset.verdict);
+    assert.equal(await until("there is a verdict", found), "MATCH");
   });
 });

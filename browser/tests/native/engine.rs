@@ -1,7 +1,7 @@
 //! A model whose weights are all zero: every logit is 0, so that greedy choice takes token 0 and every digest is known.
 
 use browser::assembly::Assembly;
-use browser::engine::{Advance, Engine, EngineError, Run};
+use browser::engine::{Advance, End, Engine, EngineError, Run};
 use kernel::Exec;
 use kernel::generate::{FinishReason, Sampler};
 use kernel::model::{Config, parameters};
@@ -128,7 +128,7 @@ fn generate(engine: &Engine, prompt: &[u32], max_tokens: usize) -> (Vec<String>,
             texts.push(text);
             assert_eq!((step, token_id), (texts.len(), 0));
             assert_eq!(logits_sha256, sha256(&[0; 4 * VOCAB]));
-            if let Some((reason, transcript)) = end {
+            if let Some(End { reason, transcript, .. }) = end {
                 assert_eq!(run.advance(engine).unwrap(), Advance::Finished);
                 return (texts, reason, transcript);
             }

@@ -5,3 +5,4 @@
 mod assembly;
 mod engine;
 mod training;
+mod verifying;

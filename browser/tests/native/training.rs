@@ -14,8 +14,8 @@ use session::adapter::{DEFAULT_TARGETS, adapter_digest, attach, export};
 
 use crate::engine::{config, load_filled, tensors, tokenizer};
 
-const TEXT: &str = "aéaéaaéé<end>";
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
+pub const TEXT: &str = "aéaéaaéé<end>";
+pub const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
 const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
 /// Numbers between -1 and 1, every one another.
@@ -23,7 +23,7 @@ fn fill() -> Vec<u8> {
     (0..64).flat_map(|i| ((i * 37 % 64) as f32 / 32.0 - 1.0).to_le_bytes()).collect()
 }
 
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     let (config, tokenizer) = (config().to_string(), tokenizer("a", "Ã").to_string());
     load_filled(&config, &tokenizer, tensors(), loader::DType::F32, &fill()).unwrap()
 }
@@ -55,13 +55,13 @@ fn model() -> Model {
 }
 
 /// All weights, and an adapter so small that it fits them.
-const FULL: Method = Method::Full;
+pub const FULL: Method = Method::Full;
 
-fn lora(seed: u64) -> Method {
+pub fn lora(seed: u64) -> Method {
     Method::Lora { rank: Some(2), alpha: None, targets: vec![], seed }
 }
 
-fn begin(
+pub fn begin(
     engine: &mut Engine,
     text: &str,
     learning_rate: f64,
@@ -100,8 +100,8 @@ fn generate(engine: &Engine) -> (Vec<(u32, [u8; 32])>, [u8; 32]) {
     loop {
         if let Advance::Token { token_id, logits_sha256, end, .. } = run.advance(engine).unwrap() {
             steps.push((token_id, logits_sha256));
-            if let Some((_, transcript)) = end {
-                return (steps, transcript);
+            if let Some(end) = end {
+                return (steps, end.transcript);
             }
         }
     }
@@ -271,7 +271,7 @@ fn an_adapter_is_trained_as_the_kernel_does_and_leaves_the_weights_alone() {
         let base = Identity { adapter: adapter_digest(&start), ..identity.clone() };
         let expected_transcript =
             TrainingTranscript { base, data: data_digest(&batch), options, steps: expected[2].digest, trained };
-        assert_eq!(transcript, expected_transcript.digest());
+        assert_eq!(transcript.transcript, expected_transcript.digest());
         assert_eq!(engine.export_adapter().unwrap(), export(trainer.model(), "zero").unwrap());
         assert_ne!(generate(&engine), before);
 

@@ -49,9 +49,20 @@ beforeEach(() => {
       return { step: { step: state.step, tokenId: 7, tokenText: "x", logitsSha256: "d", finishReason }, memoryBytes: 3 };
     },
     release: ({ run }) => void runs.delete(run),
+    beginVerification: ({ run, receipt, prompt }) => {
+      const text = new TextDecoder().decode(receipt);
+      if (text === "training") throw new Error("the model is being trained");
+      runs.set(run, { step: 0, text });
+      return text === "no" ? {} : { kind: "generation", steps: 2, signature: "none", promptIds: prompt ?? null };
+    },
+    advanceVerification: ({ run }) => {
+      const state = runs.get(run);
+      if (++state.step < 3) return { progress: { done: state.step, total: 3 }, memoryBytes: 7 };
+      return { verdict: state.text === "no" ? { verdict: "MALFORMED", step: null, why: "no" } : { verdict: "MATCH", step: null, why: null }, memoryBytes: 8 };
+    },
     beginTraining: () => ({ tokens: 4 }),
     trainStep: () => ({ step: ++trained, loss: 1 / trained, lossBits: "3f800000", memoryBytes: 9 }),
-    finishTraining: () => ({ weightsSha256: `trained ${trained}`, adapterSha256: null, transcriptSha256: "transcript" }),
+    finishTraining: () => ({ weightsSha256: `trained ${trained}`, adapterSha256: null, transcriptSha256: "transcript", receipt: "receipt" }),
     reset: () => ({ weightsSha256: "base", adapterSha256: null }),
     identity: () => ({ weightsSha256: "as before", adapterSha256: null }),
     exportAdapter: () => ({ config: new Uint8Array(1), weights: new Uint8Array(2), adapterSha256: "adapter" }),
@@ -189,7 +200,7 @@ test("a training reports its steps and names its weights", async () => {
   assert.equal(engine.weightsSha256, "base");
   const steps = [];
   const result = await engine.train({ text: "t", steps: 2, onStep: (step) => steps.push(step) });
-  const digests = { weightsSha256: "trained 2", adapterSha256: null, transcriptSha256: "transcript" };
+  const digests = { weightsSha256: "trained 2", adapterSha256: null, transcriptSha256: "transcript", receipt: "receipt" };
   assert.deepEqual(result, { steps: 2, losses: [1, 0.5], ...digests, stopped: false });
   assert.deepEqual(steps[1], { step: 2, loss: 0.5, lossBits: "3f800000" });
   assert.equal(engine.weightsSha256, "trained 2");
@@ -214,7 +225,7 @@ test("a training that is stopped before its first step leaves the base weights",
   const controller = new AbortController();
   FakeWorker.operations.beginTraining = () => controller.abort();
   const result = await engine.train({ text: "t", signal: controller.signal });
-  const digests = { weightsSha256: "base", adapterSha256: null, transcriptSha256: null };
+  const digests = { weightsSha256: "base", adapterSha256: null, transcriptSha256: null, receipt: null };
   assert.deepEqual(result, { steps: 0, losses: [], ...digests, stopped: true });
   assert.deepEqual(training(), ["beginTraining", "reset"]);
 });
@@ -263,4 +274,28 @@ test("gradients of a text", async () => {
   const engine = await load();
   assert.deepEqual(await engine.gradients({ text: "abc" }), { loss: 3, gradientsSha256: "g" });
   assert.equal(engine.info.memoryBytes, 5);
+});
+
+test("a receipt is verified, as text, bytes or object, and the memory is told", async () => {
+  const engine = await load();
+  const told = [];
+  for (const receipt of ["{}", {}, new TextEncoder().encode("{}"), new TextEncoder().encode("{}").buffer]) {
+    const result = await engine.verify(receipt, { onProgress: ({ done }) => told.push(done), prompt: [5] });
+    assert.deepEqual(result, { verdict: "MATCH", step: null, why: null, kind: "generation", steps: 2, signature: "none", promptIds: [5] });
+  }
+  assert.deepEqual(told, [1, 2, 1, 2, 1, 2, 1, 2]);
+  assert.equal(engine.info.memoryBytes, 8);
+  assert.equal((await engine.verify("no")).verdict, "MALFORMED");
+  assert.equal(FakeWorker.last.log.filter((operation) => operation === "release").length, 5);
+  await assert.rejects(engine.verify("training"), /being trained/);
+  await assert.rejects(engine.verify(7), TypeError);
+});
+
+test("the signal stops a verification, and its memory is given back", async () => {
+  const engine = await load();
+  const stopping = new AbortController();
+  const verification = engine.verify("{}", { signal: stopping.signal, onProgress: () => stopping.abort() });
+  await assert.rejects(verification, { name: "AbortError" });
+  assert.equal(FakeWorker.last.log.at(-1), "release");
+  await assert.rejects(engine.verify("{}", { signal: stopping.signal }), { name: "AbortError" });
 });

@@ -23,8 +23,6 @@ pub enum ReceiptError {
     },
     /// Its contents do not belong together, or exceed what a receipt may hold.
     Content(String),
-    /// It has a signature already, or no valid key.
-    Key(&'static str),
 }
 
 impl fmt::Display for ReceiptError {
@@ -39,7 +37,6 @@ impl fmt::Display for ReceiptError {
                  space between them and nothing after the last brace"
             ),
             Self::Content(why) => f.write_str(why),
-            Self::Key(why) => f.write_str(why),
         }
     }
 }

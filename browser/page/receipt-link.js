@@ -1,0 +1,67 @@
+// Receipts as bytes, as files and as links. A link carries its receipt behind the #, which no browser sends to a server.
+
+/** Longer receipts have no link: not every program takes an address of any length. */
+const MAX_LINK = 64_000;
+/** More bytes than a receipt has; whatever is longer is not read to its end. */
+export const MAX_BYTES = (32 << 20) + 1;
+
+/**
+ * The bytes of a receipt: canonical JSON as text or bytes, or the object that it stands for, whose keys are in order already.
+ * @param {string | ArrayBuffer | ArrayBufferView | object} receipt
+ * @returns {Uint8Array}
+ */
+export function receiptBytes(receipt) {
+  if (receipt instanceof ArrayBuffer) return new Uint8Array(receipt);
+  if (ArrayBuffer.isView(receipt)) return new Uint8Array(receipt.buffer, receipt.byteOffset, receipt.byteLength);
+  if (typeof receipt === "string") return new TextEncoder().encode(receipt);
+  if (receipt === null || typeof receipt !== "object") throw new TypeError("a receipt is its JSON, as text, bytes or object");
+  return new TextEncoder().encode(JSON.stringify(receipt));
+}
+
+/**
+ * The address that opens and verifies a receipt; null if it would be too long.
+ * @param {string} receipt
+ */
+export function verifyLink(receipt) {
+  if (receipt.length > MAX_LINK) return null;
+  const text = btoa(String.fromCodePoint(...receiptBytes(receipt)));
+  return `verify.html#r=${text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+/**
+ * The bytes of the receipt in the last part of an address; null if there is none. What is no base64 is taken as it is, so that
+ * it has a verdict as well.
+ * @param {string} hash
+ */
+export function linkedReceipt(hash) {
+  const text = /^#r=(.*)$/s.exec(hash)?.[1];
+  if (text === undefined) return null;
+  try {
+    return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.codePointAt(0));
+  } catch {
+    return receiptBytes(text);
+  }
+}
+
+/** Offers a receipt for download and for verifying; hides both where there is none. */
+export class ReceiptLinks {
+  #elements;
+  #url = null;
+
+  /** @param {string} name the prefix of the ids of the two links, which stand together in one element */
+  constructor(name) {
+    this.#elements = { file: document.getElementById(`${name}-receipt`), verify: document.getElementById(`${name}-verify`) };
+  }
+
+  /** @param {string | null} receipt */
+  show(receipt) {
+    const { file, verify } = this.#elements;
+    if (this.#url !== null) URL.revokeObjectURL(this.#url);
+    this.#url = receipt === null ? null : URL.createObjectURL(new Blob([receipt], { type: "application/json" }));
+    file.parentElement.hidden = receipt === null;
+    file.href = this.#url ?? "";
+    const link = receipt === null ? null : verifyLink(receipt);
+    verify.hidden = link === null;
+    verify.href = link ?? "";
+  }
+}

@@ -1,0 +1,133 @@
+// The page that verifies a receipt: it comes as a file, or in the last part of the address.
+
+import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
+import { fetchSite } from "./native.js";
+import { keepPage, rememberModel } from "./offline.js";
+import { MAX_BYTES, linkedReceipt } from "./receipt-link.js";
+
+const WORDS = {
+  MATCH: "MATCH: computed again, every bit is as the receipt says",
+  MISMATCH: "MISMATCH",
+  CANNOT_VERIFY: "It cannot be verified here",
+  MALFORMED: "This is no receipt",
+};
+
+const $ = (id) => document.getElementById(id);
+
+/** The engine, once a receipt needs it. @type {Promise<import("./engine.js").Engine> | null} */
+let loading = null;
+/** What stops the verification under way. @type {AbortController | null} */
+let stopping = null;
+/** The receipt whose prompt is asked for. @type {Uint8Array | null} */
+let asked = null;
+
+async function load() {
+  showLoading("Looking for the model");
+  const status = await waitForServer();
+  if (typeof status === "object") {
+    rememberModel(status.modelUrl);
+    return loadEngine(new URL(status.modelUrl, location.href).href);
+  }
+  const baseUrl = modelUrlWithoutServer(status, await fetchSite());
+  await askFirst(baseUrl);
+  return loadEngine(baseUrl);
+}
+
+/** Verifies a receipt; one that is being verified is given up. @param {Uint8Array} bytes @param {string} [prompt] of a private one */
+async function verify(bytes, prompt) {
+  stopping?.abort();
+  const mine = (stopping = new AbortController());
+  const { signal } = mine;
+  $("private").hidden = true;
+  $("about-receipt").hidden = true;
+  $("failure").hidden = true;
+  show("running", "Computing it again");
+  try {
+    // Whoever comes after a failure tries again.
+    loading ??= load().catch((error) => {
+      loading = null;
+      throw error;
+    });
+    const engine = await loading;
+    signal.throwIfAborted();
+    const progress = $("verify-progress");
+    progress.hidden = $("verify-stop").hidden = false;
+    const onProgress = ({ done, total }) => Object.assign(progress, { max: total, value: done });
+    const result = await engine.verify(bytes, { signal, onProgress, prompt });
+    await tell(engine, result);
+    if (result.isPrivate && result.kind === "generation" && result.verdict === "CANNOT_VERIFY") {
+      asked = bytes;
+      $("private").hidden = false;
+    }
+  } catch (error) {
+    if (stopping !== mine) return; // another receipt has come
+    if (signal.aborted) show("idle", "Stopped");
+    else fail(error);
+  }
+  if (stopping === mine) $("verify-progress").hidden = $("verify-stop").hidden = true;
+}
+
+async function tell(engine, { verdict, step, why, kind, steps, signature, publicKey, promptIds, tokenIds }) {
+  show("done", step === null ? WORDS[verdict] : `${WORDS[verdict]} at step ${step}`, why ?? "");
+  Object.assign($("verify-verdict").dataset, { verdict, step: step ?? "" });
+  $("about-receipt").hidden = kind === undefined;
+  if (kind === undefined) return;
+  $("about-kind").textContent = `a ${kind} of ${steps} ${kind === "training" ? "steps" : "tokens"}`;
+  const texts = {
+    none: "not signed", valid: `signed by ${publicKey}; compare this key with the one that you know`,
+    invalid: `not a signature of ${publicKey}: the receipt was changed after it was signed, or never signed by that key`,
+  };
+  $("about-signature").textContent = texts[signature];
+  $("about-signature").dataset.signature = signature;
+  $("about-model").textContent = `${engine.info.name}, ${engine.info.source}, weights ${engine.info.weightsSha256}`;
+  // Ids that the vocabulary does not have have no text.
+  const text = (ids) => (ids ? engine.decode(ids).catch(() => "(no text of this model)") : "");
+  $("about-prompt").textContent = await text(promptIds);
+  $("about-output").textContent = await text(tokenIds);
+  $("about-text").hidden = !promptIds;
+}
+
+function show(state, text, why = "") {
+  Object.assign($("verify-verdict").dataset, { state, verdict: "", step: "" });
+  $("verify-verdict").textContent = text;
+  $("verify-verdict").ariaBusy = state === "running";
+  $("verify-why").textContent = why;
+}
+
+function fail(error) {
+  show("error", "Nothing was verified");
+  showLoading("");
+  $("failure").textContent = error.message;
+  $("failure").hidden = false;
+}
+
+/** @param {FileList} files */
+async function take([file]) {
+  if (file) await verify(new Uint8Array(await file.slice(0, MAX_BYTES).arrayBuffer()));
+}
+
+function takeLinked() {
+  const bytes = linkedReceipt(location.hash);
+  if (bytes) verify(bytes);
+}
+
+$("receipt-file").addEventListener("change", ({ target }) => take(target.files));
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("receipt-drop").dataset.dragged = "";
+});
+addEventListener("dragleave", () => delete $("receipt-drop").dataset.dragged);
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  delete $("receipt-drop").dataset.dragged;
+  take(event.dataTransfer.files);
+});
+$("private").addEventListener("submit", (event) => {
+  event.preventDefault();
+  verify(asked, $("private-prompt").value);
+});
+$("verify-stop").addEventListener("click", () => stopping?.abort());
+addEventListener("hashchange", takeLinked);
+
+takeLinked();
+keepPage();

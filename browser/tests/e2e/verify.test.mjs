@@ -1,0 +1,177 @@
+// Receipts: every run offers its own, both sides the same one, and the verify page computes it again.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import { generate, open } from "./drive/page.mjs";
+import { inEachBrowser } from "./drive/scenarios.mjs";
+import { setting, startLockstep } from "./drive/servers.mjs";
+import { train, watchFiles } from "./drive/training.mjs";
+import { until } from "./drive/until.mjs";
+
+const RECEIPT = await readFile(new URL("../../../host/tests/reference/receipt.json", import.meta.url), "utf8");
+
+let server;
+let folder;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lockstep-receipts-"));
+  server = await startLockstep();
+});
+after(async () => {
+  await server?.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** A receipt that the command issues; its file and its text. */
+async function issue(name, flags) {
+  const file = join(folder, name);
+  run(["generate", "--model", setting("LOCKSTEP_E2E_MODEL"), "--prompt", "Once upon a time", "--max-tokens", "6", "--receipt", file, ...flags]);
+  return readFile(file, "utf8");
+}
+
+function run(words) {
+  const { status, stdout, stderr } = spawnSync(setting("LOCKSTEP_E2E_SERVER"), words, { encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+  return stdout.trimEnd();
+}
+
+/** The receipts that are offered for download under these ids, null where none is. */
+function offered(tab, ids) {
+  return tab.evaluate((ids) => {
+    const text = async (id) => {
+      const file = document.getElementById(id);
+      return file.parentElement.hidden ? null : window.madeFiles.get(file.href).text();
+    };
+    return Promise.all(ids.map(text));
+  }, ids);
+}
+
+/** Opens a page with a receipt in its address, once the one before is gone. */
+async function openLinked(tab, receipt) {
+  await tab.goto(`${server.url}/web/icon.svg`);
+  await tab.goto(`${server.url}/web/verify.html#r=${Buffer.from(receipt).toString("base64url")}`);
+  return verdict(tab);
+}
+
+/** Chooses a file on the page. */
+async function choose(tab, receipt) {
+  await tab.evaluate((text) => {
+    const files = new DataTransfer();
+    files.items.add(new File([text], "receipt.json", { type: "application/json" }));
+    const input = document.getElementById("receipt-file");
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, receipt);
+  return verdict(tab);
+}
+
+/** Waits for the verdict and returns what the page says. */
+function verdict(tab) {
+  const look = () =>
+    tab.evaluate(() => {
+      const element = document.getElementById("verify-verdict");
+      const text = (id) => document.getElementById(id).textContent;
+      const { state, verdict, step } = element.dataset;
+      const told = { state, verdict, step, text: element.textContent, why: text("verify-why"), failure: text("failure") };
+      return {
+        ...told, signature: document.getElementById("about-signature").dataset.signature, signer: text("about-signature"),
+        prompt: text("about-prompt"), output: text("about-output"), asksForPrompt: !document.getElementById("private").hidden,
+      };
+    });
+  const finished = async () => {
+    const now = await look();
+    return now.state === "idle" || now.state === "running" ? null : now;
+  };
+  return until("there is a verdict", finished, 240, async () => JSON.stringify(await look()));
+}
+
+inEachBrowser("receipts", (scenario, name) => {
+  scenario("both sides of a run have the same receipt, and its link verifies it", async (tab) => {
+    await open(tab, `${server.url}/web/`);
+    await watchFiles(tab);
+    await generate(tab);
+    assert.deepEqual(await offered(tab, ["native-receipt", "browser-receipt"]), [RECEIPT, RECEIPT]);
+    const [link, same] = await tab.evaluate(() => ["native", "browser"].map((side) => document.getElementById(`${side}-verify`).href));
+    assert.equal(link, same);
+    await tab.goto(link);
+    const found = await verdict(tab);
+    assert.deepEqual([found.verdict, found.signature, found.prompt], ["MATCH", "none", "Once upon a time"], JSON.stringify(found));
+    assert.match(found.output, /^, the city of Nova Haven/);
+  });
+
+  scenario("every verdict, from a link and from a file", async (tab) => {
+    const changed = (from, to) => RECEIPT.replace(from, () => to);
+    assert.equal((await openLinked(tab, RECEIPT)).verdict, "MATCH");
+    for (const [receipt, expected, step, words] of [
+      [changed("[28,260,2240,", "[28,260,2241,"), "MISMATCH", "3", /the token is 2240, and not 2241/],
+      [changed('"4e4fc6', '"4e4fc7'), "MISMATCH", "1", /logits/],
+      [changed('"transcript_sha256":"3', '"transcript_sha256":"4'), "MISMATCH", "", /transcript/],
+      [changed('"weights_sha256":"a', '"weights_sha256":"b'), "CANNOT_VERIFY", "", /weights/],
+      [changed("lockstep/1", "lockstep/9"), "CANNOT_VERIFY", "", /lockstep\/9/],
+      [`${RECEIPT}\n`, "MALFORMED", "", /canonical/],
+      ["", "MALFORMED", "", /JSON/],
+    ]) {
+      const found = await choose(tab, receipt);
+      assert.deepEqual([found.verdict, found.step], [expected, step], JSON.stringify(found));
+      assert.match(found.why, words);
+    }
+    // After all of that, the one that is right.
+    assert.equal((await choose(tab, RECEIPT)).verdict, "MATCH");
+  });
+
+  scenario("a signature is told apart, and a private receipt asks for its prompt", async (tab) => {
+    const key = join(folder, `key-${name}`);
+    const publicKey = run(["keygen", key]);
+    const signed = await issue(`signed-${name}.json`, ["--sign", key]);
+    const found = await openLinked(tab, signed);
+    assert.deepEqual([found.verdict, found.signature], ["MATCH", "valid"], JSON.stringify(found));
+    assert.ok(found.signer.includes(publicKey), found.signer);
+    const forged = JSON.parse(signed);
+    forged.signature.value = "0".repeat(128);
+    const other = await choose(tab, JSON.stringify(forged));
+    assert.deepEqual([other.verdict, other.signature], ["MATCH", "invalid"], JSON.stringify(other));
+
+    const hidden = await issue(`private-${name}.json`, ["--private", "--temperature", "1", "--seed", "9"]);
+    const refused = await choose(tab, hidden);
+    assert.deepEqual([refused.verdict, refused.asksForPrompt], ["CANNOT_VERIFY", true], JSON.stringify(refused));
+    await tab.evaluate(() => (document.getElementById("private-prompt").value = "Once upon a time"));
+    await tab.click("#private button");
+    assert.equal((await verdict(tab)).verdict, "MATCH");
+  });
+
+  scenario("trainings have receipts, the same on both sides, and the engine verifies them", async (tab) => {
+    await open(tab, `${server.url}/web/`);
+    await watchFiles(tab);
+    const text = "The cat sat on the mat.";
+    await train(tab, { native: text, browser: text }, { method: "lora", steps: 2 });
+    const texts = await offered(tab, ["train-native-receipt", "train-browser-receipt"]);
+    assert.equal(texts[0], texts[1]);
+    await fetch(`${server.url}/api/train/reset`, { method: "POST" });
+    assert.equal(JSON.parse(texts[0]).training.loss_bits.length, 2);
+    await tab.goto(`${server.url}/web/icon.svg`);
+    const [verdicts, stopped] = await tab.evaluate(
+      async (receipt, changed) => {
+        const { Engine } = await import("./engine.js");
+        const { modelUrl } = await (await fetch("../api/status")).json();
+        const engine = await Engine.load({ baseUrl: modelUrl });
+        const verdicts = [];
+        for (const one of [receipt, JSON.parse(receipt), changed]) {
+          const { verdict, step, kind } = await engine.verify(one);
+          verdicts.push([verdict, step, kind]);
+        }
+        const stopping = new AbortController();
+        const stopped = engine.verify(receipt, { signal: stopping.signal, onProgress: () => stopping.abort() });
+        const reason = await stopped.then(() => "it ended", (error) => error.name);
+        engine.dispose();
+        return [verdicts, reason];
+      },
+      texts[0],
+      texts[0].replace(/"loss_bits":\["\w+","\w/, (match) => `${match.slice(0, -1)}${match.endsWith("4") ? "3" : "4"}`),
+    );
+    assert.deepEqual(verdicts, [["MATCH", null, "training"], ["MATCH", null, "training"], ["MISMATCH", 2, "training"]]);
+    assert.equal(stopped, "AbortError");
+  });
+});

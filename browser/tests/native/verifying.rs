@@ -1,0 +1,92 @@
+//! The engine's receipts are verified by the engine, whatever it was trained to in between.
+
+use browser::engine::{Advance, Engine, Run};
+use browser::verifying::Verifying;
+use kernel::generate::{Sampler, SamplerSettings};
+use session::receipt::{Progress, SignatureState, Verdict};
+
+use crate::training::{FULL, SGD, TEXT, begin, engine, lora};
+
+/// The receipt of a generation with what the engine uses now.
+fn generated(engine: &Engine) -> String {
+    let settings = SamplerSettings { temperature: 1.0, seed: 5, ..Default::default() };
+    let mut run = Run::new(engine, vec![1, 2], 6, Sampler::new(settings).unwrap()).unwrap();
+    loop {
+        if let Advance::Token { end: Some(end), .. } = run.advance(engine).unwrap() {
+            return end.receipt.unwrap();
+        }
+    }
+}
+
+/// The receipt of a training of two steps.
+fn trained(engine: &mut Engine, adapter: bool) -> String {
+    let method = if adapter { lora(4) } else { FULL };
+    begin(engine, TEXT, 0.1, SGD, method).unwrap();
+    for _ in 0..2 {
+        engine.train_step().unwrap();
+    }
+    engine.finish_training().unwrap().receipt.unwrap()
+}
+
+fn verify(engine: &Engine, receipt: &str) -> Verdict {
+    let mut verifying = Verifying::begin(engine, receipt.as_bytes(), None).unwrap();
+    loop {
+        if let Progress::Done(verdict) = verifying.advance(engine).unwrap() {
+            // There is one verdict, however often it is asked for.
+            assert_eq!(verifying.advance(engine).unwrap(), Progress::Done(verdict.clone()));
+            return verdict;
+        }
+    }
+}
+
+#[test]
+fn what_the_engine_issues_matches() {
+    let mut engine = engine();
+    let base = generated(&engine);
+    assert_eq!(verify(&engine, &base), Verdict::Match);
+    for adapter in [false, true] {
+        let training = trained(&mut engine, adapter);
+        let after = generated(&engine);
+        // With what was learnt in use, receipts of the base weights and of those in use are verified alike.
+        for receipt in [&base, &training, &after] {
+            assert_eq!(verify(&engine, receipt), Verdict::Match, "{receipt}");
+        }
+        engine.reset().unwrap();
+        assert_eq!(verify(&engine, &training), Verdict::Match);
+        assert_eq!(verify(&engine, &after).word(), "CANNOT_VERIFY");
+    }
+}
+
+#[test]
+fn what_was_changed_does_not_match() {
+    let engine = engine();
+    let receipt = generated(&engine);
+    let place = receipt.find("\"token_ids\":[").unwrap() + 13;
+    let digit = &receipt[place..=place];
+    let other = format!("{}{}{}", &receipt[..place], if digit == "1" { "2" } else { "1" }, &receipt[place + 1..]);
+    let verdict = verify(&engine, &other);
+    assert_eq!((verdict.word(), verdict.step()), ("MISMATCH", Some(1)));
+    assert_eq!(verify(&engine, &receipt.replace(':', ": ")).word(), "MALFORMED");
+    assert_eq!(verify(&engine, "").word(), "MALFORMED");
+}
+
+#[test]
+fn a_receipt_says_what_it_is_about() {
+    let engine = engine();
+    let about = Verifying::begin(&engine, generated(&engine).as_bytes(), None).unwrap().about.unwrap();
+    assert_eq!((about.kind, about.private, about.signature), ("generation", false, SignatureState::None));
+    let (prompt, tokens) = about.ids.unwrap();
+    assert_eq!((prompt, tokens.len()), (vec![1, 2], about.steps));
+    assert_eq!(Verifying::begin(&engine, b"{}", None).unwrap().about, None);
+}
+
+#[test]
+fn weights_do_not_change_under_a_verification() {
+    let mut engine = engine();
+    let receipt = generated(&engine);
+    let verifying = Verifying::begin(&engine, receipt.as_bytes(), None).unwrap();
+    assert!(begin(&mut engine, TEXT, 0.1, SGD, FULL).unwrap_err().contains("wait"));
+    drop(verifying);
+    begin(&mut engine, TEXT, 0.1, SGD, FULL).unwrap();
+    assert!(Verifying::begin(&engine, receipt.as_bytes(), None).is_err());
+}
