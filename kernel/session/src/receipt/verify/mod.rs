@@ -164,7 +164,7 @@ impl Verification {
         Ok(Verification { receipt, identity: identity.clone(), check })
     }
 
-    /// Does one unit of work: reads up to 64 tokens, or makes a step. `model` is that of [`Verification::begin`].
+    /// Does one unit of work: reads a part of the tokens, or makes a step. `model` is that of [`Verification::begin`].
     pub fn advance(&mut self, model: &Model, exec: Exec<'_>) -> Progress {
         let advanced = match &mut self.check {
             Check::Generation(check) => check.advance(&self.receipt, &self.identity, model, exec),
