@@ -67,11 +67,16 @@ async function verify(bytes, prompt) {
   if (stopping === mine) $("verify-progress").hidden = $("verify-stop").hidden = true;
 }
 
-async function tell(engine, { verdict, step, why, kind, steps, signature, publicKey, promptIds, tokenIds }) {
+/** What the receipt tells, and then the verdict on it. */
+async function tell(engine, result) {
+  const { verdict, step, why, kind } = result;
+  $("about-receipt").hidden = kind === undefined;
+  if (kind !== undefined) await tellAbout(engine, result);
   show("done", step === null ? WORDS[verdict] : `${WORDS[verdict]} at step ${step}`, why ?? "");
   Object.assign($("verify-verdict").dataset, { verdict, step: step ?? "" });
-  $("about-receipt").hidden = kind === undefined;
-  if (kind === undefined) return;
+}
+
+async function tellAbout(engine, { kind, steps, signature, publicKey, promptIds, tokenIds }) {
   $("about-kind").textContent = `a ${kind} of ${steps} ${kind === "training" ? "steps" : "tokens"}`;
   const texts = {
     none: "not signed", valid: `signed by ${publicKey}; compare this key with the one that you know`,
@@ -103,7 +108,9 @@ function fail(error) {
 
 /** @param {FileList} files */
 async function take([file]) {
-  if (file) await verify(new Uint8Array(await file.slice(0, MAX_BYTES).arrayBuffer()));
+  if (!file) return;
+  show("running", "Reading the file");
+  await verify(new Uint8Array(await file.slice(0, MAX_BYTES).arrayBuffer()));
 }
 
 function takeLinked() {

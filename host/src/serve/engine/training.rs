@@ -67,8 +67,8 @@ pub struct Training {
 
 enum Phase {
     Waiting,
-    Steps(Trainer),
-    Digest { model: Model, digests: Vec<TensorDigest> },
+    Steps(Box<Trainer>),
+    Digest { model: Box<Model>, digests: Vec<TensorDigest> },
 }
 
 /// What a training needs of the engine.
@@ -118,11 +118,11 @@ impl Training {
                     None => around.base.without_adapter(),
                 };
                 self.new_adapter = adapter_digest(&base);
-                Phase::Steps(Trainer::new(&base, *options))
+                Phase::Steps(Box::new(Trainer::new(&base, *options)))
             }
             Phase::Steps(_) if self.claim.is_stopped() && self.reports.is_empty() => return Err(TrainEvent::Stopped),
             Phase::Steps(trainer) if self.claim.is_stopped() || trainer.position().step == *steps => {
-                let model = trainer.into_model().map_err(failed)?;
+                let model = Box::new(trainer.into_model().map_err(failed)?);
                 Phase::Digest { model, digests: Vec::new() }
             }
             Phase::Steps(mut trainer) => {
@@ -135,12 +135,12 @@ impl Training {
             Phase::Digest { model, mut digests } => {
                 // An adapter is small.
                 if let Some(sha256) = adapter_digest(&model) {
-                    return Err(self.publish(model, sha256, around));
+                    return Err(self.publish(*model, sha256, around));
                 }
                 let tensor = trained(&model).nth(digests.len()).map(|(row, values)| digest(&row, values));
                 match tensor {
                     Some(tensor) => digests.push(tensor),
-                    None => return Err(self.publish(model, weights_digest(digests), around)),
+                    None => return Err(self.publish(*model, weights_digest(digests), around)),
                 }
                 Phase::Digest { model, digests }
             }
