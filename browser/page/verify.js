@@ -76,7 +76,7 @@ async function tell(engine, result) {
   Object.assign($("verify-verdict").dataset, { verdict, step: step ?? "" });
 }
 
-async function tellAbout(engine, { kind, steps, signature, publicKey, promptIds, tokenIds }) {
+async function tellAbout(engine, { step, kind, steps, signature, publicKey, promptIds, tokenIds }) {
   $("about-kind").textContent = `a ${kind} of ${steps} ${kind === "training" ? "steps" : "tokens"}`;
   const texts = {
     none: "not signed", valid: `signed by ${publicKey}; compare this key with the one that you know`,
@@ -86,10 +86,15 @@ async function tellAbout(engine, { kind, steps, signature, publicKey, promptIds,
   $("about-signature").dataset.signature = signature;
   $("about-model").textContent = `${engine.info.name}, ${engine.info.source}, weights ${engine.info.weightsSha256}`;
   // Ids that the vocabulary does not have have no text.
-  const text = (ids) => (ids ? engine.decode(ids).catch(() => "(no text of this model)") : "");
-  $("about-prompt").textContent = await text(promptIds);
-  $("about-output").textContent = await text(tokenIds);
   $("about-text").hidden = !promptIds;
+  if (!promptIds) return;
+  const text = (ids) => engine.decode(ids).catch(() => "(no text of this model)");
+  $("about-prompt").textContent = await text(promptIds);
+  const at = step === null ? tokenIds.length : step - 1;
+  const mark = document.createElement("mark");
+  mark.textContent = await text(tokenIds.slice(at, at + 1));
+  const [before, after] = [await text(tokenIds.slice(0, at)), await text(tokenIds.slice(at + 1))];
+  $("about-output").replaceChildren(before, ...(step === null ? [] : [mark]), after);
 }
 
 function show(state, text, why = "") {

@@ -78,7 +78,7 @@ function verdict(tab) {
       const told = { state, verdict, step, text: element.textContent, why: text("verify-why"), failure: text("failure") };
       return {
         ...told, signature: document.getElementById("about-signature").dataset.signature, signer: text("about-signature"),
-        prompt: text("about-prompt"), output: text("about-output"), asksForPrompt: !document.getElementById("private").hidden,
+        prompt: text("about-prompt"), output: text("about-output"), marked: document.querySelector("#about-output mark")?.textContent, asksForPrompt: !document.getElementById("private").hidden,
       };
     });
   const finished = async () => {
@@ -116,6 +116,7 @@ inEachBrowser("receipts", (scenario, name) => {
     ]) {
       const found = await choose(tab, receipt);
       assert.deepEqual([found.verdict, found.step], [expected, step], JSON.stringify(found));
+      if (step === "3") assert.equal(found.marked, "new", "the token that is another one");
       assert.match(found.why, words);
     }
     // After all of that, the one that is right.
