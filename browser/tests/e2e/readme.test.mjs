@@ -1,4 +1,4 @@
-// What the README shows, done: each command gives the output printed there, and the module's example runs.
+// What the README and docs/receipt.md show, done: each command gives the output printed there, and the module's example runs.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
 
-const README = await readFile(new URL("../../../README.md", import.meta.url), "utf8");
+const [README, RECEIPT] = await Promise.all(["README.md", "docs/receipt.md"].map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
 const PORT_IN_README = "http://127.0.0.1:8080";
 
 let server;
@@ -25,7 +25,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-const examples = blocks("console").flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
+const examples = [...blocks(README, "console"), ...blocks(RECEIPT, "console")].flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
 
 test("there are examples", () => assert.ok(examples.length >= 5, `${examples.length}`));
 
@@ -46,7 +46,7 @@ for (const [, command, output] of examples) {
 }
 
 test("the module's example", { timeout: 600_000 }, async () => {
-  const [example] = blocks("js");
+  const [example] = blocks(README, "js");
   // As the body of a function: a static import becomes a dynamic one, and what is logged is kept.
   const script = example
     .replace(/^import (.*) from (.*);$/gm, "const $1 = await import($2);")
@@ -64,6 +64,6 @@ test("the module's example", { timeout: 600_000 }, async () => {
   }
 });
 
-function blocks(language) {
-  return [...README.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
+function blocks(text, language) {
+  return [...text.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
 }

@@ -3,7 +3,7 @@
 use browser::assembly::Assembly;
 use browser::engine::{Advance, End, Engine, EngineError, Run};
 use kernel::Exec;
-use kernel::generate::{FinishReason, Sampler};
+use kernel::generate::{FinishReason, PREFILL_CHUNK, Sampler};
 use kernel::model::{Config, parameters};
 use loader::digest::{TensorDigest, sha256, weights_digest};
 use loader::manifest::{Manifest, ManifestFile};
@@ -149,9 +149,12 @@ fn a_model_generates_from_the_bytes_that_arrived() {
 
 #[test]
 fn a_long_prompt_is_read_in_parts() {
-    let engine = engine(config(), tokenizer("a", "Ã"));
-    let mut run = Run::new(&engine, vec![1; 70], 1, Sampler::GREEDY).unwrap();
-    assert_eq!(run.advance(&engine).unwrap(), Advance::Prefill { done: 64, total: 70 });
+    let mut config = config();
+    config["max_position_embeddings"] = 1000.into();
+    let engine = engine(config, tokenizer("a", "Ã"));
+    let total = PREFILL_CHUNK + 6;
+    let mut run = Run::new(&engine, vec![1; total], 1, Sampler::GREEDY).unwrap();
+    assert_eq!(run.advance(&engine).unwrap(), Advance::Prefill { done: PREFILL_CHUNK, total });
     assert!(matches!(run.advance(&engine).unwrap(), Advance::Token { step: 1, .. }));
 }
 
