@@ -5,7 +5,7 @@ use super::config::Config;
 use super::llama::{Model, Workspace, sized};
 use crate::Exec;
 use crate::ops::{AttentionScratch, embedding_forward};
-use crate::pool::split_rows;
+use crate::pool::split_values;
 use alloc::vec::Vec;
 use core::mem::swap;
 
@@ -54,13 +54,13 @@ pub(super) struct Buffers {
 /// Gives `buffer` the length `len` and fills it with zeros: gradients are added to them.
 pub(super) fn zeroed<'a>(exec: Exec<'_>, buffer: &'a mut Vec<f32>, len: usize) -> &'a mut [f32] {
     let buffer = sized(buffer, len);
-    split_rows(exec.pool, buffer, 1, |_, part| part.fill(0.0));
+    split_values(exec.pool, buffer, |_, part| part.fill(0.0));
     buffer
 }
 
 /// Makes `buffer` a copy of `values`.
 fn copy(exec: Exec<'_>, buffer: &mut Vec<f32>, values: &[f32]) {
-    split_rows(exec.pool, sized(buffer, values.len()), 1, |range, part| part.copy_from_slice(&values[range]));
+    split_values(exec.pool, sized(buffer, values.len()), |range, part| part.copy_from_slice(&values[range]));
 }
 
 impl Saved {
