@@ -3,6 +3,7 @@
 //! A module that holds these instructions is refused as a whole by an engine without simd128, so a [`Simd128`] that
 //! exists needs no further proof. Loads and stores go through references to whole arrays of 16.
 
+use super::tile::Block;
 use super::{Bf16, LANES, Simd};
 use core::arch::wasm32::*;
 use core::array::from_fn;
@@ -103,6 +104,20 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn pow2(self, n: Self::F32) -> Self::F32 {
         from_fn(|i| i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(n[i]), i32x4_splat(127)), 23))
+    }
+    /// The quarters of a row, then halves of two rows side by side, and their elements.
+    #[inline(always)]
+    fn fold(self, rows: &[Block; LANES]) -> Self::F32 {
+        from_fn(|i| {
+            let quarter = |row: usize| {
+                let [a, b, c, d] = self.load(&rows[4 * i + row].0);
+                f32x4_add(f32x4_add(a, c), f32x4_add(b, d))
+            };
+            let [a, b, c, d] = from_fn(quarter);
+            let ab = f32x4_add(i32x4_shuffle::<0, 1, 4, 5>(a, b), i32x4_shuffle::<2, 3, 6, 7>(a, b));
+            let cd = f32x4_add(i32x4_shuffle::<0, 1, 4, 5>(c, d), i32x4_shuffle::<2, 3, 6, 7>(c, d));
+            f32x4_add(i32x4_shuffle::<0, 2, 4, 6>(ab, cd), i32x4_shuffle::<1, 3, 5, 7>(ab, cd))
+        })
     }
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
