@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod check;
 pub mod fetch;
+pub mod measure;
 pub mod packages;
 pub mod process;
 pub mod python;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bundle, fetch, site, start, test};
+use tools::{bundle, check, fetch, measure, site, start, test};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -25,8 +25,12 @@ enum Command {
     Start(start::Options),
     /// Sets up all that the tests need, browsers included, and runs them.
     Test(test::Options),
+    /// Runs the kernel's tests on other machines, under emulation.
+    Check(check::Options),
     /// Measures the engine's speed in the browsers, with one thread and with all.
     BenchBrowser(test::BenchOptions),
+    /// Measures all that docs/performance.md tells, other engines beside ours where asked for.
+    Measure(measure::Options),
     /// Makes a static site: the page, the weights, and a recorded native run.
     Site(site::Options),
 }
@@ -37,7 +41,9 @@ fn main() -> ExitCode {
         Command::Browser(options) => bundle::run(&options).map_err(Into::into),
         Command::Start(options) => start::run(&options).map_err(Into::into),
         Command::Test(options) => test::run(&options).map_err(Into::into),
+        Command::Check(options) => check::run(&options).map_err(Into::into),
         Command::BenchBrowser(options) => test::bench(&options).map_err(Into::into),
+        Command::Measure(options) => measure::run(&options).map_err(Into::into),
         Command::Site(options) => site::run(&options).map_err(Into::into),
     };
     match result {

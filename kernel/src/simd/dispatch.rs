@@ -24,6 +24,8 @@ enum Kind {
     X86Avx2,
     #[cfg(target_arch = "x86_64")]
     X86Avx512,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    Aarch64Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     WasmSimd128,
 }
@@ -39,6 +41,8 @@ impl Backend {
             has_avx512().then_some(Kind::X86Avx512),
             #[cfg(target_arch = "x86_64")]
             has_avx2().then_some(Kind::X86Avx2),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Some(Kind::Aarch64Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Some(Kind::WasmSimd128),
             Some(Kind::Scalar),
@@ -63,7 +67,7 @@ impl Backend {
         found.ok_or_else(|| BackendError { name: name.to_string() })
     }
 
-    /// `scalar`, `x86-avx2`, `x86-avx512` or `wasm-simd128`.
+    /// `scalar`, `x86-avx2`, `x86-avx512`, `aarch64-neon` or `wasm-simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
@@ -71,6 +75,8 @@ impl Backend {
             Kind::X86Avx2 => "x86-avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx512 => "x86-avx512",
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Kind::Aarch64Neon => "aarch64-neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Kind::WasmSimd128 => "wasm-simd128",
         }
@@ -86,6 +92,8 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Backend` of this kind exists only where `has_avx512` said so.
             Kind::X86Avx512 => unsafe { run_avx512(op) },
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Kind::Aarch64Neon => op.eval(super::neon::Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Kind::WasmSimd128 => op.eval(super::simd128::Simd128),
         }

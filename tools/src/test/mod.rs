@@ -153,17 +153,26 @@ pub fn run(options: &Options) -> Result<(), TestError> {
 pub fn bench(options: &BenchOptions) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
     let browsers = chosen(&options.browser, &BROWSERS);
+    Ok(process::run(&mut speed(&workspace, &browsers, "measure.mjs")?)?)
+}
+
+/// A program of `browser/tests/speed`, with all that it needs built and installed.
+///
+/// # Errors
+/// If the set-up fails.
+pub(crate) fn speed(workspace: &Workspace, browsers: &[Browser], program: &str) -> Result<Command, TestError> {
     setup::node()?;
     let model = fetch::test_model()?;
-    bundle::build(&workspace, &workspace.bundle(), Choice::Auto)?;
-    start::build_server(&workspace)?;
+    bundle::build(workspace, &workspace.bundle(), Choice::Auto)?;
+    start::build_server(workspace)?;
     let mut command = Command::new("node");
-    command.arg("speed/measure.mjs");
-    Ok(process::run(in_browsers(&mut command, &workspace, &browsers, &model)?)?)
+    command.arg(format!("speed/{program}"));
+    in_browsers(&mut command, workspace, browsers, &model)?;
+    Ok(command)
 }
 
 /// What was asked for, each once, or all.
-fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
+pub(crate) fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
     let asked: BTreeSet<T> = asked.iter().copied().collect();
     if asked.is_empty() { all.to_vec() } else { asked.into_iter().collect() }
 }

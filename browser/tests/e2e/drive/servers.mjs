@@ -9,7 +9,7 @@ import { start, stop } from "./children.mjs";
 import { until } from "./until.mjs";
 
 const TYPES = {
-  ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".json": "application/json",
+  ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
   ".svg": "image/svg+xml", ".wasm": "application/wasm",
 };
 
@@ -48,8 +48,8 @@ export function startProxy(target) {
   });
 }
 
-/** A static server as plain as they come: no ranges, no headers but the type. */
-export function startStatic(folder) {
+/** A static server as plain as they come: no ranges, no headers but the type, and those given. */
+export function startStatic(folder, headers = {}) {
   return listen(async (request, response, passOn) => {
     let path = join(folder, normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)));
     const found = await stat(path).catch(() => null);
@@ -58,7 +58,7 @@ export function startStatic(folder) {
       response.writeHead(404, { "content-type": "text/html" }).end("<h1>404 Not Found</h1>");
       return;
     }
-    response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream" });
+    response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream", ...headers });
     passOn(createReadStream(path), 0);
   });
 }

@@ -1,0 +1,142 @@
+//! `tools measure`: measures all that `docs/performance.md` tells, in one run, and writes it as a table.
+
+mod parts;
+mod peers;
+mod report;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use crate::fetch::{self, FetchError};
+use crate::packages::PackageError;
+use crate::process::{self, ProcessError};
+use crate::python::PythonError;
+use crate::start::build_server;
+use crate::test::TestError;
+use crate::workspace::{Workspace, WorkspaceError};
+use peers::Peers;
+
+/// Of so many runs the best counts.
+const RUNS: usize = 3;
+
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Part {
+    /// Prefill, decoding and training; peers: llama.cpp and PyTorch.
+    Native,
+    /// The time until the first token is there, and the memory of a server.
+    Start,
+    /// Encoding; peers: tiktoken and Hugging Face tokenizers.
+    Tokenizer,
+    /// The engine in Chromium and Firefox; peers in Chromium: wllama and transformers.js.
+    Browser,
+    /// The operators of the kernel on every backend, beside what the machine can do.
+    Operators,
+}
+
+const PARTS: [Part; 5] = [Part::Native, Part::Start, Part::Tokenizer, Part::Browser, Part::Operators];
+
+/// The command line of `measure`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Options {
+    /// Measure other engines beside ours; they are installed under `target/measure`, which takes several gigabytes.
+    #[arg(long)]
+    pub peers: bool,
+    /// Measure only this part (can be given twice) [default: all].
+    #[arg(long, value_enum)]
+    pub only: Vec<Part>,
+    /// Write the result to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// The repository was not found.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// A package is missing.
+    #[error(transparent)]
+    Packages(#[from] PackageError),
+    /// There is no Python for the peers.
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    /// The model is not there.
+    #[error(transparent)]
+    Model(#[from] FetchError),
+    /// A program failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The browsers could not be set up.
+    #[error(transparent)]
+    Browsers(#[from] TestError),
+    /// A program's answer lacks something.
+    #[error("{0} printed no `{1}`")]
+    Answer(&'static str, &'static str),
+    /// A program did not do what it was to do.
+    #[error("`{line}` did not answer as expected: {said}")]
+    Said {
+        /// Its command line.
+        line: String,
+        /// What it said instead.
+        said: String,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot read or write {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl MeasureError {
+    fn silent(command: &std::process::Command) -> MeasureError {
+        MeasureError::Said { line: process::line(command), said: "nothing".into() }
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> MeasureError {
+    move |source| MeasureError::File { path: path.to_owned(), source }
+}
+
+/// Measures the parts asked for and prints one Markdown text: date, machine and command, the table, the operators.
+///
+/// # Errors
+/// If the set-up or a program fails; what was measured before is lost, as a table of two runs would mislead.
+pub fn run(options: &Options) -> Result<(), MeasureError> {
+    let workspace = Workspace::find()?;
+    let model = fetch::test_model()?;
+    let parts = crate::test::chosen(&options.only, &PARTS);
+    build_server(&workspace)?;
+    let peers = match options.peers {
+        true => Some(Peers::install(&workspace, &model)?),
+        false => None,
+    };
+    let peers = peers.as_ref();
+    let heading = report::heading(&workspace);
+    let (mut figures, mut operators) = (Vec::new(), None);
+    for part in parts {
+        match part {
+            Part::Native => figures.extend(parts::native(&workspace, &model, peers)?),
+            Part::Start => figures.extend(start::figures(&workspace, &model)?),
+            Part::Tokenizer => figures.extend(parts::tokenizer(&workspace, &model, peers)?),
+            Part::Browser => figures.extend(parts::browser(&workspace, peers)?),
+            Part::Operators => operators = Some(parts::operators(&workspace)?),
+        }
+    }
+    let mut text = heading;
+    if !figures.is_empty() {
+        text += &format!("\n{}", report::table(&figures));
+    }
+    if let Some(operators) = operators {
+        text += &format!("\n```text\n{operators}\n```\n");
+    }
+    print!("{text}");
+    match &options.output {
+        Some(path) => std::fs::write(path, text).map_err(at(path)),
+        None => Ok(()),
+    }
+}
