@@ -45,6 +45,8 @@ pub fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Where stderr is closed they could only be written there, which would end the program.
+        .log_internal_errors(false)
         .init();
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::serve(arguments),

@@ -40,7 +40,8 @@ pub fn start(arguments: &[&str]) -> Server {
     }
     let address = line.trim().strip_prefix("listening on http://127.0.0.1:").unwrap();
     let port = address.strip_suffix("/web/").unwrap().parse().unwrap();
-    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    // Nobody reads what else it says, and that must not end it.
+    drop(stderr);
     let server = Server { child, port };
     server.wait_for("ready", &Value::Bool(true));
     server

@@ -19,6 +19,7 @@ mod stream;
 mod train;
 mod weights;
 
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ async fn listen(arguments: cli::Serve) -> Outcome {
     if !address.ip().is_loopback() {
         tracing::warn!("{address} can be reached from the network: anyone there can use this server");
     }
-    eprintln!("listening on http://{}/web/", reachable(address));
+    // A server whose stderr is closed serves all the same.
+    let _ = writeln!(io::stderr(), "listening on http://{}/web/", reachable(address));
 
     let (engine, queue) = engine::engine();
     let state = Arc::new(State::new(arguments, engine));
