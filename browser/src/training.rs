@@ -9,14 +9,12 @@ use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest
 use loader::digest::weights_digest;
 use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, adapter_digest, attach, export};
 use session::data::Reader;
-use session::memory::{Plan, gradients_bytes, training_bytes};
+use session::memory::{KEPT_TOKENS, Plan, gradients_bytes, training_bytes};
 use session::receipt::{NewAdapter, TrainingTerms};
 use session::tensors::{digest, model_digest};
 
 use crate::engine::{Engine, EngineError, text_of};
 
-/// Texts up to so many tokens keep their activations; those of longer ones are computed again, which gives the same bits.
-const KEPT_TOKENS: usize = 128;
 /// The smallest pieces in which memory is asked for.
 const PIECE: u64 = 16 << 20;
 

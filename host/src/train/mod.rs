@@ -115,7 +115,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
             data: &data.sequences,
             private: issue.private,
         };
-        issue.write(terms.receipt(&reports, trained.learnt))?;
+        issue.write(terms.receipt(&reports, trained.learnt()))?;
     }
     reporter.end(&End {
         steps,

@@ -25,8 +25,6 @@ pub struct Course {
 pub struct Trained {
     model: Model,
     pub course: Course,
-    /// The digest of what was trained: of all weights, or of the adapter, as binary32.
-    pub learnt: Sha256Digest,
     /// The digest of the weights: as binary32 where they were trained, and the base's beside a trained adapter.
     pub weights: Sha256Digest,
     /// The digest of the trained adapter, where one was trained.
@@ -36,11 +34,17 @@ pub struct Trained {
 
 impl Trained {
     pub fn new(model: Model, course: Course) -> Trained {
-        let (learnt, adapter) = (model_digest(&model), adapter_digest(&model));
         let Course { base, data, options, steps: (_, steps) } = course.clone();
-        let weights = if adapter.is_some() { base.weights } else { learnt };
-        let transcript = TrainingTranscript { base, data, options, steps, trained: learnt }.digest();
-        Trained { model, course, learnt, weights, adapter, transcript }
+        let adapter = adapter_digest(&model);
+        let weights = if adapter.is_some() { base.weights } else { model_digest(&model) };
+        let trained = adapter.unwrap_or(weights);
+        let transcript = TrainingTranscript { base, data, options, steps, trained }.digest();
+        Trained { model, course, weights, adapter, transcript }
+    }
+
+    /// The digest of what was trained: of all weights, or of the adapter, as binary32.
+    pub fn learnt(&self) -> Sha256Digest {
+        self.adapter.unwrap_or(self.weights)
     }
 
     /// Fills a folder with the adapter, or else with the model in `dtype`, whose weights' digest it returns.

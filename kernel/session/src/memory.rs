@@ -3,6 +3,9 @@
 use kernel::model::{Config, HEAD_ROWS, LoraConfig, Model, Parameter, parameters};
 use kernel::train::Optimizer;
 
+/// Where memory is scarce, texts of up to so many tokens keep their activations, and those of longer ones are computed again,
+/// which gives the same bits.
+pub const KEPT_TOKENS: usize = 128;
 /// Room for what is small: one layer's buffers, attention scores, the allocator's gaps.
 const SLACK: u64 = 64 << 20;
 

@@ -90,8 +90,8 @@ fn server_memory(workspace: &Workspace, model: &Path) -> Result<f64, MeasureErro
             return Err(MeasureError::silent(&command));
         }
     }
-    // What it says from now on is read, so that it does not wait for a reader.
-    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    // It serves on when nobody reads what else it says.
+    drop(said);
     let origin = line.trim_start_matches(LISTENING).trim_end().trim_end_matches("web/");
     let prompt = "%20word".repeat(CONTEXT - NEW);
     let url = format!("{origin}api/generate?prompt={prompt}&max_tokens={NEW}");

@@ -8,13 +8,10 @@ use kernel::transcript::{Identity, Sha256Digest, data_digest};
 use super::{Given, Progress, Verdict, compare, expect_adapter};
 use crate::Batches;
 use crate::adapter::adapter_digest;
-use crate::memory::{Plan, training_bytes};
+use crate::memory::{KEPT_TOKENS, Plan, training_bytes};
 use crate::receipt::training::{Trained, TrainingTerms, check_data};
 use crate::receipt::{Bits32, Hex, ModelDigests, Receipt};
 use crate::tensors::model_digest;
-
-/// Texts up to so many tokens keep their activations; those of longer ones are computed again, which gives the same bits.
-const KEPT_TOKENS: usize = 128;
 
 /// A training under way.
 #[derive(Debug)]
