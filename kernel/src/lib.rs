@@ -5,8 +5,8 @@
 //! cites its rules as `N1`, `N2`, ...
 //!
 //! Layers, each using only those before it: [`simd`] (16 lanes, the order, the choice of instruction set), `math`,
-//! [`ops`], [`model`], then [`generate`], [`train`] and [`transcript`]. The crate takes token ids, byte slices, a [`pool::Pool`] and
-//! a by-name source of tensors; it knows no files, sockets, clocks, JSON or text.
+//! [`ops`], [`model`], then [`generate`], [`score`], [`train`] and [`transcript`]. The crate takes token ids, byte slices,
+//! a [`pool::Pool`] and a by-name source of tensors; it knows no files, sockets, clocks, JSON or text.
 //!
 //! Features: `std` (default) detects the CPU's instruction set at run time and has a pool of threads, [`pool::Crew`]; without it the
 //! backend is the best one that the build's target features promise, and the caller brings a pool of its own.
@@ -27,6 +27,7 @@ pub mod model;
 pub mod ops;
 pub mod pool;
 pub mod random;
+pub mod score;
 pub mod simd;
 pub mod train;
 pub mod transcript;

@@ -4,6 +4,7 @@
 
 use crate::generate::{Generation, Request, Step};
 use crate::model::Sequence;
+use crate::score::Scores;
 use crate::train::{Optimizer, TrainOptions};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -17,7 +18,7 @@ pub const PROFILE: &str = "lockstep/1";
 pub type Sha256Digest = [u8; 32];
 
 /// SHA-256 over bytes that arrive in pieces (FIPS 180-4).
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Sha256(sha2::Sha256);
 
 impl Sha256 {
@@ -37,6 +38,18 @@ impl Sha256 {
         self.update(bytes);
     }
 
+    /// Adds logits as little-endian binary32, every NaN as 0x7fc00000 (N9).
+    pub(crate) fn logits(&mut self, logits: &[f32]) {
+        let mut bytes = [[0; 4]; 512];
+        for part in logits.chunks(bytes.len()) {
+            for (bytes, v) in bytes.iter_mut().zip(part) {
+                let bits = if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() };
+                *bytes = bits.to_le_bytes();
+            }
+            self.update(bytes[..part.len()].as_flattened());
+        }
+    }
+
     /// The digest of all bytes.
     pub fn finish(self) -> Sha256Digest {
         self.0.finalize().into()
@@ -52,14 +65,7 @@ pub fn hex(digest: &Sha256Digest) -> String {
 /// SHA-256 over logits as little-endian binary32, every NaN as 0x7fc00000 (N9).
 pub fn logits_digest(logits: &[f32]) -> Sha256Digest {
     let mut hash = Sha256::new();
-    let mut bytes = [[0; 4]; 512];
-    for part in logits.chunks(bytes.len()) {
-        for (bytes, v) in bytes.iter_mut().zip(part) {
-            let bits = if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() };
-            *bytes = bits.to_le_bytes();
-        }
-        hash.update(bytes[..part.len()].as_flattened());
-    }
+    hash.logits(logits);
     hash.finish()
 }
 
@@ -74,6 +80,19 @@ pub struct Identity {
     pub tokenizer: Sha256Digest,
 }
 
+impl Identity {
+    /// The fields that every transcript begins with: `profile, weights, adapter, tokenizer`. The field of a missing adapter is
+    /// empty.
+    fn fields(&self) -> Sha256 {
+        let mut hash = Sha256::new();
+        hash.field(PROFILE.as_bytes());
+        hash.field(&self.weights);
+        hash.field(self.adapter.as_ref().map_or(&[], |digest| digest));
+        hash.field(&self.tokenizer);
+        hash
+    }
+}
+
 /// The digest of a whole generation so far, see [`transcript_of`].
 pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest {
     transcript_of(identity, generation.request(), generation.steps())
@@ -81,13 +100,9 @@ pub fn transcript(identity: &Identity, generation: &Generation) -> Sha256Digest 
 
 /// The digest of the steps that a request had:
 /// `h = SHA-256(profile, weights, adapter, tokenizer, prompt ids, sampler)`, then `h = SHA-256(h, token id, logits digest)`
-/// for every step. The field of a missing adapter is empty.
+/// for every step.
 pub fn transcript_of(identity: &Identity, request: &Request, steps: &[Step]) -> Sha256Digest {
-    let mut start = Sha256::new();
-    start.field(PROFILE.as_bytes());
-    start.field(&identity.weights);
-    start.field(identity.adapter.as_ref().map_or(&[], |digest| digest));
-    start.field(&identity.tokenizer);
+    let mut start = identity.fields();
     start.field(&id_bytes(&request.prompt));
     start.field(request.sampler.text().as_bytes());
     steps.iter().fold(start.finish(), |h, step| {
@@ -123,6 +138,23 @@ pub fn data_digest<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Sha
     hash.finish()
 }
 
+/// The digest of a scoring: `SHA-256(profile, weights, adapter, tokenizer, data)` and, for every sequence of the data,
+/// `logits digest, sum, greedy`, all in one hash; the sum is little-endian binary32, and greedy a byte.
+pub fn scoring_transcript<'a>(
+    identity: &Identity,
+    data: &Sha256Digest,
+    lines: impl IntoIterator<Item = &'a Scores>,
+) -> Sha256Digest {
+    let mut hash = identity.fields();
+    hash.field(data);
+    for scores in lines {
+        hash.field(&scores.logits_sha256);
+        hash.field(&scores.sum.to_le_bytes());
+        hash.field(&[u8::from(scores.greedy)]);
+    }
+    hash.finish()
+}
+
 /// All that a training was, from the weights that it began with to those that came out.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TrainingTranscript {
@@ -141,11 +173,7 @@ pub struct TrainingTranscript {
 impl TrainingTranscript {
     /// `SHA-256(profile, weights, adapter, tokenizer, data, hyper-parameters, steps, trained weights)`.
     pub fn digest(&self) -> Sha256Digest {
-        let mut hash = Sha256::new();
-        hash.field(PROFILE.as_bytes());
-        hash.field(&self.base.weights);
-        hash.field(self.base.adapter.as_ref().map_or(&[], |digest| digest));
-        hash.field(&self.base.tokenizer);
+        let mut hash = self.base.fields();
         hash.field(&self.data);
         hash.field(hyper_parameters(&self.options).as_bytes());
         hash.field(&self.steps);

@@ -4,6 +4,7 @@ mod replay;
 mod sampler;
 
 pub use replay::Replay;
+pub(crate) use sampler::argmax;
 pub use sampler::{Sampler, SamplerError, SamplerSettings};
 
 use crate::Exec;

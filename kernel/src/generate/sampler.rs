@@ -203,7 +203,10 @@ fn integer(weight: f32) -> u64 {
 }
 
 /// The token with the largest logit, the lowest one among equals (N7).
-fn argmax(logits: &[f32]) -> Result<u32, usize> {
+///
+/// # Errors
+/// The lowest token whose logit is not finite (N9).
+pub(crate) fn argmax(logits: &[f32]) -> Result<u32, usize> {
     if let Some(token) = logits.iter().position(|v| !v.is_finite()) {
         return Err(token);
     }

@@ -7,7 +7,7 @@ use crate::spec;
 use kernel::Exec;
 use kernel::ops::*;
 
-pub const ROWS: [Row; 15] = [
+pub const ROWS: [Row; 16] = [
     Row { name: "matmul_backward_input", bound: 7.0, cases: matmul_input },
     Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
     Row { name: "matmul_sgd_step", bound: 4.0, cases: matmul_step },
@@ -19,6 +19,7 @@ pub const ROWS: [Row; 15] = [
     Row { name: "swiglu_backward", bound: 4.0, cases: swiglu },
     Row { name: "cross_entropy_forward", bound: 1.0, cases: cross_entropy },
     Row { name: "cross_entropy_backward", bound: 3.0, cases: cross_entropy_gradient },
+    Row { name: "log_probability_forward", bound: 1.0, cases: log_probability },
     Row { name: "lora_forward", bound: 3.0, cases: lora },
     Row { name: "lora_backward", bound: 3.0, cases: lora_gradient },
     Row { name: "squares_forward", bound: 2.5, cases: squares },
@@ -359,21 +360,35 @@ fn cross_entropy(n: &mut Numbers) -> Vec<Outcome> {
     let case = |[rows, vocab]: [usize; 2], n: &mut Numbers| {
         let (logits, targets) = logits(n, rows, vocab);
         let each = || logits.chunks_exact(vocab).zip(&targets);
-        // A loss is a difference of a logarithm and a logit, and its error relative to the larger of them.
-        let truth = each().map(|(l, t)| {
-            let value = differences::cross_entropy(&wide(l), &[*t]);
-            Truth {
-                value,
-                scale: 1.0
-                    + value.abs()
-                    + 2.0 * f64::from(l.iter().fold(0.0, |m, l| if l.abs() > m { l.abs() } else { m })),
-            }
-        });
+        Outcome {
+            shape: format!("[{rows}, {vocab}]"),
+            truth: each().map(|(l, t)| loss(l, *t)).collect(),
+            spec: each().map(|(l, t)| spec::cross_entropy(l, *t as usize)).collect(),
+            run: Box::new(move |exec| guarded(rows, |out| cross_entropy_forward(exec, out, &logits, &targets))),
+        }
+    };
+    shapes(n, &LOGITS, [6, 70]).into_iter().map(|[rows, vocab]| case([rows, vocab.max(2)], n)).collect()
+}
+
+/// A loss is a difference of a logarithm and a logit, and its error relative to the larger of them.
+fn loss(l: &[f32], target: u32) -> Truth {
+    let value = differences::cross_entropy(&wide(l), &[target]);
+    let largest = l.iter().fold(0.0, |m, l| if l.abs() > m { l.abs() } else { m });
+    Truth { value, scale: 1.0 + value.abs() + 2.0 * f64::from(largest) }
+}
+
+fn log_probability(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |[rows, vocab]: [usize; 2], n: &mut Numbers| {
+        let (mut logits, targets) = logits(n, rows, vocab);
+        // A token that is certain: the logarithm is +0, and not -0.
+        logits[targets[0] as usize] = 200.0;
+        let each = || logits.chunks_exact(vocab).zip(&targets);
+        let truth = each().map(|(l, t)| loss(l, *t)).map(|loss| Truth { value: -loss.value, ..loss });
         Outcome {
             shape: format!("[{rows}, {vocab}]"),
             truth: truth.collect(),
-            spec: each().map(|(l, t)| spec::cross_entropy(l, *t as usize)).collect(),
-            run: Box::new(move |exec| guarded(rows, |out| cross_entropy_forward(exec, out, &logits, &targets))),
+            spec: each().map(|(l, t)| spec::log_probability(l, *t as usize)).collect(),
+            run: Box::new(move |exec| guarded(rows, |out| log_probability_forward(exec, out, &logits, &targets))),
         }
     };
     shapes(n, &LOGITS, [6, 70]).into_iter().map(|[rows, vocab]| case([rows, vocab.max(2)], n)).collect()

@@ -12,6 +12,7 @@ mod ops;
 mod page;
 mod replay;
 mod resume;
+mod score;
 mod spec;
 mod teeth;
 mod training;

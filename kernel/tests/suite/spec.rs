@@ -198,6 +198,12 @@ pub fn cross_entropy(logits: &[f32], target: usize) -> f32 {
     ln(sum(&e)) - (logits[target] - m)
 }
 
+pub fn log_probability(logits: &[f32], target: usize) -> f32 {
+    let m = max(logits);
+    let e: Vec<f32> = logits.iter().map(|l| exp(l - m)).collect();
+    (logits[target] - m) - ln(sum(&e))
+}
+
 /// `[dq, dk, dv]` of one sequence, as the contract writes them.
 pub fn attention_backward(dout: &[f32], q: &[f32], k: &[f32], v: &[f32], shape: [usize; 3]) -> [Vec<f32>; 3] {
     let [heads, kv_heads, dim] = shape;
