@@ -175,7 +175,7 @@ export interface EngineInfo {
 export interface VerifyOptions {
   /** Stops within one step; rejects with the signal's reason, by default an `AbortError`. */
   signal?: AbortSignal;
-  /** Tells how many tokens have been read, or how many steps have been made. */
+  /** Tells how many tokens have been read, or how many steps a training has made. */
   onProgress?: (progress: { done: number; total: number }) => void;
   /** The prompt of a receipt that leaves it out, as text or token ids. */
   prompt?: string | ArrayLike<number>;
@@ -193,8 +193,8 @@ export interface Verification {
   /** Why it is no match; null where it is one. */
   why: string | null;
   /** What the receipt is of. This and what follows is missing where it is malformed. */
-  kind?: "generation" | "training";
-  /** The steps that it tells of. */
+  kind?: "generation" | "training" | "scoring";
+  /** The steps that it tells of; of a scoring, the lines. */
   steps?: number;
   /** Whether it leaves token ids out. */
   isPrivate?: boolean;

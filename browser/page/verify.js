@@ -77,7 +77,8 @@ async function tell(engine, result) {
 }
 
 async function tellAbout(engine, { step, kind, steps, signature, publicKey, promptIds, tokenIds }) {
-  $("about-kind").textContent = `a ${kind} of ${steps} ${kind === "training" ? "steps" : "tokens"}`;
+  const parts = { generation: "tokens", training: "steps", scoring: "lines" };
+  $("about-kind").textContent = `a ${kind} of ${steps} ${parts[kind]}`;
   const texts = {
     none: "not signed", valid: `signed by ${publicKey}; compare this key with the one that you know`,
     invalid: `not a signature of ${publicKey}: the receipt was changed after it was signed, or never signed by that key`,

@@ -30,7 +30,7 @@ enum State {
 /// What can be read in a receipt without computing anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct About {
-    /// `generation` or `training`.
+    /// `generation`, `training` or `scoring`.
     pub kind: &'static str,
     /// The steps that it tells of.
     pub steps: usize,

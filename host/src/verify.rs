@@ -31,9 +31,9 @@ struct Report {
     step: Option<u64>,
     why: Option<String>,
     signature: Signature,
-    /// `generation` or `training`.
+    /// `generation`, `training` or `scoring`.
     kind: Option<&'static str>,
-    /// The steps that the receipt tells of.
+    /// The steps that the receipt tells of; of a scoring, the lines.
     steps: Option<usize>,
     backend: &'static str,
     threads: usize,
@@ -174,7 +174,10 @@ fn print(report: &Report) -> io::Result<()> {
     }
     match (&report.why, report.kind, report.steps) {
         (Some(why), ..) => writeln!(stdout, ": {why}")?,
-        (None, Some(kind), Some(steps)) => writeln!(stdout, ": {kind}, {steps} steps")?,
+        (None, Some(kind), Some(steps)) => {
+            let parts = if kind == "scoring" { "lines" } else { "steps" };
+            writeln!(stdout, ": {kind}, {steps} {parts}")?;
+        }
         _ => writeln!(stdout)?,
     }
     match (report.signature.state, &report.signature.public_key) {

@@ -55,6 +55,27 @@ impl From<ForwardError> for ScoreError {
     }
 }
 
+/// Whether `model` can score a text.
+///
+/// # Errors
+/// If nothing counts, a token is outside the vocabulary, or the text exceeds the context.
+///
+/// # Panics
+/// If there is not a mark for every token.
+pub fn check(model: &Model, sequence: &Sequence) -> Result<(), ScoreError> {
+    let (vocab, context) = (model.config().vocab, model.config().context);
+    let Sequence { tokens, counted } = sequence;
+    let positions = tokens.len();
+    assert_eq!(positions, counted.len(), "score: a mark for every token");
+    if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
+        return Err(ForwardError::Token { token, vocab }.into());
+    }
+    if positions > context {
+        return Err(ForwardError::Context { positions, context }.into());
+    }
+    if sequence.count() == 0 { Err(ScoreError::NoTargets) } else { Ok(()) }
+}
+
 /// A text that is being scored. Its bits do not depend on how it is read, nor on other texts (N11). Dropping it stops it.
 #[derive(Debug)]
 pub struct Scoring {
@@ -71,27 +92,16 @@ impl Scoring {
     /// Prepares to score a text; nothing is computed yet.
     ///
     /// # Errors
-    /// If nothing counts, a token is outside the vocabulary, or the text exceeds the context.
+    /// As [`check`].
     ///
     /// # Panics
-    /// If there is not a mark for every token.
+    /// As [`check`].
     pub fn new(model: &Model, sequence: Sequence) -> Result<Scoring, ScoreError> {
-        let config = model.config();
-        let Sequence { tokens, counted } = &sequence;
-        let (positions, context) = (tokens.len(), config.context);
-        assert_eq!(positions, counted.len(), "score: a mark for every token");
-        if let Some(&token) = tokens.iter().find(|token| **token as usize >= config.vocab) {
-            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
-        }
-        if positions > context {
-            return Err(ForwardError::Context { positions, context }.into());
-        }
-        if sequence.count() == 0 {
-            return Err(ScoreError::NoTargets);
-        }
+        check(model, &sequence)?;
+        let cache = KvCache::new(model.config());
         Ok(Scoring {
             sequence,
-            cache: KvCache::new(config),
+            cache,
             workspace: Workspace::default(),
             log_probabilities: Vec::new(),
             sum: 0.0,

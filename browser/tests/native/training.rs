@@ -29,7 +29,7 @@ pub fn engine() -> Engine {
 }
 
 /// The engine's model, made without the engine.
-fn model() -> Model {
+pub fn model() -> Model {
     let config = Config {
         vocab: 4,
         dim: 2,

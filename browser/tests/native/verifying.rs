@@ -2,10 +2,13 @@
 
 use browser::engine::{Advance, Engine, Run};
 use browser::verifying::Verifying;
+use kernel::Exec;
 use kernel::generate::{Sampler, SamplerSettings};
-use session::receipt::{Progress, SignatureState, Verdict};
+use kernel::model::Sequence;
+use kernel::score::Scoring;
+use session::receipt::{Progress, ScoringTerms, SignatureState, Verdict};
 
-use crate::training::{FULL, SGD, TEXT, begin, engine, lora};
+use crate::training::{FULL, SGD, TEXT, begin, engine, lora, model};
 
 /// The receipt of a generation with what the engine uses now.
 fn generated(engine: &Engine) -> String {
@@ -68,6 +71,23 @@ fn what_was_changed_does_not_match() {
     assert_eq!((verdict.word(), verdict.step()), ("MISMATCH", Some(1)));
     assert_eq!(verify(&engine, &receipt.replace(':', ": ")).word(), "MALFORMED");
     assert_eq!(verify(&engine, "").word(), "MALFORMED");
+}
+
+#[test]
+fn a_scoring_is_computed_again() {
+    let (engine, model) = (engine(), model());
+    let data = [Sequence::new(vec![1, 2, 0, 1])];
+    let mut scoring = Scoring::new(&model, data[0].clone()).unwrap();
+    let scores = scoring.advance(&model, Exec::serial()).unwrap().unwrap();
+    let terms = ScoringTerms { identity: engine.identity(), data: &data, private: false };
+    let receipt = String::from_utf8(terms.receipt(&[scores]).unwrap().to_json()).unwrap();
+    assert_eq!(verify(&engine, &receipt), Verdict::Match);
+    let about = Verifying::begin(&engine, receipt.as_bytes(), None).unwrap().about.unwrap();
+    assert_eq!((about.kind, about.steps, about.private), ("scoring", 1, false));
+    let place = receipt.find("\"sum_bits\":[\"").unwrap() + 20;
+    let digit = if &receipt[place..=place] == "1" { "2" } else { "1" };
+    let verdict = verify(&engine, &format!("{}{digit}{}", &receipt[..place], &receipt[place + 1..]));
+    assert_eq!((verdict.word(), verdict.step()), ("MISMATCH", Some(1)));
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl GenerationTerms<'_> {
         };
         generated.check()?;
         let transcript = transcript_of(self.identity, self.request, steps);
-        Ok(Receipt::new(self.identity, Some(generated), None, transcript))
+        Ok(Receipt { generation: Some(generated), ..Receipt::new(self.identity, transcript) })
     }
 }
 

@@ -1,14 +1,16 @@
-//! Receipts: what a generation or a training was, so that anyone can compute it again. The format is laid down in
+//! Receipts: what a generation, a training or a scoring was, so that anyone can compute it again. The format is laid down in
 //! docs/receipt.md.
 //!
 //! A [`Receipt`] is canonical JSON (RFC 8785) of integers and strings. It is read strictly: [`Receipt::from_json`] refuses all
-//! that [`Receipt::to_json`] would write otherwise. What makes a receipt from steps, `generation` and `training`, makes it
+//! that [`Receipt::to_json`] would write otherwise. What makes a receipt from steps, `generation`, `training` and `scoring`, makes it
 //! when it is issued and when it is verified: a [`Verification`] computes the steps, builds the receipt of what it has seen
 //! and compares the two.
 
+mod data;
 mod error;
 mod fields;
 mod generation;
+mod scoring;
 mod sign;
 mod training;
 mod verify;
@@ -16,9 +18,11 @@ mod verify;
 use kernel::transcript::{Identity, PROFILE};
 use serde::{Deserialize, Serialize};
 
+pub use data::Marked;
 pub use error::ReceiptError;
 pub use fields::{Bits32, Bits64, Decimal, Digest, Hex};
 pub use generation::{Generated, GenerationTerms};
+pub use scoring::{Scored, ScoringTerms};
 pub use sign::{PublicKey, SecretKey, SignatureState, Signed};
 pub use training::{NewAdapter, Trained, TrainingTerms};
 pub use verify::{Given, Progress, Verdict, Verification};
@@ -27,12 +31,15 @@ pub use verify::{Given, Progress, Verdict, Verification};
 pub const FORMAT: &str = "lockstep-receipt/1";
 /// The most bytes that a receipt may have.
 pub const MAX_BYTES: usize = 32 << 20;
-/// The most steps of a generation or a training.
+/// The most steps of a generation or a training, or lines of a scoring.
 pub const MAX_STEPS: usize = 1 << 17;
-/// The most token ids of a prompt, or of the data of a training.
+/// The most token ids of a prompt, or of the data of a training or a scoring.
 pub const MAX_IDS: usize = 1 << 20;
 /// The most tokens of a step of a training.
 pub const MAX_BATCH_TOKENS: usize = 1 << 22;
+
+/// Why a receipt is none, whose kinds are not one.
+const NOT_ONE: &str = "it has neither a generation nor a training nor a scoring, or both of two";
 
 /// What a result was computed from, and what came out. The members stand in the order of canonical JSON.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -46,13 +53,16 @@ pub struct Receipt {
     pub model: ModelDigests,
     /// Name and version of the numeric contract.
     pub profile: String,
+    /// The scoring, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<Scored>,
     /// Who vouches for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signed>,
     /// The training, if it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<Trained>,
-    /// The transcript of the generation or the training.
+    /// The transcript of what it tells of.
     pub transcript_sha256: Digest,
 }
 
@@ -80,20 +90,16 @@ impl From<&Identity> for ModelDigests {
 }
 
 impl Receipt {
-    /// A receipt without a signature.
-    fn new(
-        identity: &Identity,
-        generation: Option<Generated>,
-        training: Option<Trained>,
-        transcript: [u8; 32],
-    ) -> Receipt {
+    /// A receipt of nothing yet, without a signature.
+    fn new(identity: &Identity, transcript: [u8; 32]) -> Receipt {
         Receipt {
             format: FORMAT.to_string(),
-            generation,
+            generation: None,
             model: identity.into(),
             profile: PROFILE.to_string(),
+            scoring: None,
             signature: None,
-            training,
+            training: None,
             transcript_sha256: Hex(transcript),
         }
     }
@@ -138,28 +144,35 @@ impl Receipt {
 
     /// Whether its contents can belong together.
     fn check(&self) -> Result<(), ReceiptError> {
-        match (&self.generation, &self.training) {
-            (Some(generation), None) => generation.check(),
-            (None, Some(training)) => training.check(&self.model),
-            _ => Err(ReceiptError::Content("it has neither a generation nor a training, or both".to_string())),
+        match (&self.generation, &self.training, &self.scoring) {
+            (Some(generation), None, None) => generation.check(),
+            (None, Some(training), None) => training.check(&self.model),
+            (None, None, Some(scoring)) => scoring.check(),
+            _ => Err(ReceiptError::Content(NOT_ONE.to_string())),
         }
     }
 
-    /// `generation` or `training`.
+    /// `generation`, `training` or `scoring`.
     pub fn kind(&self) -> &'static str {
-        if self.training.is_some() { "training" } else { "generation" }
+        match self {
+            Receipt { training: Some(_), .. } => "training",
+            Receipt { scoring: Some(_), .. } => "scoring",
+            _ => "generation",
+        }
     }
 
-    /// The steps that it tells of.
+    /// The steps that it tells of; of a scoring, the lines.
     pub fn steps(&self) -> usize {
         let generation = self.generation.as_ref().map(|generation| generation.logits_sha256.len());
         let training = self.training.as_ref().map(|training| training.step_sha256.len());
-        generation.or(training).unwrap_or(0)
+        let scoring = self.scoring.as_ref().map(|scoring| scoring.sum_bits.len());
+        generation.or(training).or(scoring).unwrap_or(0)
     }
 
     /// Whether it leaves token ids out.
     pub fn is_private(&self) -> bool {
         let generation = self.generation.as_ref().is_some_and(|generation| generation.token_ids.is_none());
-        generation || self.training.as_ref().is_some_and(|training| training.data.is_none())
+        let training = self.training.as_ref().is_some_and(|training| training.data.is_none());
+        generation || training || self.scoring.as_ref().is_some_and(|scoring| scoring.data.is_none())
     }
 }

@@ -5,10 +5,9 @@ use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use serde::{Deserialize, Serialize};
 
+use super::data::{Marked, limit_tokens, sequences, shown};
 use super::generation::{content, limit};
-use super::{
-    Bits32, Bits64, Decimal, Digest, Hex, MAX_BATCH_TOKENS, MAX_IDS, MAX_STEPS, ModelDigests, Receipt, ReceiptError,
-};
+use super::{Bits32, Bits64, Decimal, Digest, Hex, MAX_BATCH_TOKENS, MAX_STEPS, ModelDigests, Receipt, ReceiptError};
 
 /// A training, as a receipt tells it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -21,7 +20,7 @@ pub struct Trained {
     pub batch_size: u32,
     /// What was learnt from; left out of a private receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Vec<Learnt>>,
+    pub data: Option<Vec<Marked>>,
     /// The digest of what was learnt from.
     pub data_sha256: Digest,
     /// The hyper-parameters.
@@ -45,16 +44,6 @@ pub struct NewAdapter {
     pub rank: u32,
     pub seed: Decimal,
     pub targets: Vec<String>,
-}
-
-/// One sequence that was learnt from.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Learnt {
-    /// `1` for each token that counts as a target, otherwise `0`.
-    pub counted: String,
-    /// Its tokens.
-    pub ids: Vec<u32>,
 }
 
 /// The hyper-parameters; real numbers by their bits.
@@ -152,27 +141,6 @@ impl HyperParameters {
     }
 }
 
-impl From<&Sequence> for Learnt {
-    fn from(sequence: &Sequence) -> Learnt {
-        let counted = sequence.counted.iter().map(|counts| if *counts { '1' } else { '0' }).collect();
-        Learnt { counted, ids: sequence.tokens.clone() }
-    }
-}
-
-impl Learnt {
-    fn sequence(&self) -> Result<Sequence, ReceiptError> {
-        let marks = self.counted.bytes().map(|mark| match mark {
-            b'0' => Ok(false),
-            b'1' => Ok(true),
-            _ => Err(ReceiptError::Content("counted has a 0 or a 1 for each token".to_string())),
-        });
-        let counted: Vec<bool> = marks.collect::<Result<_, _>>()?;
-        let (ids, marks) = (self.ids.len(), counted.len());
-        content(ids == marks, || format!("a sequence has {ids} tokens and {marks} marks"))?;
-        Ok(Sequence { tokens: self.ids.clone(), counted })
-    }
-}
-
 /// Everything about a training that its receipt tells, but for its steps.
 #[derive(Clone, Debug)]
 pub struct TrainingTerms<'a> {
@@ -202,7 +170,7 @@ impl TrainingTerms<'_> {
         let record = Trained {
             adapter: self.adapter.clone(),
             batch_size: self.batch_size as u32,
-            data: (!self.private).then(|| self.data.iter().map(Learnt::from).collect()),
+            data: shown(self.data, self.private),
             data_sha256: Hex(data_sha256),
             hyper_parameters: self.options.into(),
             loss_bits: steps.iter().map(|step| step.loss.into()).collect(),
@@ -218,7 +186,7 @@ impl TrainingTerms<'_> {
             steps: steps.last().map_or([0; 32], |step| step.digest),
             trained,
         };
-        Ok(Receipt::new(self.base, None, Some(record), transcript.digest()))
+        Ok(Receipt { training: Some(record), ..Receipt::new(self.base, transcript.digest()) })
     }
 }
 
@@ -240,20 +208,14 @@ impl Receipt {
 
 /// Whether the data fits a receipt, and a batch of it into memory.
 pub(super) fn check_data(data: &[Sequence], batch_size: usize, private: bool) -> Result<(), ReceiptError> {
-    let longest = data.iter().map(|sequence| sequence.tokens.len()).max().unwrap_or(0);
-    let ids: usize = data.iter().map(|sequence| sequence.tokens.len()).sum();
     if !private {
-        limit("tokens of the data", ids, MAX_IDS)?;
+        limit_tokens(data)?;
     }
+    let longest = data.iter().map(|sequence| sequence.tokens.len()).max().unwrap_or(0);
     limit("tokens of a step", batch_size.saturating_mul(longest.max(1)), MAX_BATCH_TOKENS)
 }
 
 impl Trained {
-    /// The sequences, where the receipt has them.
-    pub(super) fn sequences(&self) -> Option<Result<Vec<Sequence>, ReceiptError>> {
-        self.data.as_ref().map(|data| data.iter().map(Learnt::sequence).collect())
-    }
-
     /// Whether its contents can belong together.
     pub(super) fn check(&self, model: &ModelDigests) -> Result<(), ReceiptError> {
         let (steps, digests) = (self.loss_bits.len(), self.step_sha256.len());
@@ -267,9 +229,9 @@ impl Trained {
         content(self.adapter.is_none() || model.adapter_sha256.is_some(), || {
             "a new adapter has a digest among those of the model".to_string()
         })?;
-        let Some(sequences) = self.sequences().transpose()? else { return Ok(()) };
-        content(!sequences.is_empty(), || "the data has no sequences".to_string())?;
-        check_data(&sequences, self.batch_size as usize, false)?;
-        content(data_digest(&sequences) == self.data_sha256.0, || "the data has another digest".to_string())
+        match sequences(self.data.as_ref(), self.data_sha256)? {
+            Some(sequences) => check_data(&sequences, self.batch_size as usize, false),
+            None => Ok(()),
+        }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use session::adapter::{attach, export};
 use session::receipt::{Given, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState};
 
-use crate::model::{PROMPT, SEED, data, generated, identity, model, options, request, trained, verify};
+use crate::model::{PROMPT, SEED, data, generated, identity, model, options, request, scored, trained, verify};
 use kernel::model::Sequence;
 use kernel::train::Optimizer;
 
@@ -29,14 +29,15 @@ fn receipts() -> Vec<(String, Vec<std::ops::Range<usize>>)> {
     // A text that ends by itself ends there whatever the most tokens are.
     let most = free(&stops, &["\"max_tokens\":"]);
     let training = text(trained(&model, Some(1), &options(Optimizer::Sgd { momentum: 0.5 }), false));
-    vec![(greedy, vec![]), (stops, most), (training, vec![])]
+    let scoring = text(scored(&model, false));
+    vec![(greedy, vec![]), (stops, most), (training, vec![]), (scoring, vec![])]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_changed_byte_is_a_match(which in 0..3_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
+    fn no_changed_byte_is_a_match(which in 0..4_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
         let (receipt, free) = receipts().swap_remove(which);
         let place = place.index(receipt.len());
         let mut bytes = receipt.clone().into_bytes();
@@ -129,13 +130,15 @@ fn an_adapter_is_part_of_what_is_verified() {
 }
 
 #[test]
-fn a_private_training_needs_its_data() {
+fn a_private_training_or_scoring_needs_its_data() {
     let model = model(SEED);
-    let bytes = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true).to_json();
-    let given = |data| verify(&bytes, &model, Given { data, ..Given::default() });
-    assert_eq!(given(None).word(), "CANNOT_VERIFY");
-    assert_eq!(given(Some(data()[1..].to_vec())).word(), "CANNOT_VERIFY");
-    assert_eq!(given(Some(data())).word(), "MATCH");
+    let training = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true);
+    for bytes in [training.to_json(), scored(&model, true).to_json()] {
+        let given = |data| verify(&bytes, &model, Given { data, ..Given::default() });
+        assert_eq!(given(None).word(), "CANNOT_VERIFY");
+        assert_eq!(given(Some(data()[1..].to_vec())).word(), "CANNOT_VERIFY");
+        assert_eq!(given(Some(data())).word(), "MATCH");
+    }
 }
 
 #[test]
@@ -160,4 +163,8 @@ fn what_no_receipt_can_hold_is_known_before_it_is_computed() {
     let much = [Sequence::new(vec![1; MAX_IDS + 1])];
     assert!(Receipt::check_training_limits(1, &much, 1, false).is_err());
     assert!(Receipt::check_training_limits(1, &much, 1, true).is_ok());
+    assert!(Receipt::check_scoring_limits(&much, false).is_err() && Receipt::check_scoring_limits(&much, true).is_ok());
+    let lines = vec![Sequence::new(vec![1, 2]); MAX_STEPS + 1];
+    assert!(Receipt::check_scoring_limits(&lines, true).is_err());
+    assert!(Receipt::check_scoring_limits(&lines[1..], true).is_ok());
 }

@@ -5,12 +5,15 @@ use kernel::generate::{Generation, Progress as Advanced, Request, Sampler, Sampl
 use kernel::model::{Config, LoraConfig, Model, RawTensor, Sequence, parameters};
 use kernel::ops::Weights;
 use kernel::random::{Purpose, uniform};
+use kernel::score::Scoring;
 use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::Identity;
 use loader::digest::{sha256, weights_digest};
 use session::Batches;
 use session::adapter::adapter_digest;
-use session::receipt::{GenerationTerms, Given, NewAdapter, Progress, Receipt, TrainingTerms, Verdict, Verification};
+use session::receipt::{
+    GenerationTerms, Given, NewAdapter, Progress, Receipt, ScoringTerms, TrainingTerms, Verdict, Verification,
+};
 use session::tensors::{digest, model_digest};
 
 pub const SEED: u64 = 5;
@@ -93,6 +96,21 @@ pub fn trained(model: &Model, adapter: Option<u64>, options: &TrainOptions, priv
     let reports: Vec<StepReport> =
         (0..steps).map(|step| trainer.step(Exec::serial(), &batches.after(step)).unwrap()).collect();
     terms.receipt(&reports, model_digest(&trainer.into_model().unwrap())).unwrap()
+}
+
+/// The receipt of a scoring of the data.
+pub fn scored(model: &Model, private: bool) -> Receipt {
+    let data = data();
+    let scores = data.iter().map(|sequence| {
+        let mut scoring = Scoring::new(model, sequence.clone()).unwrap();
+        loop {
+            if let Some(scores) = scoring.advance(model, Exec::serial()).unwrap() {
+                return scores;
+            }
+        }
+    });
+    let scores: Vec<_> = scores.collect();
+    ScoringTerms { identity: &identity(model), data: &data, private }.receipt(&scores).unwrap()
 }
 
 /// The verdict on the bytes of a receipt, with this model.

@@ -8,7 +8,7 @@ use kernel::train::Optimizer;
 use serde::Deserialize;
 use session::receipt::{Given, Receipt, SecretKey};
 
-use crate::model::{PROMPT, SEED, data, generated, model, options, request, trained, verify};
+use crate::model::{PROMPT, SEED, data, generated, model, options, request, scored, trained, verify};
 
 /// A line of `vectors.json`.
 #[derive(Deserialize)]
@@ -48,6 +48,8 @@ fn valid() -> Vec<(&'static str, Receipt)> {
         ("stops.json", generated(&model, &stops, false)),
         ("private.json", generated(&model, &drawn, true)),
         ("signed.json", greedy.sign(&SecretKey::from_bytes(&[7; 32]))),
+        ("scoring.json", scored(&model, false)),
+        ("scoring-private.json", scored(&model, true)),
         ("training.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.5 }), false)),
         ("training-adapter.json", trained(&model, Some(11), &adamw, false)),
         ("training-private.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true)),
@@ -74,7 +76,9 @@ fn every_vector_has_its_verdict() {
     for vector in vectors() {
         let bytes = std::fs::read(folder().join(&vector.file)).unwrap();
         let given = |step_by_step| match vector.given {
-            true if vector.file.starts_with("training") => Given { data: Some(data()), ..Given::default() },
+            true if ["training", "scoring"].iter().any(|kind| vector.file.starts_with(kind)) => {
+                Given { data: Some(data()), ..Given::default() }
+            }
             true => Given { prompt: Some(PROMPT.to_vec()), step_by_step, ..Given::default() },
             false => Given { step_by_step, ..Given::default() },
         };

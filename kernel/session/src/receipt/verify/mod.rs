@@ -1,14 +1,17 @@
 //! Verifying: what a receipt tells is computed again, and the receipt of that is compared with it.
 
 mod generation;
+mod scoring;
 mod training;
 
 use kernel::Exec;
 use kernel::model::{Model, Sequence};
-use kernel::transcript::{Identity, PROFILE, hex};
+use kernel::transcript::{Identity, PROFILE, data_digest, hex};
 
-use super::{Hex, ModelDigests, Receipt, ReceiptError};
+use super::data::sequences;
+use super::{Digest, Hex, Marked, ModelDigests, NOT_ONE, Receipt, ReceiptError};
 use generation::GenerationCheck;
+use scoring::ScoringCheck;
 use training::TrainingCheck;
 
 /// What verifying a receipt says about the computation. Whose signature it has is another matter.
@@ -82,7 +85,7 @@ impl From<ReceiptError> for Verdict {
 pub struct Given {
     /// The prompt of a generation.
     pub prompt: Option<Vec<u32>>,
-    /// The data of a training.
+    /// The data of a training or a scoring.
     pub data: Option<Vec<Sequence>>,
     /// Whether a generation is computed token by token instead of all at once.
     pub step_by_step: bool,
@@ -93,7 +96,7 @@ pub struct Given {
 pub enum Progress {
     /// There is more to do.
     Going {
-        /// Tokens read, or steps made.
+        /// Tokens read, or steps made of a training.
         done: u64,
         /// Of how many.
         total: u64,
@@ -115,6 +118,7 @@ pub struct Verification {
 enum Check {
     Generation(Box<GenerationCheck>),
     Training(Box<TrainingCheck>),
+    Scoring(Box<ScoringCheck>),
 }
 
 impl Verification {
@@ -150,16 +154,21 @@ impl Verification {
                 )));
             }
         }
-        let check = match (&receipt.generation, &receipt.training) {
-            (Some(generated), None) => {
+        let check = match (&receipt.generation, &receipt.training, &receipt.scoring) {
+            (Some(generated), None, None) => {
                 expect_adapter(&receipt.model, identity)?;
                 Check::Generation(Box::new(GenerationCheck::begin(generated, model, given)?))
             }
-            (None, Some(trained)) => {
+            (None, Some(trained), None) => {
                 let check = TrainingCheck::begin(trained, &receipt.model, model, identity, given, reserve)?;
                 Check::Training(Box::new(check))
             }
-            _ => return Err(Verdict::Malformed { why: "it has neither a generation nor a training".to_string() }),
+            (None, None, Some(scored)) => {
+                expect_adapter(&receipt.model, identity)?;
+                let data = data_of(scored.data.as_ref(), scored.data_sha256, given.data)?;
+                Check::Scoring(Box::new(ScoringCheck::begin(scored, model, data)?))
+            }
+            _ => return Err(Verdict::Malformed { why: NOT_ONE.to_string() }),
         };
         Ok(Verification { receipt, identity: identity.clone(), check })
     }
@@ -169,6 +178,7 @@ impl Verification {
         let advanced = match &mut self.check {
             Check::Generation(check) => check.advance(&self.receipt, &self.identity, model, exec),
             Check::Training(check) => check.advance(&self.receipt, exec),
+            Check::Scoring(check) => check.advance(&self.receipt, &self.identity, model, exec),
         };
         match advanced {
             Ok(going) => going,
@@ -187,6 +197,16 @@ fn compare(receipt: &Receipt, computed: Result<Receipt, ReceiptError>) -> Verdic
             Verdict::Mismatch { step: None, why: format!("every step is as the receipt says; {what} is not") }
         }
         Err(error) => Verdict::Mismatch { step: None, why: error.to_string() },
+    }
+}
+
+/// The data of the receipt, or that which a private one leaves out.
+fn data_of(told: Option<&Vec<Marked>>, digest: Digest, given: Option<Vec<Sequence>>) -> Result<Vec<Sequence>, Verdict> {
+    match (sequences(told, digest).map_err(Verdict::from)?, given) {
+        (Some(data), None) => Ok(data),
+        (_, Some(given)) if Hex(data_digest(&given)) == digest => Ok(given),
+        (_, Some(_)) => Err(Verdict::cannot("the data that was given is not that of the receipt")),
+        (None, None) => Err(Verdict::cannot("it is private: it has no data. Give the data to verify it")),
     }
 }
 

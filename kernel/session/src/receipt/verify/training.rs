@@ -3,9 +3,9 @@
 use kernel::Exec;
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{StepReport, TrainError, TrainOptions, Trainer};
-use kernel::transcript::{Identity, Sha256Digest, data_digest};
+use kernel::transcript::{Identity, Sha256Digest};
 
-use super::{Given, Progress, Verdict, compare, expect_adapter};
+use super::{Given, Progress, Verdict, compare, data_of, expect_adapter};
 use crate::Batches;
 use crate::adapter::adapter_digest;
 use crate::memory::{KEPT_TOKENS, Plan, training_bytes};
@@ -33,12 +33,7 @@ impl TrainingCheck {
         given: Given,
         reserve: &dyn Fn(u64) -> Result<(), String>,
     ) -> Result<TrainingCheck, Verdict> {
-        let data = match (told.sequences().transpose().map_err(Verdict::from)?, given.data) {
-            (Some(data), None) => data,
-            (_, Some(given)) if Hex(data_digest(&given)) == told.data_sha256 => given,
-            (_, Some(_)) => return Err(Verdict::cannot("the data that was given is not that of the receipt")),
-            (None, None) => return Err(Verdict::cannot("it is private: it has no data. Give the data to verify it")),
-        };
+        let data = data_of(told.data.as_ref(), told.data_sha256, given.data)?;
         check_data(&data, told.batch_size as usize, true).map_err(Verdict::cannot)?;
         if data.is_empty() {
             return Err(Verdict::cannot("there is no data"));
