@@ -17,6 +17,7 @@ mod lora;
 mod merge;
 mod receipt;
 mod sampling;
+mod score;
 mod train;
 
 pub use bench::{Bench, Part};
@@ -24,6 +25,7 @@ pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use receipt::{Keygen, Missing, Receipting, Verify};
 pub use sampling::Sampling;
+pub use score::Score;
 pub use train::{Checkpointing, Gradients, OptimizerName, SavedType, ScheduleName, Train};
 
 /// One language model, natively and in the browser, the same bits
@@ -51,6 +53,8 @@ pub enum Command {
     Tokenize(Tokenize),
     /// Write the logits of every position of a prompt to a safetensors file
     Logits(Logits),
+    /// Tell how likely the tokens of given texts are
+    Score(Score),
     /// Measure the speed of prefill, decoding and training with one thread and with more
     Bench(Bench),
     /// Train all weights, or an adapter, on a text or a file of texts and conversations

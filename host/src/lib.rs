@@ -1,4 +1,4 @@
-//! The `lockstep` command: generate, tokenize, logits, bench, train, gradients, merge, verify, keygen, serve.
+//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, verify, keygen, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -18,6 +18,7 @@ pub mod pool;
 mod receipt;
 mod run;
 mod save;
+mod score;
 mod serve;
 mod tokenize;
 mod train;
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => generate::generate(arguments),
         Command::Tokenize(arguments) => tokenize::tokenize(arguments),
         Command::Logits(arguments) => logits::logits(arguments),
+        Command::Score(arguments) => score::score(arguments),
         Command::Bench(arguments) => bench::bench(arguments),
         Command::Train(arguments) => train::train(arguments),
         Command::Gradients(arguments) => gradients::gradients(arguments),

@@ -12,6 +12,7 @@ mod model;
 mod numerics;
 mod receipts;
 mod resume;
+mod scores;
 mod server;
 mod stream;
 mod tiny;

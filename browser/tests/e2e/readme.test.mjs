@@ -1,4 +1,4 @@
-// What the README and docs/receipt.md show, done: each command gives the output printed there, and the module's example runs.
+// What the README, docs/receipt.md and docs/evaluation.md show, done: each command gives the output printed there, and the module's example runs.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -10,7 +10,9 @@ import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
 
-const [README, RECEIPT] = await Promise.all(["README.md", "docs/receipt.md"].map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
+const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md"];
+const DOCS = await Promise.all(PATHS.map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
+const [README] = DOCS;
 const PORT_IN_README = "http://127.0.0.1:8080";
 
 let server;
@@ -25,7 +27,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-const examples = [...blocks(README, "console"), ...blocks(RECEIPT, "console")].flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
+const examples = DOCS.flatMap((doc) => blocks(doc, "console")).flatMap((block) => [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)]);
 
 test("there are examples", () => assert.ok(examples.length >= 5, `${examples.length}`));
 
