@@ -131,7 +131,7 @@ pub fn bench(arguments: cli::Bench) -> Outcome {
     let parts = parts(&arguments.only, opened.model.config().context)?;
     // Before the measurement, not beside it; it also brings the weights into memory.
     let weights = opened.weights_digest().join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    let backend = arguments.model.backend;
+    let backend = arguments.model.base.backend;
     let cores = ThreadPool::cores();
     let mut results = Vec::new();
     for threads in thread_counts(&arguments.threads, cores) {

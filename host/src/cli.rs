@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
+mod aggregate;
 mod bench;
 mod lora;
 mod merge;
@@ -20,6 +21,7 @@ mod sampling;
 mod score;
 mod train;
 
+pub use aggregate::Aggregate;
 pub use bench::{Bench, Part};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
@@ -63,26 +65,22 @@ pub enum Command {
     Gradients(Gradients),
     /// Write a model folder whose weights have an adapter in them
     Merge(Merge),
+    /// Make one adapter of several, the weighted mean of what they have learnt
+    Aggregate(Aggregate),
     /// Compute again what a receipt tells, and say whether it is the result
     Verify(Verify),
     /// Make a key that receipts are signed with
     Keygen(Keygen),
 }
 
-/// Which model, and what it runs on.
+/// Which model, with or without an adapter, and what it runs on.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArguments {
     #[command(flatten)]
-    pub folder: Folder,
+    pub base: BaseModel,
     /// Folder of a low-rank adapter as PEFT lays it out, to use with the model
     #[arg(long, env = "LOCKSTEP_ADAPTER", value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// Instruction set: auto (the fastest of this machine), scalar, x86-avx2, ...; the results are the same bits
-    #[arg(long, env = "LOCKSTEP_BACKEND", default_value = "auto", value_parser = Backend::from_name)]
-    pub backend: Backend,
-    /// Read the weights into memory instead of mapping the file
-    #[arg(long, env = "LOCKSTEP_NO_MMAP", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
-    pub no_mmap: bool,
 }
 
 impl ModelArguments {
@@ -91,12 +89,35 @@ impl ModelArguments {
     /// # Errors
     /// See [`open::open`].
     pub fn open(&self, context: Context) -> Result<Opened, OpenError> {
-        let access = if self.no_mmap { Access::Read } else { Access::Map };
-        let opened = open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))?;
+        let opened = self.base.open(context)?;
         match &self.adapter {
             Some(dir) => opened.with_adapter(dir),
             None => Ok(opened),
         }
+    }
+}
+
+/// Which model, and what it runs on.
+#[derive(Args, Clone, Debug)]
+pub struct BaseModel {
+    #[command(flatten)]
+    pub folder: Folder,
+    /// Instruction set: auto (the fastest of this machine), scalar, x86-avx2, ...; the results are the same bits
+    #[arg(long, env = "LOCKSTEP_BACKEND", default_value = "auto", value_parser = Backend::from_name)]
+    pub backend: Backend,
+    /// Read the weights into memory instead of mapping the file
+    #[arg(long, env = "LOCKSTEP_NO_MMAP", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub no_mmap: bool,
+}
+
+impl BaseModel {
+    /// Opens the model, without an adapter.
+    ///
+    /// # Errors
+    /// See [`open::open`].
+    pub fn open(&self, context: Context) -> Result<Opened, OpenError> {
+        let access = if self.no_mmap { Access::Read } else { Access::Map };
+        open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))
     }
 }
 

@@ -56,7 +56,7 @@ pub fn generate(arguments: cli::Generate) -> Outcome {
         Receipt::check_generation_limits(generation.request()).map_err(IssueError::Receipt)?;
     }
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     if arguments.json { report(&opened, exec, generation, issue) } else { stream(&opened, exec, generation, issue) }
 }
 

@@ -43,7 +43,7 @@ pub fn gradients(arguments: cli::Gradients) -> Outcome {
     let advice = if recompute { vec!["a shorter text"] } else { vec!["--recompute", "a shorter text"] };
     memory::require("the gradient computation of this text", needed, advice)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let batch = [Sequence::new(ids)];
     let (loss, gradients) = train::gradients(exec, &opened.model, &batch, recompute)?;
     let table = opened.model.trainable();

@@ -1,10 +1,11 @@
-//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, verify, keygen, serve.
+//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, keygen, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
 //! one engine thread. Nothing here decides a bit of a result: that is the kernel's.
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod bench;
 mod cli;
 mod generate;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::train(arguments),
         Command::Gradients(arguments) => gradients::gradients(arguments),
         Command::Merge(arguments) => merge::merge(arguments),
+        Command::Aggregate(arguments) => aggregate::aggregate(arguments),
         Command::Keygen(arguments) => keys::keygen(arguments),
         Command::Verify(arguments) => return end(verify::verify(arguments)),
     };

@@ -36,7 +36,7 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
     let opened = arguments.model.open(arguments.context)?;
     let ids = prompt_ids(&arguments.prompt, &opened);
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let bytes = all_logits(&opened.model, exec, &ids)?;
     let shape = [ids.len(), opened.model.config().vocab];
     let tensor = TensorSource { name: "logits", dtype: DType::F32, shape: &shape, bytes: &bytes };

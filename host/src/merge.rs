@@ -36,7 +36,7 @@ pub fn merge(arguments: cli::Merge) -> Outcome {
     let adapter = opened.adapter.ok_or("name the adapter to merge with --adapter DIR")?;
     let base_digest = opened.weights_digest();
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let merged = opened.model.merged(exec);
     let tensors = || merged.tensors().map(|(row, weights)| (row, weights.widened()));
     if let Some((row, _)) = tensors().find(|(_, values)| !values.iter().all(|value| value.is_finite())) {

@@ -83,6 +83,8 @@ pub enum OpenError {
         /// Why not.
         error: AdapterError,
     },
+    /// There are several adapters where one can be used.
+    Adapters,
     /// `--ctx-size` is more than the model can do.
     Context {
         /// The tokens asked for.
@@ -118,6 +120,9 @@ impl fmt::Display for OpenError {
             OpenError::Tokenizer { path, error } => write!(f, "{}: {error}", path.display()),
             OpenError::Checkpoint { dir, error } => write!(f, "{}: {error}", dir.display()),
             OpenError::Model { dir, error } => write!(f, "{}: {error}", dir.display()),
+            OpenError::Adapters => f.write_str(
+                "several --adapter are for the receipt of an aggregation; this one is of one adapter at most",
+            ),
             OpenError::Context { asked, limit } => {
                 write!(f, "--ctx-size {asked} is more than the {limit} tokens of this model's max_position_embeddings")
             }
@@ -180,13 +185,21 @@ impl Opened {
     /// # Errors
     /// If a file is missing, or the adapter is not supported or does not fit the model.
     pub fn with_adapter(self, dir: &Path) -> Result<Opened, OpenError> {
+        let model = self.adapted(dir)?;
+        Ok(Opened { adapter: adapter_digest(&model), model: Arc::new(model), ..self })
+    }
+
+    /// The model with the adapter in the folder `dir`; the weights are shared.
+    ///
+    /// # Errors
+    /// As [`Opened::with_adapter`].
+    pub fn adapted(&self, dir: &Path) -> Result<Model, OpenError> {
         let file = |name: &str| {
             let path = dir.join(name);
             if path.exists() { read(&path) } else { Err(OpenError::MissingAdapter(path)) }
         };
         let model = attach(&self.model, &file(CONFIG_FILE)?, file(MODEL_FILE)?);
-        let model = model.map_err(|error| OpenError::Adapter { dir: dir.to_path_buf(), error })?;
-        Ok(Opened { adapter: adapter_digest(&model), model: Arc::new(model), ..self })
+        model.map_err(|error| OpenError::Adapter { dir: dir.to_path_buf(), error })
     }
 
     /// What results are computed with, given the weights digest.

@@ -87,7 +87,7 @@ pub fn score(arguments: cli::Score) -> Outcome {
     let mut sink = Sink::new(&arguments)?;
     let digest = opened.weights_digest();
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
 
     let start = Instant::now();
     let bar = progress(data.iter().map(|sequence| sequence.tokens.len()).sum());

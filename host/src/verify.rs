@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::Exec;
-use kernel::model::Sequence;
+use kernel::model::{Model, Sequence};
 use serde::Serialize;
 use session::receipt::{Given, MAX_BYTES, Progress, Receipt, SignatureState, Verdict, Verification};
 
 use crate::generate::print_json;
 use crate::keys::public_key;
-use crate::open::Opened;
+use crate::open::{OpenError, Opened};
 use crate::pool::ThreadPool;
 use crate::train::{lines, one_text};
 use crate::{Failure, cli, memory};
@@ -31,9 +31,9 @@ struct Report {
     step: Option<u64>,
     why: Option<String>,
     signature: Signature,
-    /// `generation`, `training` or `scoring`.
+    /// `generation`, `training`, `scoring` or `aggregation`.
     kind: Option<&'static str>,
-    /// The steps that the receipt tells of; of a scoring, the lines.
+    /// The steps that the receipt tells of; of a scoring the lines, of an aggregation the clients.
     steps: Option<usize>,
     backend: &'static str,
     threads: usize,
@@ -117,7 +117,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) -> Result<Verdict, Failure> {
-    let opened = match arguments.model.open(arguments.context) {
+    let (opened, adapters) = match open(arguments, receipt) {
         Ok(opened) => opened,
         Err(error) => return Ok(Verdict::CannotVerify { why: error.to_string() }),
     };
@@ -128,7 +128,7 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
     let reserve = |bytes| memory::require("this training", bytes, Vec::new()).map_err(|error| error.to_string());
     let start = Instant::now();
-    let begun = Verification::begin(receipt, &opened.model, &identity, given(arguments, &opened)?, &reserve);
+    let begun = Verification::begin(receipt, &opened.model, &identity, given(arguments, &opened, adapters)?, &reserve);
     let mut verification = match begun {
         Ok(verification) => verification,
         Err(verdict) => return Ok(verdict),
@@ -153,8 +153,23 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
     }
 }
 
-/// What a private receipt leaves out.
-fn given(arguments: &cli::Verify, opened: &Opened) -> Result<Given, Failure> {
+/// The model, with the adapter that a generation or a training is of; of an aggregation the base model, and beside it the models
+/// with the adapters of its clients.
+fn open(arguments: &cli::Verify, receipt: &Receipt) -> Result<(Opened, Vec<Model>), OpenError> {
+    let opened = arguments.model.open(arguments.context)?;
+    match &arguments.adapters[..] {
+        [] => Ok((opened, Vec::new())),
+        [one] if receipt.aggregation.is_none() => Ok((opened.with_adapter(one)?, Vec::new())),
+        [_, _, ..] if receipt.aggregation.is_none() => Err(OpenError::Adapters),
+        several => {
+            let adapters = several.iter().map(|dir| opened.adapted(dir)).collect::<Result<_, _>>()?;
+            Ok((opened, adapters))
+        }
+    }
+}
+
+/// What a receipt leaves out.
+fn given(arguments: &cli::Verify, opened: &Opened, adapters: Vec<Model>) -> Result<Given, Failure> {
     let cli::Missing { prompt, prompt_ids, text, data } = &arguments.missing;
     let encode = |text: &String| opened.tokenizer.encode(text, arguments.special.mode());
     let data: Option<Vec<Sequence>> = match (text, data) {
@@ -163,7 +178,7 @@ fn given(arguments: &cli::Verify, opened: &Opened) -> Result<Given, Failure> {
         (None, None) => None,
     };
     let prompt = prompt_ids.clone().or_else(|| prompt.as_ref().map(encode));
-    Ok(Given { prompt, data, step_by_step: arguments.step_by_step })
+    Ok(Given { prompt, data, adapters, step_by_step: arguments.step_by_step })
 }
 
 fn print(report: &Report) -> io::Result<()> {
@@ -175,7 +190,11 @@ fn print(report: &Report) -> io::Result<()> {
     match (&report.why, report.kind, report.steps) {
         (Some(why), ..) => writeln!(stdout, ": {why}")?,
         (None, Some(kind), Some(steps)) => {
-            let parts = if kind == "scoring" { "lines" } else { "steps" };
+            let parts = match kind {
+                "scoring" => "lines",
+                "aggregation" => "clients",
+                _ => "steps",
+            };
             writeln!(stdout, ": {kind}, {steps} {parts}")?;
         }
         _ => writeln!(stdout)?,

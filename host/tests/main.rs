@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // As in any test; clippy does not take these helpers for tests.
 
 mod adapters;
+mod aggregate;
 mod command;
 mod commands;
 mod files;

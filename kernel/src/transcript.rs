@@ -182,6 +182,37 @@ impl TrainingTranscript {
     }
 }
 
+/// All that an aggregation of adapters was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AggregationTranscript<'a> {
+    /// What the clients' adapters are beside.
+    pub base: &'a Identity,
+    /// For each client, in the order of the aggregation: the digest of its adapter, its weight, and the bytes of the receipt of its
+    /// training, or none.
+    pub clients: &'a [(Sha256Digest, u32, Vec<u8>)],
+    /// The digest of the adapter that came out.
+    pub aggregate: Sha256Digest,
+}
+
+impl AggregationTranscript<'_> {
+    /// `SHA-256(profile, weights, adapter, tokenizer, (adapter, weight, receipt) of each client, aggregate)`; the weight is a
+    /// little-endian u32.
+    pub fn digest(&self) -> Sha256Digest {
+        let mut hash = Sha256::new();
+        hash.field(PROFILE.as_bytes());
+        hash.field(&self.base.weights);
+        hash.field(self.base.adapter.as_ref().map_or(&[], |digest| digest));
+        hash.field(&self.base.tokenizer);
+        for (adapter, weight, receipt) in self.clients {
+            hash.field(adapter);
+            hash.field(&weight.to_le_bytes());
+            hash.field(receipt);
+        }
+        hash.field(&self.aggregate);
+        hash.finish()
+    }
+}
+
 /// The hyper-parameters as the text that is hashed; whether activations are recomputed changes no bit and is not among them.
 fn hyper_parameters(options: &TrainOptions) -> String {
     let bits = |value: f64| format!("{:016x}", value.to_bits());

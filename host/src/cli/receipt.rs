@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
-use super::{Context, ModelArguments, Special, Threads};
+use super::{BaseModel, Context, Special, Threads};
 
 /// Whether a receipt is written, and how.
 #[derive(Args, Clone, Debug, Default)]
@@ -42,7 +42,10 @@ pub struct Verify {
     #[arg(value_name = "RECEIPT")]
     pub receipt: PathBuf,
     #[command(flatten)]
-    pub model: ModelArguments,
+    pub model: BaseModel,
+    /// Folder of the adapter that the receipt is of; of an aggregation, one for each client, in any order
+    #[arg(long = "adapter", env = "LOCKSTEP_ADAPTER", value_name = "DIR")]
+    pub adapters: Vec<PathBuf>,
     #[command(flatten)]
     pub threads: Threads,
     #[command(flatten)]

@@ -43,7 +43,7 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let opened = arguments.model.open(arguments.context)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let model = opened.model.clone();
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let (adapter, tokenizer) = (opened.adapter, opened.tokenizer_sha256);
     let weights = hash(state.clone(), opened.checkpoint.clone())?;
     let identity = LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer }));

@@ -50,7 +50,7 @@ impl State {
     /// The state before the model is loaded.
     pub fn new(arguments: cli::Serve, engine: Engine) -> State {
         State {
-            model_name: name_of(&arguments.model.folder.model),
+            model_name: name_of(&arguments.model.base.folder.model),
             receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),
@@ -93,7 +93,7 @@ impl State {
             "training": self.engine.training.is_taken(),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
             "profile": PROFILE,
-            "backend": self.arguments.model.backend.name(),
+            "backend": self.arguments.model.base.backend.name(),
             "threads": self.arguments.threads.count(),
             "activeGenerations": self.engine.active(),
             "waitingGenerations": self.engine.waiting(),

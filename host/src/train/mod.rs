@@ -55,7 +55,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
             .map_err(IssueError::Receipt)?;
     }
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let base_digest = opened.weights_digest();
     // Hashed beside the computation, unless a checkpoint needs it before. A new adapter's digest covers its rank, alpha,
     // targets and seed.

@@ -3,7 +3,7 @@
 //! The kernel computes, the tokenizer knows texts, the loader knows files, and none of them knows the others. Here they
 //! meet: [`model`] binds the tensors of a checkpoint to the parameters of a model, [`TextStream`] turns generated tokens into
 //! text, [`data`] turns texts and conversations into what a training learns from, [`tensors`] gives trained weights their
-//! digests, [`adapter`] reads and writes low-rank adapters, [`memory`] says what a training needs, and [`receipt`] says what a
+//! digests, [`adapter`] reads and writes low-rank adapters, [`aggregate`] makes one of several, [`memory`] says what a training needs, and [`receipt`] says what a
 //! result was, so that anyone can compute it again.
 //!
 //! The crate opens no files and no sockets: it takes bytes.
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+pub mod aggregate;
 mod batches;
 pub mod data;
 pub mod memory;

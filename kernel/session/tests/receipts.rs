@@ -6,5 +6,7 @@
 mod changes;
 #[path = "receipts/model.rs"]
 mod model;
+#[path = "receipts/rounds.rs"]
+mod rounds;
 #[path = "receipts/vectors.rs"]
 mod vectors;

@@ -1,11 +1,12 @@
-//! Receipts: what a generation, a training or a scoring was, so that anyone can compute it again. The format is laid down in
-//! docs/receipt.md.
+//! Receipts: what a generation, a training, a scoring or an aggregation of adapters was, so that anyone can compute it again. The
+//! format is laid down in docs/receipt.md.
 //!
 //! A [`Receipt`] is canonical JSON (RFC 8785) of integers and strings. It is read strictly: [`Receipt::from_json`] refuses all
-//! that [`Receipt::to_json`] would write otherwise. What makes a receipt from steps, `generation`, `training` and `scoring`, makes it
-//! when it is issued and when it is verified: a [`Verification`] computes the steps, builds the receipt of what it has seen
-//! and compares the two.
+//! that [`Receipt::to_json`] would write otherwise. What makes a receipt from results, `generation`, `training`, `scoring` and
+//! `aggregation`, makes it when it is issued and when it is verified: a [`Verification`] computes the results, builds the receipt
+//! of what it has seen and compares the two.
 
+mod aggregation;
 mod data;
 mod error;
 mod fields;
@@ -18,6 +19,8 @@ mod verify;
 use kernel::transcript::{Identity, PROFILE};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use aggregation::check_client;
+pub use aggregation::{Aggregated, Contribution};
 pub use data::Marked;
 pub use error::ReceiptError;
 pub use fields::{Bits32, Bits64, Decimal, Digest, Hex};
@@ -37,14 +40,19 @@ pub const MAX_STEPS: usize = 1 << 17;
 pub const MAX_IDS: usize = 1 << 20;
 /// The most tokens of a step of a training.
 pub const MAX_BATCH_TOKENS: usize = 1 << 22;
+/// The most clients of an aggregation.
+pub const MAX_CLIENTS: usize = 1 << 12;
 
 /// Why a receipt is none, whose kinds are not one.
-const NOT_ONE: &str = "it has neither a generation nor a training nor a scoring, or both of two";
+const NOT_ONE: &str = "it has neither a generation nor a training nor a scoring nor an aggregation, or both of two";
 
 /// What a result was computed from, and what came out. The members stand in the order of canonical JSON.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
+    /// The aggregation of adapters, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregated>,
     format: String,
     /// The generation, if it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +101,7 @@ impl Receipt {
     /// A receipt of nothing yet, without a signature.
     fn new(identity: &Identity, transcript: [u8; 32]) -> Receipt {
         Receipt {
+            aggregation: None,
             format: FORMAT.to_string(),
             generation: None,
             model: identity.into(),
@@ -144,29 +153,32 @@ impl Receipt {
 
     /// Whether its contents can belong together.
     fn check(&self) -> Result<(), ReceiptError> {
-        match (&self.generation, &self.training, &self.scoring) {
-            (Some(generation), None, None) => generation.check(),
-            (None, Some(training), None) => training.check(&self.model),
-            (None, None, Some(scoring)) => scoring.check(),
+        match (&self.generation, &self.training, &self.scoring, &self.aggregation) {
+            (Some(generation), None, None, None) => generation.check(),
+            (None, Some(training), None, None) => training.check(&self.model),
+            (None, None, Some(scoring), None) => scoring.check(),
+            (None, None, None, Some(aggregation)) => aggregation.check(&self.model),
             _ => Err(ReceiptError::Content(NOT_ONE.to_string())),
         }
     }
 
-    /// `generation`, `training` or `scoring`.
+    /// `generation`, `training`, `scoring` or `aggregation`.
     pub fn kind(&self) -> &'static str {
         match self {
             Receipt { training: Some(_), .. } => "training",
             Receipt { scoring: Some(_), .. } => "scoring",
+            Receipt { aggregation: Some(_), .. } => "aggregation",
             _ => "generation",
         }
     }
 
-    /// The steps that it tells of; of a scoring, the lines.
+    /// The steps that it tells of; of a scoring the lines, of an aggregation the clients.
     pub fn steps(&self) -> usize {
         let generation = self.generation.as_ref().map(|generation| generation.logits_sha256.len());
         let training = self.training.as_ref().map(|training| training.step_sha256.len());
         let scoring = self.scoring.as_ref().map(|scoring| scoring.sum_bits.len());
-        generation.or(training).or(scoring).unwrap_or(0)
+        let aggregation = self.aggregation.as_ref().map(|aggregation| aggregation.clients.len());
+        generation.or(training).or(scoring).or(aggregation).unwrap_or(0)
     }
 
     /// Whether it leaves token ids out.

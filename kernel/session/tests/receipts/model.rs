@@ -11,6 +11,7 @@ use kernel::transcript::Identity;
 use loader::digest::{sha256, weights_digest};
 use session::Batches;
 use session::adapter::adapter_digest;
+use session::aggregate::{Client, Round};
 use session::receipt::{
     GenerationTerms, Given, NewAdapter, Progress, Receipt, ScoringTerms, TrainingTerms, Verdict, Verification,
 };
@@ -85,17 +86,58 @@ pub fn data() -> Vec<Sequence> {
 
 /// The receipt of a training of all weights, or of a new adapter.
 pub fn trained(model: &Model, adapter: Option<u64>, options: &TrainOptions, private: bool) -> Receipt {
-    let (data, seed, batch_size, steps) = (data(), 3, 2, 5);
+    train(model, adapter, options, &data(), private).0
+}
+
+/// The receipt of a training on `data`, and what came out.
+pub fn train(
+    model: &Model,
+    adapter: Option<u64>,
+    options: &TrainOptions,
+    data: &[Sequence],
+    private: bool,
+) -> (Receipt, Model) {
+    let (seed, batch_size, steps) = (3, 2, 5);
     let lora = LoraConfig::new(model.config(), 3, 6.0, &["q_proj", "down_proj"]).unwrap();
     let start = adapter.map(|seed| model.with_new_adapter(&lora, seed));
     let start = start.as_ref().unwrap_or(model);
     let base = identity(start);
     let adapter = adapter.map(|seed| NewAdapter::new(&lora, seed));
-    let terms = TrainingTerms { base: &base, adapter, options, batch_size, seed, data: &data, private };
-    let (mut trainer, mut batches) = (Trainer::new(start, *options), Batches::new(&data, seed, batch_size));
+    let terms = TrainingTerms { base: &base, adapter, options, batch_size, seed, data, private };
+    let (mut trainer, mut batches) = (Trainer::new(start, *options), Batches::new(data, seed, batch_size));
     let reports: Vec<StepReport> =
         (0..steps).map(|step| trainer.step(Exec::serial(), &batches.after(step)).unwrap()).collect();
-    terms.receipt(&reports, model_digest(&trainer.into_model().unwrap())).unwrap()
+    let trained = trainer.into_model().unwrap();
+    (terms.receipt(&reports, model_digest(&trained)).unwrap(), trained)
+}
+
+/// What three clients give, of which each learnt one of the sequences: weight, receipt and the model with their adapter.
+pub fn clients(model: &Model) -> Vec<(u32, Receipt, Model)> {
+    let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 });
+    let client = |(sequence, weight): (Sequence, u32)| {
+        let (receipt, trained) = train(model, Some(11), &adamw, &[sequence], true);
+        (weight, receipt, trained)
+    };
+    data().into_iter().zip([4, 2, 3]).map(client).collect()
+}
+
+/// The adapters of [`clients`].
+pub fn adapters(model: &Model) -> Vec<Model> {
+    clients(model).into_iter().map(|(_, _, adapted)| adapted).collect()
+}
+
+/// The receipt of the round of [`clients`], with the receipts of their trainings or without.
+pub fn aggregated(model: &Model, with_receipts: bool) -> Receipt {
+    let (clients, receipts): (Vec<Client>, Vec<(String, Vec<u8>)>) = clients(model)
+        .into_iter()
+        .map(|(weight, receipt, adapted)| {
+            (Client::new(weight.to_string(), adapted, weight).unwrap(), (weight.to_string(), receipt.to_json()))
+        })
+        .unzip();
+    let base = identity(model);
+    let receipts = if with_receipts { &receipts[..] } else { &[] };
+    let round = Round::new(clients).unwrap().with_receipts(&base, receipts).unwrap();
+    round.receipt(&base, adapter_digest(&round.aggregate(Exec::serial())).unwrap()).unwrap()
 }
 
 /// The receipt of a scoring of the data.

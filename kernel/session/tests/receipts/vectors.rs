@@ -8,7 +8,9 @@ use kernel::train::Optimizer;
 use serde::Deserialize;
 use session::receipt::{Given, Receipt, SecretKey};
 
-use crate::model::{PROMPT, SEED, data, generated, model, options, request, scored, trained, verify};
+use crate::model::{
+    PROMPT, SEED, adapters, aggregated, data, generated, model, options, request, scored, trained, verify,
+};
 
 /// A line of `vectors.json`.
 #[derive(Deserialize)]
@@ -22,7 +24,7 @@ struct Vector {
     why: String,
     /// What the signature is: valid, invalid or none.
     signature: Option<String>,
-    /// Whether prompt and data are given.
+    /// Whether prompt, data and adapters are given.
     #[serde(default)]
     given: bool,
 }
@@ -53,6 +55,8 @@ fn valid() -> Vec<(&'static str, Receipt)> {
         ("training.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.5 }), false)),
         ("training-adapter.json", trained(&model, Some(11), &adamw, false)),
         ("training-private.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true)),
+        ("aggregation.json", aggregated(&model, false)),
+        ("aggregation-receipts.json", aggregated(&model, true)),
     ]
 }
 
@@ -73,12 +77,14 @@ fn what_is_issued_is_what_the_vectors_say() {
 #[test]
 fn every_vector_has_its_verdict() {
     let model = model(SEED);
+    let clients = adapters(&model);
     for vector in vectors() {
         let bytes = std::fs::read(folder().join(&vector.file)).unwrap();
         let given = |step_by_step| match vector.given {
             true if ["training", "scoring"].iter().any(|kind| vector.file.starts_with(kind)) => {
                 Given { data: Some(data()), ..Given::default() }
             }
+            true if vector.file.starts_with("aggregation") => Given { adapters: clients.clone(), ..Given::default() },
             true => Given { prompt: Some(PROMPT.to_vec()), step_by_step, ..Given::default() },
             false => Given { step_by_step, ..Given::default() },
         };
@@ -108,7 +114,7 @@ fn every_file_is_a_vector_and_every_verdict_is_among_them() {
 fn another_model_verifies_nothing() {
     let other = model(SEED + 1);
     for (name, receipt) in valid() {
-        let given = Given { prompt: Some(PROMPT.to_vec()), data: Some(data()), step_by_step: false };
+        let given = Given { prompt: Some(PROMPT.to_vec()), data: Some(data()), ..Given::default() };
         let verdict = verify(&receipt.to_json(), &other, given);
         assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("weights"), "{name}: {verdict:?}");
     }

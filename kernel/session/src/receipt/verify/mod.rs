@@ -1,5 +1,6 @@
 //! Verifying: what a receipt tells is computed again, and the receipt of that is compared with it.
 
+mod aggregation;
 mod generation;
 mod scoring;
 mod training;
@@ -10,6 +11,7 @@ use kernel::transcript::{Identity, PROFILE, data_digest, hex};
 
 use super::data::sequences;
 use super::{Digest, Hex, Marked, ModelDigests, NOT_ONE, Receipt, ReceiptError};
+use aggregation::AggregationCheck;
 use generation::GenerationCheck;
 use scoring::ScoringCheck;
 use training::TrainingCheck;
@@ -80,13 +82,15 @@ impl From<ReceiptError> for Verdict {
     }
 }
 
-/// What a private receipt leaves out, and how to verify.
+/// What a receipt leaves out, and how to verify.
 #[derive(Clone, Default, Debug)]
 pub struct Given {
     /// The prompt of a generation.
     pub prompt: Option<Vec<u32>>,
     /// The data of a training or a scoring.
     pub data: Option<Vec<Sequence>>,
+    /// The model with the adapter of each client of an aggregation, in any order.
+    pub adapters: Vec<Model>,
     /// Whether a generation is computed token by token instead of all at once.
     pub step_by_step: bool,
 }
@@ -119,6 +123,7 @@ enum Check {
     Generation(Box<GenerationCheck>),
     Training(Box<TrainingCheck>),
     Scoring(Box<ScoringCheck>),
+    Aggregation(Box<AggregationCheck>),
 }
 
 impl Verification {
@@ -154,19 +159,24 @@ impl Verification {
                 )));
             }
         }
-        let check = match (&receipt.generation, &receipt.training, &receipt.scoring) {
-            (Some(generated), None, None) => {
+        let Receipt { generation, training, scoring, aggregation, .. } = &receipt;
+        let check = match (generation, training, scoring, aggregation) {
+            (Some(generated), None, None, None) => {
                 expect_adapter(&receipt.model, identity)?;
                 Check::Generation(Box::new(GenerationCheck::begin(generated, model, given)?))
             }
-            (None, Some(trained), None) => {
+            (None, Some(trained), None, None) => {
                 let check = TrainingCheck::begin(trained, &receipt.model, model, identity, given, reserve)?;
                 Check::Training(Box::new(check))
             }
-            (None, None, Some(scored)) => {
+            (None, None, Some(scored), None) => {
                 expect_adapter(&receipt.model, identity)?;
                 let data = data_of(scored.data.as_ref(), scored.data_sha256, given.data)?;
                 Check::Scoring(Box::new(ScoringCheck::begin(scored, model, data)?))
+            }
+            (None, None, None, Some(told)) => {
+                expect_adapter(&receipt.model, identity)?;
+                Check::Aggregation(Box::new(AggregationCheck::begin(told, given.adapters)?))
             }
             _ => return Err(Verdict::Malformed { why: NOT_ONE.to_string() }),
         };
@@ -179,6 +189,7 @@ impl Verification {
             Check::Generation(check) => check.advance(&self.receipt, &self.identity, model, exec),
             Check::Training(check) => check.advance(&self.receipt, exec),
             Check::Scoring(check) => check.advance(&self.receipt, &self.identity, model, exec),
+            Check::Aggregation(check) => check.advance(&self.receipt, &self.identity, exec),
         };
         match advanced {
             Ok(going) => going,
