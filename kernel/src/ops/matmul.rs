@@ -3,19 +3,17 @@
 use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
-use crate::simd::tile::{Block, dot_lanes};
-use crate::simd::{LANES, Op, Simd, Weight, order, padded, store};
+use crate::simd::order::FOLDING;
+use crate::simd::tile::{Block, lane};
+use crate::simd::{LANES, Op, Simd, Weight, Words, order, store};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
-/// Tokens that stay in the first-level cache while a panel of weights goes by.
-const GROUP: usize = 12;
-/// Weights and tokens of a tile, with 32 registers and with 16.
-const WIDE: [usize; 2] = [4, 6];
-const NARROW: [usize; 2] = [2, 4];
+/// Tokens whose sums stay in the first-level cache while a panel of weights goes by, and that lie side by side.
+const GROUP: usize = LANES;
 /// How far ahead of its use a weight is asked for, in bytes.
 const AHEAD: usize = 8192;
 
@@ -85,7 +83,7 @@ fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
     }
 }
 
-/// Lays the tokens out for the tiles of [`MatMul`]: those of a tile side by side, block by block.
+/// Lays the tokens out for the tiles of [`MatMul`]: [`GROUP`] at most side by side, lane by lane.
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
@@ -93,20 +91,17 @@ struct Pack<'a> {
 }
 
 impl Op for Pack<'_> {
-    type Output = Vec<Block>;
+    type Output = Vec<[Block; 1]>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Vec<Block> {
+    fn eval<S: Simd>(self, s: S) -> Vec<[Block; 1]> {
         let Pack { x, cols, tokens } = self;
-        let most = if S::REGISTERS >= 32 { WIDE[1] } else { NARROW[1] };
-        let blocks = cols.div_ceil(LANES);
-        let mut packed = vec![Block::ZERO; tokens * blocks];
-        for group in tiles(tokens, GROUP) {
-            for tile in tiles(group.len(), most) {
-                let (start, end) = (group.start + tile.start, group.start + tile.end);
-                let rows = x[start * cols..end * cols].chunks_exact(cols);
-                interleave(s, rows, tile.len(), &mut packed[start * blocks..end * blocks]);
-            }
+        let blocks = blocks(cols);
+        let groups = tokens.div_ceil(GROUP);
+        // One more, since a tile that starts inside a block reads as much beyond it.
+        let mut packed = vec![[Block::ZERO]; groups * LANES * blocks + 1];
+        for (group, packed) in tiles(tokens, GROUP).zip(packed.chunks_exact_mut(LANES * blocks)) {
+            side_by_side(s, &x[group.start * cols..group.end * cols], cols, packed, 0);
         }
         packed
     }
@@ -116,7 +111,7 @@ impl Op for Pack<'_> {
 struct MatMul<'a, 'b, W> {
     out: &'a mut Columns<'b>,
     x: &'a [f32],
-    packed: &'a [Block],
+    packed: &'a [[Block; 1]],
     w: &'a [W],
     cols: usize,
     tokens: usize,
@@ -129,10 +124,15 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens == 1 {
             self.one_token(s);
+        } else if S::REGISTERS >= 32 && S::PARTS == 1 {
+            let rest = self.panels::<S, 3, 3, 8>(s, 0);
+            self.panels::<S, 1, 1, 8>(s, rest);
         } else if S::REGISTERS >= 32 {
-            self.panels::<S, { WIDE[0] }, { WIDE[1] }>(s);
+            self.panels::<S, 1, 4, 6>(s, 0);
+        } else if S::PARTS == 2 {
+            self.panels::<S, 1, 2, 6>(s, 0);
         } else {
-            self.panels::<S, { NARROW[0] }, { NARROW[1] }>(s);
+            self.panels::<S, 1, 2, 4>(s, 0);
         }
     }
 }
@@ -152,47 +152,55 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Widens [`LANES`] weight rows at a time and uses them for all tokens, in tiles of `R` weights and up to `T` tokens.
+    /// Widens panels of `B` blocks of weight rows, each used for all tokens, in tiles of `C` registers of weights and up to `T`
+    /// tokens; from row `first` on, as long as there are `B` blocks. Returns the row that comes next.
     #[inline(always)]
-    fn panels<S: Simd, const R: usize, const T: usize>(&mut self, s: S) {
+    fn panels<S: Simd, const B: usize, const C: usize, const T: usize>(&mut self, s: S, mut first: usize) -> usize {
         let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
-        let blocks = cols.div_ceil(LANES);
-        let x = self.packed;
-        let mut panel = vec![[Block::ZERO; R]; LANES / R * blocks];
-        let mut sums = [[Block::ZERO; LANES]; GROUP];
-        let per_panel: usize = LANES / R * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();
-        let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
-        for first in (0..range.len()).step_by(LANES) {
-            let rows = LANES.min(range.len() - first);
+        let blocks = blocks(cols);
+        let mut panel = vec![[Block::ZERO; B]; LANES * blocks];
+        let mut sums = [[[Block::ZERO; B]; 5]; GROUP];
+        let per_panel: usize = LANES * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();
+        let lines = (B * LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
+        while first + (B - 1) * LANES < range.len() {
+            let rows = (B * LANES).min(range.len() - first);
             let stored = &self.w[(range.start + first) * cols..][..rows * cols];
-            for (stored, panel) in stored.chunks(R * cols).zip(panel.chunks_exact_mut(blocks)) {
-                interleave(s, stored.chunks_exact(cols), R, panel.as_flattened_mut());
+            for (b, stored) in stored.chunks(LANES * cols).enumerate() {
+                side_by_side(s, stored, cols, &mut panel, b);
             }
-            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
-            for group in tiles(tokens, GROUP) {
-                for (r, w) in panel.chunks_exact(blocks).enumerate() {
+            let mut ahead = stored.as_ptr().wrapping_add(B * LANES * cols).cast::<u8>();
+            for (number, group) in tiles(tokens, GROUP).enumerate() {
+                let x: &[f32] = bytemuck::cast_slice(&self.packed[number * LANES * blocks..]);
+                for (turn, w) in panel.chunks_exact(blocks).enumerate() {
                     for tile in tiles(group.len(), T) {
-                        let x = &x[(group.start + tile.start) * blocks..(group.start + tile.end) * blocks];
-                        let sums = &mut sums[tile];
                         for _ in 0..lines {
                             s.prefetch(ahead);
                             ahead = ahead.wrapping_add(LINE);
                         }
+                        let x = x[turn * blocks * LANES + tile.start..][..blocks * LANES].as_chunks().0;
+                        let sums = &mut sums[tile];
                         match sums.len() {
-                            6 if T >= 6 => dot_lanes::<S, R, 6>(s, sums, r * R, w, x.as_chunks().0, true),
-                            5 if T >= 5 => dot_lanes::<S, R, 5>(s, sums, r * R, w, x.as_chunks().0, true),
-                            4 => dot_lanes::<S, R, 4>(s, sums, r * R, w, x.as_chunks().0, true),
-                            3 => dot_lanes::<S, R, 3>(s, sums, r * R, w, x.as_chunks().0, true),
-                            2 => dot_lanes::<S, R, 2>(s, sums, r * R, w, x.as_chunks().0, true),
-                            _ => dot_lanes::<S, R, 1>(s, sums, r * R, w, x.as_chunks().0, true),
+                            8 if T >= 8 => lane::<S, B, C, 8>(s, sums, turn, w, x),
+                            7 if T >= 7 => lane::<S, B, C, 7>(s, sums, turn, w, x),
+                            6 if T >= 6 => lane::<S, B, C, 6>(s, sums, turn, w, x),
+                            5 if T >= 5 => lane::<S, B, C, 5>(s, sums, turn, w, x),
+                            4 => lane::<S, B, C, 4>(s, sums, turn, w, x),
+                            3 => lane::<S, B, C, 3>(s, sums, turn, w, x),
+                            2 => lane::<S, B, C, 2>(s, sums, turn, w, x),
+                            _ => lane::<S, B, C, 1>(s, sums, turn, w, x),
                         }
                     }
                 }
                 for (token, sums) in group.zip(&sums) {
-                    store(s, s.fold(sums), &mut self.out.row(token)[first..first + rows]);
+                    let out = &mut self.out.row(token)[first..first + rows];
+                    for (out, sum) in out.chunks_mut(LANES).zip(&sums[4]) {
+                        store(s, s.load(&sum.0), out);
+                    }
                 }
             }
+            first += rows;
         }
+        first
     }
 }
 
@@ -202,17 +210,43 @@ pub(super) fn tiles(count: usize, most: usize) -> impl Iterator<Item = Range<usi
     (0..parts).map(move |part| part * count / parts..(part + 1) * count / parts)
 }
 
-/// Widens rows, which is exact, and lays them out block by block, `width` rows side by side; what is missing in a last
-/// block is zero (N4).
+/// Widens up to [`LANES`] rows, which is exact, and lays them out side by side as block `b` of `out`, lane by lane in the order
+/// of [`FOLDING`]; what is missing is zero (N4).
 #[inline(always)]
-fn interleave<'a, S: Simd, W: Weight>(s: S, rows: impl Iterator<Item = &'a [W]>, width: usize, out: &mut [Block]) {
-    for (r, row) in rows.enumerate() {
-        let (blocks, tail) = row.as_chunks();
-        for (out, block) in out[r..].iter_mut().step_by(width).zip(blocks) {
-            s.store(W::load(s, block), &mut out.0);
+fn side_by_side<S: Simd, W: Weight, const B: usize>(s: S, rows: &[W], cols: usize, out: &mut [[Block; B]], b: usize) {
+    let blocks = blocks(cols);
+    let mut places = [0; LANES];
+    for (turn, lane) in FOLDING.into_iter().enumerate() {
+        places[lane] = turn * blocks;
+    }
+    let wide = size_of::<Words>() / size_of::<W>();
+    for start in (0..cols).step_by(wide) {
+        let end = cols.min(start + wide);
+        let mut padded = [[[0; 4]; LANES]; LANES];
+        let mut words = padded.each_ref();
+        if end - start < wide {
+            for (padded, row) in padded.iter_mut().zip(rows.chunks_exact(cols)) {
+                let tail: &[u8] = bytemuck::cast_slice(&row[start..end]);
+                padded.as_flattened_mut()[..tail.len()].copy_from_slice(tail);
+            }
+            words = padded.each_ref();
+        } else {
+            for (words, row) in words.iter_mut().zip(rows.chunks_exact(cols)) {
+                *words = &bytemuck::cast_slice(&row[start..end]).as_chunks().0[0];
+            }
         }
-        if !tail.is_empty() {
-            s.store(W::load(s, &padded(tail)), &mut out[r + blocks.len() * width].0);
+        let columns = s.transpose(words);
+        let per_word = wide / LANES;
+        for (j, words) in columns.into_iter().enumerate() {
+            for (i, weights) in W::widen_words(s, words).into_iter().enumerate().take(per_word) {
+                let column = start + j * per_word + i;
+                s.store(weights, &mut out[places[column % LANES] + column / LANES][b].0);
+            }
         }
     }
+}
+
+/// Blocks that a row takes in a panel, an even number.
+fn blocks(cols: usize) -> usize {
+    cols.div_ceil(2 * LANES) * 2
 }

@@ -4,7 +4,7 @@
 //! caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
 
 use super::tile::Block;
-use super::{Bf16, LANES, Simd};
+use super::{Bf16, LANES, Simd, Words};
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2.
@@ -56,6 +56,11 @@ impl Simd for Avx2 {
         let half = &mut dst[part * 8..][..8];
         // SAFETY: `self` proves AVX2; `half` holds 8 values.
         unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn part_add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
     fn part_mul_then_add(self, acc: __m256, a: __m256, b: __m256) -> __m256 {
@@ -154,6 +159,47 @@ impl Simd for Avx2 {
             }
         }
         F32x16(halves[0], halves[1])
+    }
+    /// Quarters of two rows side by side, then their elements.
+    #[inline(always)]
+    fn transpose(self, rows: [&Words; LANES]) -> [F32x16; LANES] {
+        let mut columns = [self.splat(0.0); LANES];
+        for (q, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let mut halves = [[self.part_splat(0.0); 4]; 2];
+            // SAFETY: `self` proves AVX2; each row holds four quarters of 16 bytes.
+            unsafe {
+                for (rows, half) in rows.as_chunks::<8>().0.iter().zip(&mut halves) {
+                    let mut z = [self.part_splat(0.0); 4];
+                    for (r, z) in z.iter_mut().enumerate() {
+                        let low = _mm_loadu_ps(rows[r].as_ptr().cast::<f32>().add(4 * q));
+                        let high = _mm_loadu_ps(rows[r + 4].as_ptr().cast::<f32>().add(4 * q));
+                        *z = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high);
+                    }
+                    let [a, b, c, d] = z;
+                    let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                    half[0] = _mm256_shuffle_ps::<0x44>(ab, cd);
+                    half[1] = _mm256_shuffle_ps::<0xee>(ab, cd);
+                    let (ab, cd) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                    half[2] = _mm256_shuffle_ps::<0x44>(ab, cd);
+                    half[3] = _mm256_shuffle_ps::<0xee>(ab, cd);
+                }
+            }
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = F32x16(halves[0][j], halves[1][j]);
+            }
+        }
+        columns
+    }
+    #[inline(always)]
+    fn widen_pairs(self, words: F32x16) -> [F32x16; 2] {
+        // SAFETY: `self` proves AVX2.
+        let widened = |words| unsafe {
+            let words = _mm256_castps_si256(words);
+            let second = _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(second)]
+        };
+        let ([a, b], [c, d]) = (widened(words.0), widened(words.1));
+        [F32x16(a, c), F32x16(b, d)]
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {

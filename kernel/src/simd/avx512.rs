@@ -4,7 +4,7 @@
 //! whose caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
 
 use super::tile::Block;
-use super::{Bf16, LANES, Simd};
+use super::{Bf16, LANES, Simd, Words};
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F.
@@ -39,6 +39,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn part_store(self, v: __m512, dst: &mut [f32; LANES], _part: usize) {
         self.store(v, dst);
+    }
+    #[inline(always)]
+    fn part_add(self, a: __m512, b: __m512) -> __m512 {
+        self.add(a, b)
     }
     #[inline(always)]
     fn part_mul_then_add(self, acc: __m512, a: __m512, b: __m512) -> __m512 {
@@ -129,6 +133,41 @@ impl Simd for Avx512 {
             let ab = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
             let cd = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(c, d), _mm512_shuffle_ps::<0xee>(c, d));
             _mm512_add_ps(_mm512_shuffle_ps::<0x88>(ab, cd), _mm512_shuffle_ps::<0xdd>(ab, cd))
+        }
+    }
+    /// Quarters of four rows side by side, then their elements.
+    #[inline(always)]
+    fn transpose(self, rows: [&Words; LANES]) -> [__m512; LANES] {
+        let mut columns = [self.splat(0.0); LANES];
+        for (q, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let mut z = [self.splat(0.0); 4];
+            // SAFETY: `self` proves AVX-512; each row holds four quarters of 16 bytes.
+            unsafe {
+                for (r, z) in z.iter_mut().enumerate() {
+                    let quarter = |row: &Words| _mm_loadu_ps(row.as_ptr().cast::<f32>().add(4 * q));
+                    let row = _mm512_castps128_ps512(quarter(rows[r]));
+                    let row = _mm512_insertf32x4::<1>(row, quarter(rows[r + 4]));
+                    let row = _mm512_insertf32x4::<2>(row, quarter(rows[r + 8]));
+                    *z = _mm512_insertf32x4::<3>(row, quarter(rows[r + 12]));
+                }
+                let [a, b, c, d] = z;
+                let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+                columns[0] = _mm512_shuffle_ps::<0x44>(ab, cd);
+                columns[1] = _mm512_shuffle_ps::<0xee>(ab, cd);
+                let (ab, cd) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+                columns[2] = _mm512_shuffle_ps::<0x44>(ab, cd);
+                columns[3] = _mm512_shuffle_ps::<0xee>(ab, cd);
+            }
+        }
+        columns
+    }
+    #[inline(always)]
+    fn widen_pairs(self, words: __m512) -> [__m512; 2] {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let words = _mm512_castps_si512(words);
+            let second = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(second)]
         }
     }
     #[inline(always)]

@@ -54,6 +54,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part;
     /// Writes the lanes of part `part`.
     fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize);
+    /// `a + b`
+    fn part_add(self, a: Self::Part, b: Self::Part) -> Self::Part;
     /// `acc + a * b`, the product rounded before it is added.
     fn part_mul_then_add(self, acc: Self::Part, a: Self::Part, b: Self::Part) -> Self::Part;
 
@@ -86,9 +88,27 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fold(self, rows: &[Block; LANES]) -> Self::F32 {
         order::fold_rows(self, rows)
     }
+    /// Lane `i` of the result `j` is word `j` of row `i`: moves bits, computes nothing.
+    #[inline(always)]
+    fn transpose(self, rows: [&Words; LANES]) -> [Self::F32; LANES] {
+        let mut columns = [self.splat(0.0); LANES];
+        for (j, column) in columns.iter_mut().enumerate() {
+            let mut lanes = [0.0; LANES];
+            for (lane, row) in lanes.iter_mut().zip(rows) {
+                *lane = f32::from_bits(u32::from_ne_bytes(row[j]));
+            }
+            *column = self.load(&lanes);
+        }
+        columns
+    }
+    /// Words of two bfloat16 numbers each, widened: the first of each (its lower half), and the second.
+    fn widen_pairs(self, words: Self::F32) -> [Self::F32; 2];
     /// Asks for the cache line at `at` ahead of its use. The address need not be valid: nothing is read.
     fn prefetch(self, at: *const u8);
 }
+
+/// Sixteen words of four bytes: as many binary32 numbers, or twice as many bfloat16 numbers.
+pub type Words = [[u8; 4]; LANES];
 
 /// A bfloat16 number: the upper half of a binary32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -101,6 +121,9 @@ pub trait Weight: bytemuck::Pod + Send + Sync {
     fn load<S: Simd>(s: S, src: &[Self; LANES]) -> S::F32;
     /// One weight, widened.
     fn widen(self) -> f32;
+    /// The weights of sixteen words, those that come first in their word and those that come second; widened. Where a word
+    /// holds but one, both are the same.
+    fn widen_words<S: Simd>(s: S, words: S::F32) -> [S::F32; 2];
 }
 
 impl Weight for f32 {
@@ -113,6 +136,11 @@ impl Weight for f32 {
     fn widen(self) -> f32 {
         self
     }
+
+    #[inline(always)]
+    fn widen_words<S: Simd>(_: S, words: S::F32) -> [S::F32; 2] {
+        [words; 2]
+    }
 }
 
 impl Weight for Bf16 {
@@ -124,6 +152,11 @@ impl Weight for Bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    #[inline(always)]
+    fn widen_words<S: Simd>(s: S, words: S::F32) -> [S::F32; 2] {
+        s.widen_pairs(words)
     }
 }
 
@@ -144,4 +177,50 @@ pub(crate) fn store<S: Simd>(s: S, v: S::F32, dst: &mut [f32]) {
     let mut block = [0.0; LANES];
     s.store(v, &mut block);
     dst.copy_from_slice(&block[..dst.len()]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::philox;
+
+    /// The transposed rows, and their words widened.
+    struct Transposed<'a>(&'a [Words; LANES]);
+
+    impl Op for Transposed<'_> {
+        type Output = [[[f32; LANES]; LANES]; 3];
+
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> Self::Output {
+            let mut out = [[[0.0; LANES]; LANES]; 3];
+            for (j, words) in s.transpose(self.0.each_ref()).into_iter().enumerate() {
+                s.store(words, &mut out[0][j]);
+                let [first, second] = s.widen_pairs(words);
+                s.store(first, &mut out[1][j]);
+                s.store(second, &mut out[2][j]);
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn transposing_moves_words_and_pairs_are_widened() {
+        let mut rows = [[[0; 4]; LANES]; LANES];
+        for (i, word) in rows.as_flattened_mut().iter_mut().enumerate() {
+            // NaNs, infinities and subnormals are among them.
+            let bits = philox(7, [0, 0, 0, i as u32])[0];
+            *word = if i % 5 == 0 { bits | 0x7f80_ff80 } else { bits }.to_le_bytes();
+        }
+        for backend in Backend::available() {
+            let [words, first, second] = backend.run(Transposed(&rows));
+            for (i, row) in rows.iter().enumerate() {
+                for (j, word) in row.iter().enumerate() {
+                    let bits = u32::from_le_bytes(*word);
+                    let expected = [bits, bits << 16, bits & 0xffff_0000];
+                    let got = [words[j][i], first[j][i], second[j][i]].map(f32::to_bits);
+                    assert_eq!(got, expected, "{}: word {j} of row {i}", backend.name());
+                }
+            }
+        }
+    }
 }

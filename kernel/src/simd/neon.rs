@@ -44,6 +44,11 @@ impl Simd for Neon {
         unsafe { vst1q_f32(quarter.as_mut_ptr(), v) }
     }
     #[inline(always)]
+    fn part_add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the build has NEON.
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
     fn part_mul_then_add(self, acc: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: the build has NEON.
         unsafe { vaddq_f32(acc, vmulq_f32(a, b)) }
@@ -118,6 +123,15 @@ impl Simd for Neon {
         let exponents = quarters!(vaddq_s32(integers, bias));
         let powers = quarters!(vshlq_s32(exponents, places));
         quarters!(vreinterpretq_f32_s32(powers))
+    }
+    #[inline(always)]
+    fn widen_pairs(self, words: Self::F32) -> [Self::F32; 2] {
+        // SAFETY: the build has NEON.
+        let (high, places) = unsafe { ([vdupq_n_u32(0xffff_0000); 4], [vdupq_n_s32(16); 4]) };
+        let words = quarters!(vreinterpretq_u32_f32(words));
+        let first = quarters!(vshlq_u32(words, places));
+        let second = quarters!(vandq_u32(words, high));
+        [quarters!(vreinterpretq_f32_u32(first)), quarters!(vreinterpretq_f32_u32(second))]
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {

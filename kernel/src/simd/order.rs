@@ -12,6 +12,10 @@ pub fn max(a: f32, b: f32) -> f32 {
     if a < b { b } else { a }
 }
 
+/// The lanes in the order in which N5 can add their sums as soon as they are there: each with the last one that waits, as long as
+/// as many lanes went into both.
+pub const FOLDING: [usize; LANES] = [0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15];
+
 /// N5: `a[j] = f(a[j], a[j + n])` for `n` = 8, 4, 2, 1.
 #[inline(always)]
 fn fold<S: Simd>(s: S, v: S::F32, f: impl Fn(f32, f32) -> f32) -> f32 {

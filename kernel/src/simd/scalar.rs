@@ -3,6 +3,9 @@
 use super::{Bf16, LANES, Simd, Weight};
 use core::array::from_fn;
 
+/// The upper half of a word.
+const HIGH: u32 = 0xffff_0000;
+
 /// Plain arithmetic on arrays; every CPU has it.
 #[derive(Clone, Copy)]
 pub struct Scalar;
@@ -26,6 +29,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize) {
         dst[part * 4..][..4].copy_from_slice(&v);
+    }
+    #[inline(always)]
+    fn part_add(self, a: Self::Part, b: Self::Part) -> Self::Part {
+        from_fn(|i| a[i] + b[i])
     }
     #[inline(always)]
     fn part_mul_then_add(self, acc: Self::Part, a: Self::Part, b: Self::Part) -> Self::Part {
@@ -79,6 +86,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn pow2(self, n: Self::F32) -> Self::F32 {
         from_fn(|i| f32::from_bits(((n[i] as i32).wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn widen_pairs(self, words: Self::F32) -> [Self::F32; 2] {
+        [from_fn(|i| f32::from_bits(words[i].to_bits() << 16)), from_fn(|i| f32::from_bits(words[i].to_bits() & HIGH))]
     }
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}

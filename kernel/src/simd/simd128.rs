@@ -4,7 +4,7 @@
 //! exists needs no further proof. Loads and stores go through references to whole arrays of 16.
 
 use super::tile::Block;
-use super::{Bf16, LANES, Simd};
+use super::{Bf16, LANES, Simd, Words};
 use core::arch::wasm32::*;
 use core::array::from_fn;
 
@@ -35,6 +35,10 @@ impl Simd for Simd128 {
         let quarter = &mut dst[part * 4..][..4];
         // SAFETY: `quarter` holds 4 values; v128_store needs no alignment.
         unsafe { v128_store(quarter.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn part_add(self, a: v128, b: v128) -> v128 {
+        f32x4_add(a, b)
     }
     #[inline(always)]
     fn part_mul_then_add(self, acc: v128, a: v128, b: v128) -> v128 {
@@ -118,6 +122,29 @@ impl Simd for Simd128 {
             let cd = f32x4_add(i32x4_shuffle::<0, 1, 4, 5>(c, d), i32x4_shuffle::<2, 3, 6, 7>(c, d));
             f32x4_add(i32x4_shuffle::<0, 2, 4, 6>(ab, cd), i32x4_shuffle::<1, 3, 5, 7>(ab, cd))
         })
+    }
+    /// The elements of quarters of four rows.
+    #[inline(always)]
+    fn transpose(self, rows: [&Words; LANES]) -> [Self::F32; LANES] {
+        let mut columns = [self.splat(0.0); LANES];
+        for (q, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            for (part, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
+                // SAFETY: each row holds four quarters of 16 bytes; v128_load needs no alignment.
+                let [a, b, c, d] = from_fn(|r| unsafe { v128_load(rows[r].as_ptr().cast::<v128>().add(q)) });
+                let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+                columns[0][part] = i32x4_shuffle::<0, 1, 4, 5>(ab, cd);
+                columns[1][part] = i32x4_shuffle::<2, 3, 6, 7>(ab, cd);
+                let (ab, cd) = (i32x4_shuffle::<2, 6, 3, 7>(a, b), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+                columns[2][part] = i32x4_shuffle::<0, 1, 4, 5>(ab, cd);
+                columns[3][part] = i32x4_shuffle::<2, 3, 6, 7>(ab, cd);
+            }
+        }
+        columns
+    }
+    #[inline(always)]
+    fn widen_pairs(self, words: Self::F32) -> [Self::F32; 2] {
+        let high = i32x4_splat(0xffff_0000_u32 as i32);
+        [from_fn(|i| i32x4_shl(words[i], 16)), from_fn(|i| v128_and(words[i], high))]
     }
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}

@@ -1,7 +1,7 @@
 //! Register tiles of matrix products: many sums side by side, each in its own order (N3, N6).
 //!
 //! Lanes are independent, so a tile goes through the sixteen lanes one register width at a time ([`Simd::PARTS`]): as many
-//! outputs as there are registers are in flight, whatever the width of a register. No lanes meet here. Operands are packed
+//! outputs as there are registers are in flight, whatever the width of a register. Operands are packed
 //! in the order in which a tile reads them: one address a stream, and no index to check.
 
 #![allow(clippy::needless_range_loop, reason = "both sides of a tile are indexed alike")]
@@ -9,8 +9,8 @@
 use super::{LANES, Simd};
 
 /// Sixteen neighbours, in one cache line: a load that touches two lines takes twice as long.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
 pub struct Block(pub [f32; LANES]);
 
 impl Block {
@@ -18,44 +18,54 @@ impl Block {
     pub const ZERO: Block = Block([0.0; LANES]);
 }
 
-/// The lanes of `T x R` dot products (N3): `sums[t][first + r] += w[k][r] * x[k][t]` lane by lane, in rising `k`. The sums
-/// start at +0.0 if `fresh`, otherwise at what they hold.
+/// The sums of the lanes of some dot products that wait for one another: `[level]` is what `2^level` lanes have become, and the
+/// last is the fold of all.
+pub type Folds<const B: usize> = [[Block; B]; 5];
+
+/// One lane of `T` dot products with each of `B` blocks of sixteen vectors, and the folds (N3-N5): `w[k][b]` and `x[k][t]`
+/// are the lane's terms, vectors side by side. `C` registers of vectors at a time.
 ///
-/// # Panics
-/// If `sums` are of fewer rows.
+/// Lanes come one after the other, `turn` 0 being the first of [`FOLDING`](super::order::FOLDING); after the last one `sums[t][4]` are the products.
 #[inline(always)]
-pub fn dot_lanes<S: Simd, const R: usize, const T: usize>(
+pub fn lane<S: Simd, const B: usize, const C: usize, const T: usize>(
     s: S,
-    sums: &mut [[Block; LANES]],
-    first: usize,
-    w: &[[Block; R]],
-    x: &[[Block; T]],
-    fresh: bool,
+    sums: &mut [Folds<B>],
+    turn: usize,
+    w: &[[Block; B]],
+    x: &[[f32; LANES]],
 ) {
-    for part in 0..S::PARTS {
-        let mut acc = [[s.part_splat(0.0); R]; T];
-        if !fresh {
+    assert!((B * S::PARTS).is_multiple_of(C), "lane: {C} registers of {B} blocks");
+    let Some(sums) = sums.first_chunk_mut::<T>() else { return };
+    let level = (turn + 1).trailing_zeros() as usize;
+    for first in (0..B * S::PARTS).step_by(C) {
+        let mut acc = [[s.part_splat(0.0); C]; T];
+        for (w, x) in w.iter().zip(x) {
+            let mut v = [s.part_splat(0.0); C];
+            for c in 0..C {
+                let at = first + c;
+                v[c] = s.part_load(&w[at / S::PARTS].0, at % S::PARTS);
+            }
             for t in 0..T {
-                for r in 0..R {
-                    acc[t][r] = s.part_load(&sums[t][first + r].0, part);
+                let x = s.part_splat(x[t]);
+                for c in 0..C {
+                    acc[t][c] = s.part_mul_then_add(acc[t][c], v[c], x);
                 }
             }
         }
-        for (w, x) in w.iter().zip(x) {
-            let mut row = [s.part_splat(0.0); R];
-            for r in 0..R {
-                row[r] = s.part_load(&w[r].0, part);
-            }
+        // What came before has the lower lanes.
+        for level in 0..level {
             for t in 0..T {
-                let v = s.part_load(&x[t].0, part);
-                for r in 0..R {
-                    acc[t][r] = s.part_mul_then_add(acc[t][r], row[r], v);
+                for c in 0..C {
+                    let at = first + c;
+                    let before = s.part_load(&sums[t][level][at / S::PARTS].0, at % S::PARTS);
+                    acc[t][c] = s.part_add(before, acc[t][c]);
                 }
             }
         }
         for t in 0..T {
-            for r in 0..R {
-                s.part_store(acc[t][r], &mut sums[t][first + r].0, part);
+            for c in 0..C {
+                let at = first + c;
+                s.part_store(acc[t][c], &mut sums[t][level][at / S::PARTS].0, at % S::PARTS);
             }
         }
     }
