@@ -3,11 +3,11 @@ export interface Token {
   /** Counts from 1. */
   step: number;
   tokenId: number;
-  /** All texts joined are the whole text; "" for the end-of-text token and for part of a character. */
+  /** All texts joined are the whole text; "" for the end-of-text token, part of a character, and what may become a stop string. */
   tokenText: string;
   /** SHA-256 of the step's logits (little-endian f32), 64 hexadecimal digits. */
   logitsSha256: string;
-  /** On the last token: "stop" (end of text) or "length"; otherwise null. */
+  /** On the last token: "stop" (end of text, or a stop string) or "length"; otherwise null. */
   finishReason: "stop" | "length" | null;
   /** On the last token: the digest that chains model, prompt and every step; otherwise null. */
   transcriptSha256: string | null;
@@ -44,11 +44,30 @@ export interface LoadOptions {
   threads?: number;
 }
 
-export interface GenerateOptions {
-  /** A text, in which special tokens are recognised, or token ids. Prompt and tokens together must fit the context. */
-  prompt: string | ArrayLike<number>;
+/** What is continued: a prompt, or a conversation. Prompt and tokens together must fit the context. */
+export type Prompt =
+  | {
+      /** A text, in which special tokens are recognised, or token ids. */
+      prompt: string | ArrayLike<number>;
+      messages?: undefined;
+    }
+  | {
+      /**
+       * Written by the model's chat template, which the assistant's answer follows; at least one. Roles are "system", "user" and
+       * "assistant". Contents are plain text.
+       */
+      messages: { role: string; content: string }[];
+      prompt?: undefined;
+    };
+
+export type GenerateOptions = Prompt & {
   /** At least 1; 25 unless told. */
   maxTokens?: number;
+  /**
+   * The text ends before the first of these that it comes to have, wherever tokens begin and end; the tokens up to the one that
+   * completes it are given. At most 16 strings of at most 256 bytes in UTF-8, none of them empty.
+   */
+  stop?: string | string[];
   /** Stops within one token; rejects with the signal's reason, by default an `AbortError`. */
   signal?: AbortSignal;
   /** Tells how much of the prompt has been read. */
@@ -65,7 +84,7 @@ export interface GenerateOptions {
   repetitionPenalty?: number;
   /** The same seed gives the same tokens everywhere; 0 unless told. */
   seed?: number | bigint;
-}
+};
 
 /** What to learn: a text, or a conversation. */
 export type Lesson =
@@ -233,7 +252,7 @@ export class Engine {
    * Rejects with an error that names the file or the tensor, and what to do.
    */
   static load(options: LoadOptions): Promise<Engine>;
-  /** Generates greedily. Leaving the loop stops it. */
+  /** Generates, greedily unless told. Leaving the loop stops it. */
   generate(options: GenerateOptions): AsyncGenerator<Token, void, void>;
   /**
    * Trains all weights, or an adapter, in binary32. Every training begins with the weights as they were loaded, without an

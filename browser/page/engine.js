@@ -1,5 +1,6 @@
 // The public face of the browser engine; the types are in engine.d.ts.
 
+import { generateSettings, promptOf } from "./generate-options.js";
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
 import { receiptBytes } from "./receipt-link.js";
@@ -49,12 +50,11 @@ export class Engine {
   }
 
   /** Generates, one step at a time; leaving the loop, or the signal, stops it within one token. */
-  async *generate({ prompt, maxTokens = 25, signal, onPrefill = () => {}, ...settings }) {
-    if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
-    const sampling = samplingOf(settings);
+  async *generate({ signal, onPrefill = () => {}, ...options }) {
+    const settings = generateSettings(options);
     const { call, release } = this.#begin(signal);
     try {
-      await call("start", { prompt, maxTokens, sampling });
+      await call("start", settings);
       for (;;) {
         const { prefill, step, memoryBytes } = await call("advance");
         this.info.memoryBytes = memoryBytes;
@@ -68,11 +68,12 @@ export class Engine {
   }
 
   /** Computes again what a receipt tells, with the weights in use or the loaded ones; the signal stops it within one step. */
-  async verify(receipt, { signal, onProgress = () => {}, prompt } = {}) {
+  async verify(receipt, { signal, onProgress = () => {}, prompt, messages, text, data } = {}) {
+    const given = { ...promptOf({ prompt, messages }), text, lines: data === undefined ? undefined : linesOf(data) };
     const bytes = receiptBytes(receipt);
     const { call, release } = this.#begin(signal);
     try {
-      const about = await call("beginVerification", { receipt: bytes, prompt });
+      const about = await call("beginVerification", { receipt: bytes, ...given });
       for (;;) {
         const { progress, verdict, memoryBytes } = await call("advanceVerification");
         this.info.memoryBytes = memoryBytes;
@@ -192,22 +193,15 @@ export class Engine {
   }
 }
 
-/** The settings of the sampler, complete; their ranges are the engine's matter. */
-function samplingOf({ temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0, ...others }) {
-  for (const name of Object.keys(others)) throw new TypeError(`generate has no option ${name}`);
-  for (const [name, value] of Object.entries({ temperature, topP, minP, repetitionPenalty })) {
-    if (typeof value !== "number") throw new TypeError(`${name} is a number, not ${value}`);
-  }
-  if (!(Number.isInteger(topK) && topK >= 0 && topK < 2 ** 32)) throw new RangeError(`topK is an integer from 0 on, not ${topK}`);
-  const exact = typeof seed === "bigint" || Number.isSafeInteger(seed);
-  if (!(exact && seed >= 0 && seed < 2n ** 64n)) throw new RangeError(`seed is an integer from 0 on, above 2^53 a BigInt, not ${seed}`);
-  return { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
-}
-
 function folderUrl(baseUrl) {
   const url = new URL(baseUrl, globalThis.location?.href);
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return url.href;
+}
+
+/** The bytes of JSON lines. */
+function linesOf(data) {
+  return typeof data === "string" ? new TextEncoder().encode(data) : bytesOf(data, "data");
 }
 
 /** The bytes of a file. */

@@ -14,6 +14,7 @@ const SHELL = [
   "examples.json",
   "facts.js",
   "format.js",
+  "generate-options.js",
   "icon.svg",
   "load.js",
   "model-cache.js",

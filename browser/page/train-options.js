@@ -45,7 +45,7 @@ function adapterSettings({ rank, alpha, targets, seed = 0 }) {
 }
 
 /** Role and content of each message, one after the other. */
-function turns(messages) {
+export function turns(messages) {
   const isMessage = (message) => typeof message?.role === "string" && typeof message?.content === "string";
   if (!Array.isArray(messages) || messages.length === 0 || !messages.every(isMessage)) {
     throw new TypeError('messages is an array of {role, content}, both strings, such as {role: "user", content: "Hello"}');

@@ -35,18 +35,18 @@ const operations = {
 
   decode: ({ ids }) => engine.decode(Uint32Array.from(ids)),
 
-  start({ run, prompt, maxTokens, sampling }) {
-    const ids = idsOf(prompt);
+  start({ run, prompt, turns, maxTokens, sampling, stop }) {
+    const ids = idsOf(prompt, turns);
     const { temperature, topK, topP, minP, repetitionPenalty, seed } = sampling;
-    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed));
+    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop));
     return { promptIds: ids };
   },
 
   advance: ({ run }) => ({ ...runs.get(run).advance(engine), memoryBytes: memoryBytes() }),
 
-  beginVerification({ run, receipt, prompt }) {
-    const ids = prompt === undefined ? undefined : idsOf(prompt);
-    const verification = new wasm.Verification(engine, receipt, ids);
+  beginVerification({ run, receipt, prompt, turns, text, lines }) {
+    const ids = prompt === undefined && turns === undefined ? undefined : idsOf(prompt, turns);
+    const verification = new wasm.Verification(engine, receipt, ids, text, lines);
     runs.set(run, verification);
     return verification.about();
   },
@@ -94,8 +94,9 @@ onmessage = async ({ data: { id, operation, args } }) => {
   }
 };
 
-/** The token ids of a prompt, which is a text or has them already. */
-function idsOf(prompt) {
+/** The token ids of a prompt, which is a conversation, by turns, or a text, or has them already. */
+function idsOf(prompt, turns) {
+  if (turns !== undefined) return engine.encode_messages(turns);
   return typeof prompt === "string" ? engine.encode(prompt, false) : Uint32Array.from(prompt);
 }
 

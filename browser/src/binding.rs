@@ -15,7 +15,7 @@ use wasm_bindgen::prelude::*;
 use crate::assembly;
 use crate::engine::{self, Advance};
 use crate::training::{Lesson, Method, Settings};
-use crate::verifying::Verifying;
+use crate::verifying::{LeftOut, Verifying};
 
 /// Runs once, before anything else: a panic throws a `PanicError` through the WebAssembly frames, which ends the engine.
 #[wasm_bindgen(start)]
@@ -148,12 +148,18 @@ impl Engine {
         self.0.encode(text, if plain_special { Special::Plain } else { Special::Parse })
     }
 
+    /// The token ids of messages (role and content by turns) and of the head of the answer to them.
+    pub fn encode_messages(&self, messages: Vec<String>) -> Result<Vec<u32>, JsError> {
+        Ok(self.0.encode_messages(&turns(messages))?)
+    }
+
     /// The text of token ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, JsError> {
         Ok(self.0.decode(ids)?)
     }
 
-    /// Prepares a generation; the names are those of the contract's sampling rules.
+    /// Prepares a generation whose text ends before the first of the `stop` strings; the other names are those of the contract's
+    /// sampling rules.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's numbers come one by one")]
     pub fn start(
         &self,
@@ -165,9 +171,10 @@ impl Engine {
         min_p: f64,
         repetition_penalty: f64,
         seed: u64,
+        stop: Vec<String>,
     ) -> Result<Run, JsError> {
         let settings = SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed };
-        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?)?))
+        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?))
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or
@@ -185,10 +192,7 @@ impl Engine {
             "adamw" => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
             other => return Err(JsError::new(&format!("the optimizer is \"sgd\" or \"adamw\", not {other:?}"))),
         };
-        let lesson = text.map(Lesson::Text).unwrap_or_else(|| {
-            let turns = messages.as_chunks().0.iter().cloned();
-            Lesson::Messages(turns.map(|[role, content]| Message { role, content }).collect())
-        });
+        let lesson = text.map(Lesson::Text).unwrap_or_else(|| Lesson::Messages(turns(messages)));
         let method = adapter.map_or(Method::Full, |adapter| adapter.0);
         Ok(self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method })?)
     }
@@ -259,6 +263,11 @@ impl NewAdapter {
     }
 }
 
+/// Messages whose roles and contents come by turns.
+fn turns(messages: Vec<String>) -> Vec<Message> {
+    messages.as_chunks().0.iter().cloned().map(|[role, content]| Message { role, content }).collect()
+}
+
 /// The bits of a binary32 value, in hexadecimal.
 fn bits(value: f32) -> String {
     format!("{:08x}", value.to_bits())
@@ -303,10 +312,16 @@ pub struct Verification(Verifying);
 
 #[wasm_bindgen]
 impl Verification {
-    /// Reads the bytes of a receipt; `prompt` is that of a private one.
+    /// Reads the bytes of a receipt; a private one leaves out the prompt, or the text or the JSON lines that were learnt.
     #[wasm_bindgen(constructor)]
-    pub fn new(engine: &Engine, receipt: &[u8], prompt: Option<Vec<u32>>) -> Result<Verification, JsError> {
-        Ok(Verification(Verifying::begin(&engine.0, receipt, prompt)?))
+    pub fn new(
+        engine: &Engine,
+        receipt: &[u8],
+        prompt: Option<Vec<u32>>,
+        text: Option<String>,
+        lines: Option<Vec<u8>>,
+    ) -> Result<Verification, JsError> {
+        Ok(Verification(Verifying::begin(&engine.0, receipt, LeftOut { prompt, text, lines })?))
     }
 
     /// `{kind, steps, isPrivate, signature, publicKey, promptIds, tokenIds}`; `{}` if it is no receipt.

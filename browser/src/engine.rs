@@ -3,18 +3,18 @@
 use std::rc::Rc;
 use std::{error, fmt};
 
-use bpe::{Special, Tokenizer, TokenizerError, UnknownToken};
+use bpe::{Message, Special, Tokenizer, TokenizerError, UnknownToken};
 use kernel::Exec;
 use kernel::environment::{self, EnvironmentError};
-use kernel::generate::{FinishReason, GenerateError, Generation, Progress, Request, Sampler};
+use kernel::generate::{FinishReason, GenerateError, Request, Sampler};
 use kernel::golden::{self, GoldenError};
 use kernel::model::{LoraError, Model};
 use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use session::adapter::AdapterError;
 use session::data::DataError;
-use session::receipt::{GenerationTerms, Receipt};
-use session::{ModelError, TextStream};
+use session::receipt::Receipt;
+use session::{Continuation, ContinueError, MessagesError, ModelError, Progress, Stop, StopError, chat_prompt};
 
 use crate::assembly::Assembled;
 use crate::training::Changed;
@@ -120,6 +120,15 @@ impl Engine {
         self.tokenizer.encode(text, special)
     }
 
+    /// The token ids of a conversation, with the head of the answer to it.
+    ///
+    /// # Errors
+    /// If there are no messages, one has another role than `system`, `user` or `assistant`, or the model has no template for
+    /// them or refuses them.
+    pub fn encode_messages(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        chat_prompt(&self.tokenizer, self.tokenizer_config.as_deref(), messages).map_err(EngineError::Messages)
+    }
+
     /// The text of token ids, special tokens included.
     ///
     /// # Errors
@@ -131,8 +140,7 @@ impl Engine {
 
 /// One generation under way. Dropping it stops it.
 pub struct Run {
-    generation: Generation,
-    text: TextStream,
+    text: Continuation,
     /// The engine's weights stay as they are while this is held.
     _under_way: Rc<()>,
 }
@@ -176,14 +184,22 @@ pub struct End {
 }
 
 impl Run {
-    /// Prepares a generation; nothing is computed yet.
+    /// Prepares a generation whose text ends before the first of the stop strings; nothing is computed yet.
     ///
     /// # Errors
-    /// If the prompt is empty or too long, a token id is not in the vocabulary, or the model is being trained.
-    pub fn new(engine: &Engine, prompt: Vec<u32>, max_tokens: usize, sampler: Sampler) -> Result<Run, EngineError> {
+    /// If the prompt is empty or too long, a token id is not in the vocabulary, a stop string is empty or too long, or the
+    /// model is being trained.
+    pub fn new(
+        engine: &Engine,
+        prompt: Vec<u32>,
+        max_tokens: usize,
+        sampler: Sampler,
+        stop: Vec<String>,
+    ) -> Result<Run, EngineError> {
         let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
-        let generation = Generation::new(engine.model()?, request).map_err(EngineError::Generate)?;
-        Ok(Run { generation, text: TextStream::default(), _under_way: engine.generations.clone() })
+        let stop = Stop::new(stop).map_err(EngineError::Stop)?;
+        let text = Continuation::new(engine.model()?, request, stop).map_err(EngineError::Generate)?;
+        Ok(Run { text, _under_way: engine.generations.clone() })
     }
 
     /// Reads one part of the prompt, or generates one token.
@@ -191,21 +207,20 @@ impl Run {
     /// # Errors
     /// If the weights give a logit that is no finite number, or a token that the tokenizer does not have.
     pub fn advance(&mut self, engine: &Engine) -> Result<Advance, EngineError> {
-        let step = match self.generation.advance(engine.model()?, engine.exec).map_err(EngineError::Generate)? {
+        let advanced = self.text.advance(engine.model()?, &engine.tokenizer, engine.exec);
+        let (step, text) = match advanced.map_err(EngineError::Continue)? {
             Progress::Prefill { done, total } => return Ok(Advance::Prefill { done, total }),
-            Progress::Token(step) => step,
+            Progress::Token(step, text) => (step, text),
             Progress::Finished(_) => return Ok(Advance::Finished),
         };
-        let text = self.text.push(&engine.tokenizer, &step).map_err(EngineError::Token)?;
         let end = step.finish_reason.map(|reason| self.end(engine, reason));
         Ok(Advance::Token { step: step.step, token_id: step.token_id, text, logits_sha256: step.logits_sha256, end })
     }
 
     fn end(&self, engine: &Engine, reason: FinishReason) -> End {
-        let (identity, eos) = (&engine.identity, &engine.base.config().eos);
-        let terms = GenerationTerms { identity, request: self.generation.request(), eos, private: false };
-        let receipt = terms.receipt(self.generation.steps()).ok().map(|receipt| text_of(&receipt));
-        End { reason, transcript: transcript(identity, &self.generation), receipt }
+        let identity = &engine.identity;
+        let receipt = self.text.receipt(&engine.base, identity, false).ok().map(|receipt| text_of(&receipt));
+        End { reason, transcript: transcript(identity, self.text.generation()), receipt }
     }
 }
 
@@ -224,10 +239,14 @@ pub enum EngineError {
     Model(ModelError),
     /// tokenizer.json describes no tokenizer that we can run.
     Tokenizer(TokenizerError),
-    /// The kernel refuses the request, or cannot go on.
+    /// The kernel refuses the request.
     Generate(GenerateError),
-    /// The model generated a token that the tokenizer does not have.
-    Token(UnknownToken),
+    /// A stop string is none.
+    Stop(StopError),
+    /// The messages are no prompt.
+    Messages(MessagesError),
+    /// The text cannot go on.
+    Continue(ContinueError),
     /// The model is being trained.
     Training,
     /// A text is being generated.
@@ -262,7 +281,9 @@ impl fmt::Display for EngineError {
             EngineError::Model(error) => error.fmt(f),
             EngineError::Tokenizer(error) => write!(f, "tokenizer.json: {error}"),
             EngineError::Generate(error) => error.fmt(f),
-            EngineError::Token(error) => write!(f, "model and tokenizer do not belong together: {error}"),
+            EngineError::Stop(error) => error.fmt(f),
+            EngineError::Messages(error) => error.fmt(f),
+            EngineError::Continue(error) => error.fmt(f),
             EngineError::Training => {
                 f.write_str("the model is being trained; wait for the training or stop it, or load a second engine")
             }

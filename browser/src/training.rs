@@ -260,7 +260,7 @@ impl Engine {
     }
 
     /// What turns texts and conversations into what a step can learn from.
-    fn reader(&self) -> Reader<'_> {
+    pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
             tokenizer: &self.tokenizer,
             special: Special::Parse,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use kernel::model::Model;
 use kernel::transcript::Identity;
+use session::data::Reader;
 use session::receipt::{Given, ModelDigests, Progress, Receipt, SignatureState, Verdict, Verification};
 
 use crate::engine::{Engine, EngineError};
@@ -56,17 +57,39 @@ impl From<&Receipt> for About {
     }
 }
 
+/// What a private receipt leaves out.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// The prompt of a generation.
+    pub prompt: Option<Vec<u32>>,
+    /// The text of a training.
+    pub text: Option<String>,
+    /// The JSON lines of a training.
+    pub lines: Option<Vec<u8>>,
+}
+
+impl LeftOut {
+    fn given(self, engine: &Engine) -> Result<Given, EngineError> {
+        // What was not cut when it was learnt fits, and is not cut here.
+        let reader = Reader { truncate: true, ..engine.reader() };
+        let text = self.text.map(|text| Ok(vec![reader.text(&text)?]));
+        let data = text.or_else(|| self.lines.map(|lines| reader.lines(&lines)));
+        let data = data.transpose().map_err(EngineError::Data)?;
+        Ok(Given { prompt: self.prompt, data, ..Given::default() })
+    }
+}
+
 impl Verifying {
     /// Prepares to compute what a receipt tells, with the weights in use if it is of them, otherwise with the base weights.
-    /// `prompt` is that of a private receipt. Whatever the bytes are, there will be a verdict.
+    /// `left_out` is what a private receipt leaves out. Whatever the bytes are, there will be a verdict.
     ///
     /// # Errors
-    /// While the model is being trained.
-    pub fn begin(engine: &Engine, receipt: &[u8], prompt: Option<Vec<u32>>) -> Result<Verifying, EngineError> {
+    /// While the model is being trained, or if nothing can be learnt from what was left out.
+    pub fn begin(engine: &Engine, receipt: &[u8], left_out: LeftOut) -> Result<Verifying, EngineError> {
         engine.model()?;
         let read = Receipt::from_json(receipt).map_err(Verdict::from);
         let about = read.as_ref().ok().map(About::from);
-        let given = Given { prompt, ..Given::default() };
+        let given = left_out.given(engine)?;
         let reserve = |bytes| reserve(bytes).map_err(|error| error.to_string());
         let begun = read.and_then(|receipt| {
             let base = receipt.model != ModelDigests::from(engine.identity());
@@ -88,7 +111,7 @@ impl Verifying {
             State::Known(verdict) => return Ok(Progress::Done(verdict.clone())),
             State::Computing { verification, base } => {
                 let (model, _) = subject(engine, *base)?;
-                verification.advance(model, engine.exec)
+                verification.advance(model, &engine.tokenizer, engine.exec)
             }
         };
         if let Progress::Done(verdict) = &progress {

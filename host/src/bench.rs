@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use kernel::Exec;
-use kernel::generate::{Generation, PREFILL_CHUNK, Request, Sampler};
+use kernel::generate::{PREFILL_CHUNK, Request, Sampler};
 use kernel::model::{KvCache, Logits, Model, Sequence, Workspace};
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{PROFILE, hex, logits_digest};
 use serde::Serialize;
 use session::memory::{Plan, training_bytes};
+use session::{Continuation, Stop};
 
 use crate::cli::Part;
 use crate::generate::print_json;
@@ -111,8 +112,8 @@ impl Part {
     fn measure(self, opened: &Opened, exec: Exec<'_>) -> Result<f64, Failure> {
         let model = &opened.model;
         match self {
-            Part::Prefill => prefill(model, exec, PREFILL),
-            Part::PrefillLong => prefill(model, exec, PREFILL_LONG),
+            Part::Prefill => prefill(opened, exec, PREFILL),
+            Part::PrefillLong => prefill(opened, exec, PREFILL_LONG),
             Part::Decode => decode(opened, exec),
             Part::DecodeShort => decode_at(model, exec, SHORT),
             Part::DecodeLong => decode_at(model, exec, LONG),
@@ -189,16 +190,16 @@ fn thread_counts(asked: &[usize], cores: usize) -> Vec<usize> {
 }
 
 /// The speed until the first token is there.
-fn prefill(model: &Model, exec: Exec<'_>, tokens: usize) -> Result<f64, Failure> {
-    let prompt = ids(model, tokens);
-    let milliseconds = best(|| Ok(timings(model, exec, &prompt, 1)?.prompt_ms))?;
+fn prefill(opened: &Opened, exec: Exec<'_>, tokens: usize) -> Result<f64, Failure> {
+    let prompt = ids(&opened.model, tokens);
+    let milliseconds = best(|| Ok(timings(opened, exec, &prompt, 1)?.prompt_ms))?;
     Ok(tokens as f64 / milliseconds * 1e3)
 }
 
 /// The speed of the tokens after the first one, as a client gets them.
 fn decode(opened: &Opened, exec: Exec<'_>) -> Result<f64, Failure> {
     let prompt = opened.tokenizer.encode(PROMPT, bpe::Special::Parse);
-    let milliseconds = best(|| Ok(timings(&opened.model, exec, &prompt, DECODE + 1)?.predicted_ms))?;
+    let milliseconds = best(|| Ok(timings(opened, exec, &prompt, DECODE + 1)?.predicted_ms))?;
     Ok(DECODE as f64 / milliseconds * 1e3)
 }
 
@@ -249,10 +250,10 @@ fn best(mut milliseconds: impl FnMut() -> Result<f64, Failure>) -> Result<f64, F
     (0..RUNS).try_fold(f64::INFINITY, |least, _| Ok(least.min(milliseconds()?)))
 }
 
-fn timings(model: &Model, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -> Result<Timings, Failure> {
+fn timings(opened: &Opened, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -> Result<Timings, Failure> {
     let request = Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY };
-    let mut generation = Generation::new(model, request)?;
-    Ok(run(model, exec, &mut generation, |_| Ok(()))?.1)
+    let mut text = Continuation::new(&opened.model, request, Stop::default())?;
+    Ok(run(opened, exec, &mut text, |_, _| Ok(()))?.1)
 }
 
 /// A line for each part, a column for each number of threads.

@@ -152,7 +152,7 @@ pub struct Context {
     pub ctx_size: Option<NonZeroUsize>,
 }
 
-/// A prompt as text or as token ids.
+/// A prompt as text, as token ids or as a conversation.
 #[derive(Args, Clone, Debug)]
 pub struct Prompt {
     #[command(flatten)]
@@ -161,7 +161,7 @@ pub struct Prompt {
     pub special: Special,
 }
 
-/// Exactly one of the two.
+/// Exactly one of the three.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct PromptSource {
@@ -171,6 +171,10 @@ pub struct PromptSource {
     /// Prompt as token ids: 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub prompt_ids: Option<Vec<u32>>,
+    /// Prompt as a conversation, which the assistant's answer follows: a file of JSON, [{"role":"user","content":"Hello"}] or
+    /// {"messages":[...]}; - reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
 }
 
 /// What `<|im_start|>` and its like are in a text.
@@ -227,6 +231,9 @@ pub struct Generate {
     pub prompt: Prompt,
     #[command(flatten)]
     pub sampling: Sampling,
+    /// End the text before TEXT; may be given several times
+    #[arg(long, env = "LOCKSTEP_STOP", value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
     /// Generate at most N tokens
     #[arg(long, env = "LOCKSTEP_MAX_TOKENS", value_name = "N", default_value = "25")]
     pub max_tokens: NonZeroUsize,
@@ -289,11 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_text_or_ids_and_never_both_or_none() {
+    fn a_prompt_is_text_or_ids_or_messages_and_never_two_or_none() {
         let parse = |words: &[&str]| Cli::try_parse_from([&["lockstep", "generate"], words].concat());
         assert!(parse(&["--prompt", "-- x"]).is_ok());
         assert!(parse(&["--prompt-ids", "1,2,3"]).is_ok());
-        for words in [&[][..], &["--prompt", "x", "--prompt-ids", "1"], &["--prompt-ids", "1,x"]] {
+        assert!(parse(&["--messages", "-", "--stop", "-a", "--stop", "b,c"]).is_ok());
+        let both = ["--prompt", "x", "--messages", "m.json"];
+        for words in [&[][..], &["--prompt", "x", "--prompt-ids", "1"], &["--prompt-ids", "1,x"], &both] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }
     }

@@ -1,14 +1,16 @@
 //! `lockstep generate`: continues a prompt.
 
-use std::io::{self, IsTerminal, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use kernel::Exec;
-use kernel::generate::{Generation, Request};
+use kernel::generate::Request;
 use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
 use serde::Serialize;
-use session::TextStream;
-use session::receipt::{GenerationTerms, Receipt};
+use session::receipt::Receipt;
+use session::{Continuation, Stop, chat_prompt, read_messages};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
@@ -41,47 +43,70 @@ struct Report {
 /// Runs the command: the text, piece by piece, or one JSON object, on stdout.
 ///
 /// # Errors
-/// If the model cannot be opened, or the prompt is empty, unknown to it or too long for its context.
+/// If the model cannot be opened, the prompt is empty, unknown to it or too long for its context, or a stop string is empty
+/// or too long.
 pub fn generate(arguments: cli::Generate) -> Outcome {
+    let stop = Stop::new(arguments.stop)?;
     let opened = arguments.model.open(arguments.context)?;
     let request = Request {
-        prompt: prompt_ids(&arguments.prompt, &opened),
+        prompt: prompt_ids(&arguments.prompt, &opened)?,
         max_tokens: arguments.max_tokens.get(),
         ignore_eos: arguments.ignore_eos,
         sampler: arguments.sampling.sampler()?,
     };
-    let generation = Generation::new(&opened.model, request)?;
+    let text = Continuation::new(&opened.model, request, stop)?;
     let issue = Issue::new(&arguments.receipt)?;
     if issue.is_some() {
-        Receipt::check_generation_limits(generation.request()).map_err(IssueError::Receipt)?;
+        Receipt::check_generation_limits(text.generation().request()).map_err(IssueError::Receipt)?;
     }
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    if arguments.json { report(&opened, exec, generation, issue) } else { stream(&opened, exec, generation, issue) }
+    if arguments.json { report(&opened, exec, text, issue) } else { stream(&opened, exec, text, issue) }
 }
 
 /// The prompt as token ids.
-pub fn prompt_ids(prompt: &cli::Prompt, opened: &Opened) -> Vec<u32> {
-    let text = || opened.tokenizer.encode(prompt.source.prompt.as_deref().unwrap_or_default(), prompt.special.mode());
-    prompt.source.prompt_ids.clone().unwrap_or_else(text)
+///
+/// # Errors
+/// If it is a conversation and the file cannot be read, is none, or the model has no template for it.
+pub fn prompt_ids(prompt: &cli::Prompt, opened: &Opened) -> Result<Vec<u32>, Failure> {
+    let cli::PromptSource { prompt: text, prompt_ids, messages } = &prompt.source;
+    match (prompt_ids, messages) {
+        (Some(ids), _) => Ok(ids.clone()),
+        (None, Some(file)) => messages_ids(file, opened),
+        (None, None) => Ok(opened.tokenizer.encode(text.as_deref().unwrap_or_default(), prompt.special.mode())),
+    }
+}
+
+/// The token ids of the conversation in a file of JSON, and of the head of the answer to it.
+///
+/// # Errors
+/// If the file cannot be read, is no conversation, or the model has no template for it.
+pub fn messages_ids(file: &Path, opened: &Opened) -> Result<Vec<u32>, Failure> {
+    let mut json = Vec::new();
+    let read = match file.to_str() {
+        Some("-") => io::stdin().lock().read_to_end(&mut json).map(|_| ()),
+        _ => std::fs::read(file).map(|bytes| json = bytes),
+    };
+    let wrong = |error: &dyn std::fmt::Display| Failure::from(format!("--messages {}: {error}", file.display()));
+    read.map_err(|error| wrong(&error))?;
+    let config = opened.tokenizer_config()?;
+    let messages = read_messages(&json).map_err(|error| wrong(&error))?;
+    chat_prompt(&opened.tokenizer, config.as_deref(), &messages).map_err(|error| wrong(&error))
 }
 
 /// Writes the receipt of a generation that has ended, if one is asked for.
-fn write_receipt(opened: &Opened, identity: &Identity, generation: &Generation, issue: Option<Issue>) -> Outcome {
+fn write_receipt(opened: &Opened, identity: &Identity, text: &Continuation, issue: Option<Issue>) -> Outcome {
     let Some(issue) = issue else { return Ok(()) };
-    let eos = &opened.model.config().eos;
-    let terms = GenerationTerms { identity, request: generation.request(), eos, private: issue.private };
-    issue.write(terms.receipt(generation.steps()))
+    let receipt = text.receipt(&opened.model, identity, issue.private);
+    issue.write(receipt)
 }
 
-fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Option<Issue>) -> Outcome {
+fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
     let digest = issue.is_some().then(|| opened.weights_digest());
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
-    let mut text = TextStream::default();
-    run(&opened.model, exec, &mut generation, |step| {
-        let piece = text.push(&opened.tokenizer, step)?;
-        stdout.write_all(if terminal { harmless(&piece) } else { piece }.as_bytes())?;
+    run(opened, exec, &mut text, |_, piece| {
+        stdout.write_all(if terminal { Cow::Owned(harmless(piece)) } else { Cow::Borrowed(piece) }.as_bytes())?;
         Ok(stdout.flush()?)
     })?;
     // A prompt of the shell belongs on a line of its own; a file gets the text and nothing else.
@@ -89,7 +114,7 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Op
         writeln!(stdout)?;
     }
     match digest {
-        Some(digest) => write_receipt(opened, &identity(opened, digest)?, &generation, issue),
+        Some(digest) => write_receipt(opened, &identity(opened, digest)?, &text, issue),
         None => Ok(()),
     }
 }
@@ -100,13 +125,14 @@ fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identit
     Ok(opened.identity(weights))
 }
 
-fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Option<Issue>) -> Outcome {
+fn report(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
     let digest = opened.weights_digest();
-    let (mut text, mut whole) = (TextStream::default(), String::new());
-    let (reason, timings) = run(&opened.model, exec, &mut generation, |step| {
-        whole.push_str(&text.push(&opened.tokenizer, step)?);
+    let mut whole = String::new();
+    let (reason, timings) = run(opened, exec, &mut text, |_, piece| {
+        whole.push_str(piece);
         Ok(())
     })?;
+    let generation = text.generation();
     let identity = identity(opened, digest)?;
     let report = Report {
         model: opened.name.clone(),
@@ -119,13 +145,13 @@ fn report(opened: &Opened, exec: Exec<'_>, mut generation: Generation, issue: Op
         text: whole,
         finish_reason: reason.as_str(),
         logits_sha256: generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect(),
-        transcript_sha256: hex(&transcript(&identity, &generation)),
+        transcript_sha256: hex(&transcript(&identity, generation)),
         backend: exec.backend.name(),
         threads: exec.pool.threads(),
         timings,
     };
     print_json(&report)?;
-    write_receipt(opened, &identity, &generation, issue)
+    write_receipt(opened, &identity, &text, issue)
 }
 
 /// Prints one JSON object and a line feed on stdout.

@@ -34,7 +34,7 @@ struct Report<'a> {
 /// If the model cannot be opened, the prompt is empty, unknown to it or too long, or the file cannot be written.
 pub fn logits(arguments: cli::Logits) -> Outcome {
     let opened = arguments.model.open(arguments.context)?;
-    let ids = prompt_ids(&arguments.prompt, &opened);
+    let ids = prompt_ids(&arguments.prompt, &opened)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
     let bytes = all_logits(&opened.model, exec, &ids)?;

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use kernel::Exec;
-use kernel::generate::{FinishReason, Generation, Progress, Step};
-use kernel::model::Model;
+use kernel::generate::{FinishReason, Step};
 use serde::Serialize;
+use session::{Continuation, Progress};
 
+use crate::open::Opened;
 use crate::{Failure, Outcome};
 
 /// How long the two phases of a generation took.
@@ -22,29 +23,29 @@ pub struct Timings {
     pub predicted_ms: f64,
 }
 
-/// Runs `generation` to its end and hands each step to `on_step` as it comes.
+/// Runs `text` to its end and hands each step, with what it adds to the text, to `on_step` as it comes.
 ///
 /// # Errors
-/// The kernel's, and those of `on_step`.
+/// The kernel's, if the tokenizer lacks a token, and those of `on_step`.
 pub fn run(
-    model: &Model,
+    opened: &Opened,
     exec: Exec<'_>,
-    generation: &mut Generation,
-    mut on_step: impl FnMut(&Step) -> Outcome,
+    text: &mut Continuation,
+    mut on_step: impl FnMut(&Step, &str) -> Outcome,
 ) -> Result<(FinishReason, Timings), Failure> {
     let start = Instant::now();
-    let mut timings = Timings { prompt_n: generation.prompt().len(), ..Timings::default() };
+    let mut timings = Timings { prompt_n: text.generation().prompt().len(), ..Timings::default() };
     loop {
-        match generation.advance(model, exec)? {
+        match text.advance(&opened.model, &opened.tokenizer, exec)? {
             Progress::Prefill { .. } => {}
-            Progress::Token(step) => {
+            Progress::Token(step, piece) => {
                 let now = start.elapsed().as_secs_f64() * 1e3;
                 if timings.predicted_n == 0 {
                     timings.prompt_ms = now;
                 }
                 timings.predicted_n += 1;
                 timings.predicted_ms = now - timings.prompt_ms;
-                on_step(&step)?;
+                on_step(&step, &piece)?;
             }
             Progress::Finished(reason) => return Ok((reason, timings)),
         }

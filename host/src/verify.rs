@@ -12,7 +12,7 @@ use kernel::model::{Model, Sequence};
 use serde::Serialize;
 use session::receipt::{Given, MAX_BYTES, Progress, Receipt, SignatureState, Verdict, Verification};
 
-use crate::generate::print_json;
+use crate::generate::{messages_ids, print_json};
 use crate::keys::public_key;
 use crate::open::{OpenError, Opened};
 use crate::pool::ThreadPool;
@@ -139,7 +139,7 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
         bar.set_style(style);
     }
     loop {
-        match verification.advance(&opened.model, exec) {
+        match verification.advance(&opened.model, &opened.tokenizer, exec) {
             Progress::Going { done, total } => {
                 bar.set_length(total);
                 bar.set_position(done);
@@ -170,14 +170,17 @@ fn open(arguments: &cli::Verify, receipt: &Receipt) -> Result<(Opened, Vec<Model
 
 /// What a receipt leaves out.
 fn given(arguments: &cli::Verify, opened: &Opened, adapters: Vec<Model>) -> Result<Given, Failure> {
-    let cli::Missing { prompt, prompt_ids, text, data } = &arguments.missing;
+    let cli::Missing { prompt, prompt_ids, messages, text, data } = &arguments.missing;
     let encode = |text: &String| opened.tokenizer.encode(text, arguments.special.mode());
     let data: Option<Vec<Sequence>> = match (text, data) {
         (Some(text), _) => Some(vec![one_text(text, arguments.special, opened)?]),
         (None, Some(path)) => Some(lines(path, arguments.special, arguments.truncate, opened)?),
         (None, None) => None,
     };
-    let prompt = prompt_ids.clone().or_else(|| prompt.as_ref().map(encode));
+    let prompt = match messages {
+        Some(file) => Some(messages_ids(file, opened)?),
+        None => prompt_ids.clone().or_else(|| prompt.as_ref().map(encode)),
+    };
     Ok(Given { prompt, data, adapters, step_by_step: arguments.step_by_step })
 }
 

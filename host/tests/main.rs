@@ -5,6 +5,7 @@ mod adapters;
 mod aggregate;
 mod command;
 mod commands;
+mod doors;
 mod files;
 mod guard;
 mod lifetime;

@@ -121,7 +121,7 @@ fn engine(config: Value, tokenizer: Value) -> Engine {
 
 /// The texts of all steps, and how the generation ended.
 fn generate(engine: &Engine, prompt: &[u32], max_tokens: usize) -> (Vec<String>, FinishReason, [u8; 32]) {
-    let mut run = Run::new(engine, prompt.to_vec(), max_tokens, Sampler::GREEDY).unwrap();
+    let mut run = Run::new(engine, prompt.to_vec(), max_tokens, Sampler::GREEDY, vec![]).unwrap();
     let mut texts = Vec::new();
     loop {
         if let Advance::Token { step, token_id, text, logits_sha256, end } = run.advance(engine).unwrap() {
@@ -153,7 +153,7 @@ fn a_long_prompt_is_read_in_parts() {
     config["max_position_embeddings"] = 1000.into();
     let engine = engine(config, tokenizer("a", "Ã"));
     let total = PREFILL_CHUNK + 6;
-    let mut run = Run::new(&engine, vec![1; total], 1, Sampler::GREEDY).unwrap();
+    let mut run = Run::new(&engine, vec![1; total], 1, Sampler::GREEDY, vec![]).unwrap();
     assert_eq!(run.advance(&engine).unwrap(), Advance::Prefill { done: PREFILL_CHUNK, total });
     assert!(matches!(run.advance(&engine).unwrap(), Advance::Token { step: 1, .. }));
 }
@@ -174,6 +174,33 @@ fn half_a_character_is_held_back_and_the_texts_joined_are_the_decoded_ids() {
     assert_eq!(texts.concat(), engine.decode(&[0, 0, 0]).unwrap());
 }
 
+/// The text "aaaa" ends before "aaa", with the token that completes it.
+#[test]
+fn a_text_ends_before_a_stop_string() {
+    let engine = engine(config(), tokenizer("a", "Ã"));
+    let stops = |stop: &str| Run::new(&engine, vec![1], 9, Sampler::GREEDY, vec![stop.to_owned()]);
+    let mut run = stops("aaa").unwrap();
+    for step in 1..=3 {
+        let Advance::Token { text, end, .. } = run.advance(&engine).unwrap() else { panic!("step {step}") };
+        assert_eq!((text.as_str(), end.is_some()), ("", step == 3));
+        assert!(end.is_none_or(|end| end.reason == FinishReason::Stop && end.receipt.unwrap().contains("[\"aaa\"]")));
+    }
+    assert_eq!(run.advance(&engine).unwrap(), Advance::Finished);
+    assert!(stops("").err().unwrap().to_string().contains("empty"));
+}
+
+#[test]
+fn messages_are_encoded_by_the_template_as_plain_text() {
+    let engine = engine(config(), tokenizer("a", "Ã"));
+    let message = |role: &str, content: &str| bpe::Message { role: role.to_owned(), content: content.to_owned() };
+    assert_eq!(
+        engine.encode_messages(&[message("user", "a"), message("assistant", "é<end>")]).unwrap(),
+        [0, 3, 1, 2, 3]
+    );
+    assert!(engine.encode_messages(&[]).unwrap_err().to_string().contains("at least one"));
+    assert!(engine.encode_messages(&[message("tool", "a")]).unwrap_err().to_string().contains("\"tool\""));
+}
+
 #[test]
 fn special_tokens_are_recognised_unless_they_are_to_be_plain() {
     let engine = engine(config(), tokenizer("a", "Ã"));
@@ -187,7 +214,7 @@ fn special_tokens_are_recognised_unless_they_are_to_be_plain() {
 fn requests_that_cannot_be_met_are_refused_with_their_numbers() {
     let engine = engine(config(), tokenizer("a", "Ã"));
     let refusal = |prompt: Vec<u32>, max_tokens| {
-        Run::new(&engine, prompt, max_tokens, Sampler::GREEDY).err().unwrap().to_string()
+        Run::new(&engine, prompt, max_tokens, Sampler::GREEDY, vec![]).err().unwrap().to_string()
     };
     assert!(refusal(vec![1; 60], 41).contains("a prompt of 60 tokens and 41 new ones exceed the context of 100"));
     assert!(refusal(vec![4], 1).contains('4'));

@@ -95,7 +95,7 @@ fn train(engine: &mut Engine, text: &str, rate: f64, optimizer: Optimizer, steps
 
 /// Ids, digests of the logits, and the transcript.
 fn generate(engine: &Engine) -> (Vec<(u32, [u8; 32])>, [u8; 32]) {
-    let mut run = Run::new(engine, vec![1], 3, Sampler::GREEDY).unwrap();
+    let mut run = Run::new(engine, vec![1], 3, Sampler::GREEDY, vec![]).unwrap();
     let mut steps = Vec::new();
     loop {
         if let Advance::Token { token_id, logits_sha256, end, .. } = run.advance(engine).unwrap() {
@@ -176,7 +176,7 @@ fn gradients_are_those_of_the_present_weights() {
 #[test]
 fn weights_do_not_change_under_a_generation() {
     let mut engine = engine();
-    let run = Run::new(&engine, vec![1], 3, Sampler::GREEDY).unwrap();
+    let run = Run::new(&engine, vec![1], 3, Sampler::GREEDY, vec![]).unwrap();
     let refusal = begin(&mut engine, TEXT, 0.1, SGD, FULL).unwrap_err();
     assert!(refusal.contains("a text is being generated"), "{refusal}");
     assert!(engine.reset().is_err());
@@ -184,7 +184,7 @@ fn weights_do_not_change_under_a_generation() {
     drop(run);
     train(&mut engine, TEXT, 0.1, SGD, 1);
     for refusal in [
-        Run::new(&engine, vec![1], 3, Sampler::GREEDY).err().unwrap().to_string(),
+        Run::new(&engine, vec![1], 3, Sampler::GREEDY, vec![]).err().unwrap().to_string(),
         engine.gradients(TEXT).unwrap_err().to_string(),
         engine.export_adapter().unwrap_err().to_string(),
         engine.load_adapter(b"{}", 0, |_| ()).unwrap_err().to_string(),
@@ -193,7 +193,7 @@ fn weights_do_not_change_under_a_generation() {
         assert!(refusal.contains("is being trained"), "{refusal}");
     }
     engine.reset().unwrap();
-    assert!(Run::new(&engine, vec![1], 3, Sampler::GREEDY).is_ok());
+    assert!(Run::new(&engine, vec![1], 3, Sampler::GREEDY, vec![]).is_ok());
 }
 
 #[test]

@@ -78,6 +78,9 @@ pub struct Missing {
     /// The prompt of a private receipt, as token ids: 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub prompt_ids: Option<Vec<u32>>,
+    /// The prompt of a private receipt, as a conversation in a file of JSON (see `lockstep generate --help`)
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
     /// The text of the training of a private receipt
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub text: Option<String>,

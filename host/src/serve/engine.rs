@@ -17,11 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bpe::Tokenizer;
 use kernel::Exec;
-use kernel::generate::{FinishReason, Generation, Progress, Step};
+use kernel::generate::{FinishReason, Step};
 use kernel::model::Model;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
-use session::receipt::{GenerationTerms, Receipt};
+use session::receipt::Receipt;
+use session::{Continuation, Progress};
 use tokio::sync::mpsc;
 
 use super::weights::{Served, Trained, TrainingSlot};
@@ -38,8 +40,8 @@ const WAITING: usize = 32;
 
 /// What a client hears of its generation.
 pub enum Event {
-    /// The next token.
-    Token(Step),
+    /// The next token, and what it adds to the text.
+    Token(Step, String),
     /// The end.
     Finished(Box<Finished>),
     /// The end, by an error.
@@ -60,7 +62,7 @@ pub struct Finished {
 
 /// A generation on its way through the engine.
 struct Job {
-    generation: Generation,
+    text: Continuation,
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
@@ -120,9 +122,9 @@ impl Engine {
     ///
     /// # Errors
     /// If the queue is full, or the engine has ended.
-    pub fn submit(&self, generation: Generation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
+    pub fn submit(&self, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Work::Generation(Box::new(Job { generation, events }))).map(|()| receiver)
+        self.send(Work::Generation(Box::new(Job { text, events }))).map(|()| receiver)
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
@@ -156,8 +158,14 @@ impl Engine {
 impl Queue {
     /// Works until every [`Engine`] is gone. `identity` may take its time (the weights are hashed beside the computation); it
     /// is asked for when a generation ends, and gives none if the weights could not be hashed.
-    pub fn work(mut self, model: &Model, exec: Exec<'_>, identity: &dyn Fn() -> Option<Identity>) {
-        let around = Surroundings { base: model, exec, identity, served: &self.served };
+    pub fn work(
+        mut self,
+        model: &Model,
+        tokenizer: &Tokenizer,
+        exec: Exec<'_>,
+        identity: &dyn Fn() -> Option<Identity>,
+    ) {
+        let around = Surroundings { base: model, tokenizer, exec, identity, served: &self.served };
         let (mut jobs, mut training) = (VecDeque::new(), None);
         loop {
             while jobs.len() < ACTIVE {
@@ -197,11 +205,11 @@ fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
         return None;
     }
     // A panic ends this generation only: the pool stays usable, and the model is never written.
-    let progress = catch_unwind(AssertUnwindSafe(|| job.generation.advance(model, around.exec)));
+    let progress = catch_unwind(AssertUnwindSafe(|| job.text.advance(model, around.tokenizer, around.exec)));
     let reason = match progress {
         Ok(Ok(Progress::Prefill { .. })) => return Some(running),
-        Ok(Ok(Progress::Token(step))) => {
-            job.events.send(Event::Token(step)).ok()?;
+        Ok(Ok(Progress::Token(step, text))) => {
+            job.events.send(Event::Token(step, text)).ok()?;
             match step.finish_reason {
                 None => return Some(running),
                 Some(reason) => Ok(reason),
@@ -216,10 +224,8 @@ fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
         let start = (base.weights, base.adapter);
         let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base.weights));
         let identity = Identity { weights, adapter, ..base };
-        let transcript = transcript(&identity, &job.generation);
-        let (request, eos) = (job.generation.request(), &model.config().eos);
-        let receipt =
-            GenerationTerms { identity: &identity, request, eos, private: false }.receipt(job.generation.steps());
+        let transcript = transcript(&identity, job.text.generation());
+        let receipt = job.text.receipt(model, &identity, false);
         Ok(Box::new(Finished { reason, receipt: receipt.ok(), identity, transcript }))
     });
     // If the client is gone, nobody needs to hear of the end.

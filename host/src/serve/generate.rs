@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::{Response, StatusCode};
-use kernel::generate::{Generation, Request, Sampler, Step};
+use kernel::generate::{Request, Sampler, Step};
 use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
-use session::TextStream;
+use session::{Continuation, Stop, chat_prompt, read_messages};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{Event, Finished};
@@ -15,6 +15,7 @@ use super::query::{Query, QueryError};
 use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
+use crate::Failure;
 
 /// The prompt of a request that has none, or an empty one.
 const PROMPT: &str = "Once upon a time";
@@ -23,21 +24,39 @@ const MAX_TOKENS: usize = 25;
 
 /// What a query asks for.
 struct Asked {
-    prompt: String,
+    prompt: Prompt,
     max_tokens: usize,
-    special: bpe::Special,
     sampler: Sampler,
+    stop: Stop,
+}
+
+/// What is continued.
+enum Prompt {
+    Text {
+        text: String,
+        special: bpe::Special,
+    },
+    /// The JSON of a conversation.
+    Messages(String),
 }
 
 impl Asked {
     fn parse(query: &str) -> Result<Asked, QueryError> {
         let query = Query::parse(query)?;
         let plain = query.switch("plain_special")?;
+        let prompt = match (query.get("prompt").filter(|prompt| !prompt.is_empty()), query.get("messages")) {
+            (Some(_), Some(_)) => return Err(QueryError::Both("prompt", "messages")),
+            (None, Some(messages)) => Prompt::Messages(messages.to_string()),
+            (prompt, None) => Prompt::Text {
+                text: prompt.unwrap_or(PROMPT).to_string(),
+                special: if plain { bpe::Special::Plain } else { bpe::Special::Parse },
+            },
+        };
         Ok(Asked {
-            prompt: query.get("prompt").filter(|prompt| !prompt.is_empty()).unwrap_or(PROMPT).to_string(),
+            prompt,
             max_tokens: query.count("max_tokens")?.unwrap_or(MAX_TOKENS),
-            special: if plain { bpe::Special::Plain } else { bpe::Special::Parse },
             sampler: query.sampler()?,
+            stop: Stop::new(query.all("stop")).map_err(QueryError::Stop)?,
         })
     }
 }
@@ -51,15 +70,13 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
     if state.model.get().is_none() {
         return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
     }
-    let (text, max_tokens) = (asked.prompt.clone(), asked.max_tokens);
     // Tokenizing a long prompt takes a while: not on the threads that serve connections.
     let shared = state.clone();
-    let generation = match tokio::task::spawn_blocking(move || prepare(&shared, &asked)).await {
-        Ok(Ok(generation)) => generation,
+    let (generation, init) = match tokio::task::spawn_blocking(move || prepare(&shared, asked)).await {
+        Ok(Ok(prepared)) => prepared,
         Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
         Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
-    let init = json!({ "prompt": text, "inputTokens": generation.prompt(), "maxTokens": max_tokens });
     match state.engine.submit(generation) {
         Ok(progress) => {
             let (response, events) = events();
@@ -70,12 +87,24 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
     }
 }
 
-/// Tokenizes and validates.
-fn prepare(state: &State, asked: &Asked) -> Result<Generation, String> {
+/// Tokenizes and validates; with the data of the event `init`.
+fn prepare(state: &State, asked: Asked) -> Result<(Continuation, Value), Failure> {
     let opened = state.model.get().ok_or("the model is still loading")?;
-    let prompt = opened.tokenizer.encode(&asked.prompt, asked.special);
-    let request = Request { prompt, max_tokens: asked.max_tokens, ignore_eos: false, sampler: asked.sampler };
-    Generation::new(&opened.model, request).map_err(|error| error.to_string())
+    let Asked { prompt, max_tokens, sampler, stop } = asked;
+    let (text, prompt) = match prompt {
+        Prompt::Text { text, special } => {
+            let ids = opened.tokenizer.encode(&text, special);
+            (text, ids)
+        }
+        Prompt::Messages(json) => {
+            let (messages, config) = (read_messages(json.as_bytes())?, opened.tokenizer_config()?);
+            let ids = chat_prompt(&opened.tokenizer, config.as_deref(), &messages)?;
+            (opened.tokenizer.decode(&ids)?, ids)
+        }
+    };
+    let init = json!({ "prompt": text, "inputTokens": prompt, "maxTokens": max_tokens });
+    let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
+    Ok((Continuation::new(&opened.model, request, stop)?, init))
 }
 
 /// Tells a client of its generation until it ends, the client goes, or the server is asked to end.
@@ -105,10 +134,8 @@ async fn follow(
     mut progress: UnboundedReceiver<Event>,
     events: &Events,
 ) -> Result<Told, Gone> {
-    let Some(opened) = state.model.get() else { return fail(events, 0, "the model is not loaded").await };
     events.send(0, "init", init).await?;
     let start = Instant::now();
-    let mut text = TextStream::default();
     let (mut tokens, mut elapsed) = (0, Duration::ZERO);
     loop {
         let event = tokio::select! {
@@ -121,12 +148,9 @@ async fn follow(
             event = progress.recv() => event,
         };
         match event {
-            Some(Event::Token(step)) => {
+            Some(Event::Token(step, text)) => {
                 (tokens, elapsed) = (step.step, start.elapsed());
-                match text.push(&opened.tokenizer, &step) {
-                    Ok(text) => events.send(tokens, "token", &token(&step, &text)).await?,
-                    Err(error) => return fail(events, tokens, &error.to_string()).await,
-                }
+                events.send(tokens, "token", &token(&step, &text)).await?;
             }
             Some(Event::Finished(finished)) => {
                 let Finished { reason, identity, transcript, receipt } = *finished;

@@ -42,14 +42,15 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let arguments = &state.arguments;
     let opened = arguments.model.open(arguments.context)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
-    let model = opened.model.clone();
+    let (model, tokenizer) = (opened.model.clone(), opened.tokenizer.clone());
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    let (adapter, tokenizer) = (opened.adapter, opened.tokenizer_sha256);
+    let (adapter, tokenizer_sha256) = (opened.adapter, opened.tokenizer_sha256);
     let weights = hash(state.clone(), opened.checkpoint.clone())?;
-    let identity = LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer }));
+    let identity =
+        LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer: tokenizer_sha256 }));
     state.model.get_or_init(|| opened);
     tracing::info!(model = state.model_name, backend = exec.backend.name(), threads = pool.threads(), "ready");
-    queue.work(&model, exec, &|| (*identity).clone());
+    queue.work(&model, &tokenizer, exec, &|| (*identity).clone());
     Ok(())
 }
 

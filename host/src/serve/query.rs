@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use kernel::generate::{Sampler, SamplerError, SamplerSettings};
 use percent_encoding::percent_decode;
+use session::StopError;
 
 /// The names and values of a query, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum QueryError {
     Value { name: &'static str, value: String, wanted: &'static str },
     /// A parameter of the choice of tokens is out of range.
     Sampler(SamplerError),
+    /// A stop string is none.
+    Stop(StopError),
+    /// Two parameters say the same, in two ways.
+    Both(&'static str, &'static str),
 }
 
 impl fmt::Display for QueryError {
@@ -27,6 +32,8 @@ impl fmt::Display for QueryError {
             QueryError::Utf8 => f.write_str("the query's percent-encoding is not UTF-8"),
             QueryError::Value { name, value, wanted } => write!(f, "{name}={value:?}: give {wanted}"),
             QueryError::Sampler(error) => error.fmt(f),
+            QueryError::Stop(error) => write!(f, "stop: {error}"),
+            QueryError::Both(one, other) => write!(f, "{one} and {other} exclude each other: give one of them"),
         }
     }
 }
@@ -50,6 +57,11 @@ impl Query {
     /// The first value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of `name`, in order.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// The value of `name` as an integer of at least 1.
@@ -118,6 +130,7 @@ mod tests {
     fn decodes_as_urlsearchparams_does() {
         let query = Query::parse("a=x+y%2B%20z&&b&c=1=2&a=second&%C3%A9=%F0%9F%99%82&d=%zz%4").unwrap();
         assert_eq!(query.get("a"), Some("x y+ z"));
+        assert_eq!((query.all("a"), query.all("e")), (vec!["x y+ z".to_string(), "second".to_string()], vec![]));
         assert_eq!(query.get("b"), Some(""));
         assert_eq!(query.get("c"), Some("1=2"));
         assert_eq!(query.get("é"), Some("🙂"));

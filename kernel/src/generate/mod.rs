@@ -75,7 +75,7 @@ impl Request {
 /// Why a generation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FinishReason {
-    /// A token that ends a text was generated; it is the last one.
+    /// A token that ends a text was generated, or one that completes a text to stop at; it is the last one.
     Stop,
     /// As many tokens as were asked for were generated.
     Length,
@@ -227,6 +227,14 @@ impl Generation {
         let step = self.request.choose(exec, eos, earlier, self.workspace.logits(), &mut self.room)?;
         self.steps.push(step);
         Ok(step)
+    }
+
+    /// Ends it with the token that was generated last, as if that were one that ends a text: whoever reads the text has found
+    /// its end there. Does nothing before the first token.
+    pub fn end(&mut self) {
+        if let Some(step) = self.steps.last_mut() {
+            step.finish_reason = Some(FinishReason::Stop);
+        }
     }
 
     /// The token ids it goes on from.

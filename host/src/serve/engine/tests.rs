@@ -9,6 +9,8 @@ use kernel::pool::{Pool, SerialPool};
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 
+use session::Stop;
+
 use super::*;
 
 fn model() -> Model {
@@ -39,9 +41,27 @@ fn model() -> Model {
     Model::load(config, &source).unwrap()
 }
 
-fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Generation {
-    Generation::new(model, Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY })
-        .unwrap()
+/// A token for each of the letters a to h.
+fn tokenizer() -> Tokenizer {
+    let vocab: serde_json::Map<_, _> =
+        "abcdefgh".chars().zip(0..).map(|(letter, id)| (letter.to_string(), id.into())).collect();
+    let json = serde_json::json!({
+        "added_tokens": [],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        "decoder": { "type": "ByteLevel" },
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+    });
+    Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
+}
+
+fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
+    stopping(model, prompt, max_tokens, &[])
+}
+
+fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> Continuation {
+    let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY };
+    let stop = Stop::new(stop.iter().map(|text| text.to_string()).collect()).unwrap();
+    Continuation::new(model, request, stop).unwrap()
 }
 
 fn identity() -> Option<Identity> {
@@ -51,7 +71,7 @@ fn identity() -> Option<Identity> {
 /// Works on everything that was handed in, then ends.
 fn work(engine: Engine, queue: Queue, model: &Model, pool: &dyn Pool, identity: &dyn Fn() -> Option<Identity>) {
     drop(engine);
-    queue.work(model, Exec { backend: Backend::SCALAR, pool }, identity);
+    queue.work(model, &tokenizer(), Exec { backend: Backend::SCALAR, pool }, identity);
 }
 
 /// The names of the events, and the last one.
@@ -59,7 +79,7 @@ fn heard(mut events: mpsc::UnboundedReceiver<Event>) -> (usize, Event) {
     let mut tokens = 0;
     loop {
         match events.blocking_recv().unwrap() {
-            Event::Token(step) => tokens = step.step,
+            Event::Token(step, _) => tokens = step.step,
             last => return (tokens, last),
         }
     }
@@ -99,9 +119,26 @@ fn a_generation_is_told_to_its_end_with_its_proof() {
     work(engine, queue, &model, &SerialPool, &identity);
     let (tokens, Event::Finished(end)) = heard(events) else { panic!("it failed") };
     let mut alone = generation(&model, 3, 5);
-    while !matches!(alone.advance(&model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
+    while !matches!(alone.advance(&model, &tokenizer(), Exec::serial()).unwrap(), Progress::Finished(_)) {}
     assert_eq!((tokens, end.reason), (5, FinishReason::Length));
-    assert_eq!(end.transcript, transcript(&identity().unwrap(), &alone));
+    assert_eq!(end.transcript, transcript(&identity().unwrap(), alone.generation()));
+}
+
+#[test]
+fn a_stop_string_ends_a_generation_before_its_last_token() {
+    let model = model();
+    let (engine, queue) = engine();
+    let (mut alone, mut three) = (generation(&model, 3, 3), String::new());
+    // One unit of work reads the prompt and generates a letter.
+    while let Progress::Token(_, letter) = alone.advance(&model, &tokenizer(), Exec::serial()).unwrap() {
+        three.push_str(&letter);
+    }
+    let events = engine.submit(stopping(&model, 3, 50, &["no", &three])).unwrap();
+    work(engine, queue, &model, &SerialPool, &identity);
+    let (3, Event::Finished(end)) = heard(events) else { panic!("it did not end after three letters") };
+    assert_eq!(end.reason, FinishReason::Stop);
+    let told = end.receipt.unwrap().generation.unwrap();
+    assert_eq!((told.logits_sha256.len(), told.request.stop.unwrap().len()), (3, 2));
 }
 
 #[test]
@@ -225,7 +262,7 @@ fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
         }
         identity()
     };
-    queue.work(&model, Exec { backend: Backend::SCALAR, pool: &pool }, &identity);
+    queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity);
     let (100, Event::Finished(end)) = heard(generating) else { panic!("it failed") };
     assert_eq!(end.identity.weights, [9; 32]);
     let events = pool.training.lock().unwrap().take().unwrap();

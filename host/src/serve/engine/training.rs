@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bpe::Tokenizer;
 use kernel::Exec;
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
@@ -74,6 +75,7 @@ enum Phase {
 /// What a training needs of the engine.
 pub struct Surroundings<'a> {
     pub base: &'a Model,
+    pub tokenizer: &'a Tokenizer,
     pub exec: Exec<'a>,
     pub identity: &'a dyn Fn() -> Option<Identity>,
     pub served: &'a Served,

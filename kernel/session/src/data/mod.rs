@@ -2,9 +2,11 @@
 
 mod error;
 
-use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
+use bpe::{ChatTemplate, Message, Tokenizer};
 use kernel::model::Sequence;
 use serde::Deserialize;
+
+use crate::chat;
 
 pub use error::{DataError, Place};
 
@@ -134,11 +136,7 @@ impl Reader<'_> {
     }
 
     fn template(&self, place: Place) -> Result<ChatTemplate, DataError> {
-        let template = match self.tokenizer_config {
-            Some(bytes) => ChatTemplate::from_config_json(bytes),
-            None => Err(ChatError::NoTemplate),
-        };
-        template.map_err(|error| DataError::Chat { place, error })
+        chat::template(self.tokenizer_config).map_err(|error| DataError::Chat { place, error })
     }
 
     fn conversation(&self, template: &ChatTemplate, messages: &[Message], place: Place) -> Result<Sequence, DataError> {

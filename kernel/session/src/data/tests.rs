@@ -1,3 +1,5 @@
+use bpe::ChatError;
+
 use super::*;
 use serde_json::json;
 

@@ -5,6 +5,7 @@ use kernel::transcript::{Identity, ids_digest, transcript_of};
 use serde::{Deserialize, Serialize};
 
 use super::{Bits32, Decimal, Digest, Hex, MAX_IDS, MAX_STEPS, Receipt, ReceiptError};
+use crate::Stop;
 
 /// A generation, as a receipt tells it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -40,6 +41,9 @@ pub struct Asked {
     pub prompt_sha256: Option<Digest>,
     /// How tokens were chosen.
     pub sampler: SamplerBits,
+    /// The texts before which it was to end, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Vec<String>>,
 }
 
 /// How tokens were chosen; real numbers by their bits.
@@ -59,7 +63,7 @@ pub struct SamplerBits {
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// At one of the tokens that end it.
+    /// At one of the tokens or the texts that end it.
     Stop,
     /// After as many tokens as were asked for.
     Length,
@@ -119,6 +123,8 @@ pub struct GenerationTerms<'a> {
     pub request: &'a Request,
     /// The tokens at which the model's texts end.
     pub eos: &'a [u32],
+    /// The texts before which it ends.
+    pub stop: &'a Stop,
     /// Whether token ids are left out.
     pub private: bool,
 }
@@ -143,6 +149,7 @@ impl GenerationTerms<'_> {
             prompt_ids: shown(prompt),
             prompt_sha256: hidden(prompt),
             sampler: sampler.into(),
+            stop: (!self.stop.is_empty()).then(|| self.stop.strings().to_vec()),
         };
         let generated = Generated {
             finish_reason: finish_reason.into(),
@@ -176,10 +183,18 @@ impl Generated {
         Ok(Request { prompt, max_tokens: self.request.max_tokens as usize, ignore_eos, sampler })
     }
 
+    /// The texts before which it was to end.
+    pub(super) fn stop(&self) -> Result<Stop, ReceiptError> {
+        let Some(strings) = &self.request.stop else { return Ok(Stop::default()) };
+        content(!strings.is_empty(), || "stop has no texts: it is left out then".to_string())?;
+        Stop::new(strings.clone()).map_err(|error| ReceiptError::Content(error.to_string()))
+    }
+
     /// Whether its contents can belong together.
     pub(super) fn check(&self) -> Result<(), ReceiptError> {
-        let Asked { end_tokens, max_tokens, prompt_ids, prompt_sha256, sampler } = &self.request;
+        let Asked { end_tokens, max_tokens, prompt_ids, prompt_sha256, sampler, stop: _ } = &self.request;
         sampler.sampler()?;
+        let stop = self.stop()?;
         let steps = self.logits_sha256.len();
         limit("steps", steps, MAX_STEPS)?;
         limit("end_tokens", end_tokens.len(), MAX_IDS)?;
@@ -201,13 +216,17 @@ impl Generated {
         content((1..=most).contains(&steps), || format!("{steps} steps, where at least 1 and at most {most} can be"))?;
         let length = self.finish_reason == Finish::Length;
         content(!length || steps == most, || format!("the finish reason is length after {steps} of {most} tokens"))?;
-        content(length || !end_tokens.is_empty(), || "the finish reason is stop, and nothing ends it".to_string())?;
+        let ending = !(end_tokens.is_empty() && stop.is_empty());
+        content(length || ending, || "the finish reason is stop, and nothing ends it".to_string())?;
         let Some(ids) = ids else { return Ok(()) };
         content(ids.len() == steps, || format!("{} token ids and {steps} digests of logits", ids.len()))?;
         let ends = |id: &u32| end_tokens.contains(id);
         let early = ids[..steps - 1].iter().position(ends).map(|index| index + 1);
         content(early.is_none(), || format!("token {} ends the text, and it goes on", early.unwrap_or_default()))?;
-        content(ids.last().is_some_and(ends) != length, || "the last token does not fit the finish reason".to_string())
+        // Whether a text ended it is seen when it is computed.
+        let last = ids.last().is_some_and(ends);
+        let fits = if length { !last } else { last || !stop.is_empty() };
+        content(fits, || "the last token does not fit the finish reason".to_string())
     }
 }
 

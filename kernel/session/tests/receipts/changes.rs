@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use session::adapter::{attach, export};
 use session::receipt::{Given, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState};
 
-use crate::model::{PROMPT, SEED, data, generated, identity, model, options, request, scored, trained, verify};
+use crate::model::{
+    PROMPT, SEED, data, generated, identity, model, options, request, scored, stopped, trained, verify,
+};
 use kernel::model::Sequence;
 use kernel::train::Optimizer;
 
@@ -28,18 +30,22 @@ fn receipts() -> Vec<(String, Vec<std::ops::Range<usize>>)> {
     assert!(stops.contains("\"finish_reason\":\"stop\""));
     // A text that ends by itself ends there whatever the most tokens are.
     let most = free(&stops, &["\"max_tokens\":"]);
+    // One that has no end token is the same without any.
+    let ends = free(&greedy, &["\"end_tokens\":"]);
+    // Longer stop strings may be complete with the same token.
+    let stopped = text(stopped(&model, &request(80, |s| (s.temperature, s.seed) = (1.5, 3)), &["a"], false));
+    assert!(stopped.contains("\"finish_reason\":\"stop\""));
+    let stop = free(&stopped, &["\"max_tokens\":", "\"stop\":"]);
     let training = text(trained(&model, Some(1), &options(Optimizer::Sgd { momentum: 0.5 }), false));
     let scoring = text(scored(&model, false));
-    // One that comes to no end of its own could have gone on after any.
-    let ends = free(&greedy, &["\"end_tokens\":["]);
-    vec![(greedy, ends), (stops, most), (training, vec![]), (scoring, vec![])]
+    vec![(greedy, ends), (stops, most), (stopped, stop), (training, vec![]), (scoring, vec![])]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_changed_byte_is_a_match(which in 0..4_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
+    fn no_changed_byte_is_a_match(which in 0..5_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
         let (receipt, free) = receipts().swap_remove(which);
         let place = place.index(receipt.len());
         let mut bytes = receipt.clone().into_bytes();

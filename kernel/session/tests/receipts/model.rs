@@ -1,7 +1,8 @@
 //! The model that the vectors are of, and what it generates and learns. README.md says how to make it.
 
+use bpe::Tokenizer;
 use kernel::Exec;
-use kernel::generate::{Generation, Progress as Advanced, Request, Sampler, SamplerSettings};
+use kernel::generate::{Request, Sampler, SamplerSettings};
 use kernel::model::{Config, LoraConfig, Model, RawTensor, Sequence, parameters};
 use kernel::ops::Weights;
 use kernel::random::{Purpose, uniform};
@@ -9,13 +10,11 @@ use kernel::score::Scoring;
 use kernel::train::{Optimizer, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::Identity;
 use loader::digest::{sha256, weights_digest};
-use session::Batches;
 use session::adapter::adapter_digest;
 use session::aggregate::{Client, Round};
-use session::receipt::{
-    GenerationTerms, Given, NewAdapter, Progress, Receipt, ScoringTerms, TrainingTerms, Verdict, Verification,
-};
+use session::receipt::{Given, NewAdapter, Progress, Receipt, ScoringTerms, TrainingTerms, Verdict, Verification};
 use session::tensors::{digest, model_digest};
+use session::{Batches, Continuation, Progress as Advanced, Stop};
 
 pub const SEED: u64 = 5;
 pub const EOS: u32 = 7;
@@ -60,6 +59,10 @@ pub fn identity(model: &Model) -> Identity {
     Identity { weights: weights_digest(tensors), adapter: adapter_digest(model), tokenizer }
 }
 
+pub fn tokenizer() -> Tokenizer {
+    Tokenizer::from_json(include_bytes!("tokenizer.json")).unwrap()
+}
+
 pub fn request(max_tokens: usize, change: impl FnOnce(&mut SamplerSettings)) -> Request {
     let mut settings = SamplerSettings::default();
     change(&mut settings);
@@ -68,10 +71,15 @@ pub fn request(max_tokens: usize, change: impl FnOnce(&mut SamplerSettings)) -> 
 
 /// The receipt of a generation.
 pub fn generated(model: &Model, request: &Request, private: bool) -> Receipt {
-    let mut generation = Generation::new(model, request.clone()).unwrap();
-    while !matches!(generation.advance(model, Exec::serial()).unwrap(), Advanced::Finished(_)) {}
-    let terms = GenerationTerms { identity: &identity(model), request, eos: &model.config().eos, private };
-    terms.receipt(generation.steps()).unwrap()
+    stopped(model, request, &[], private)
+}
+
+/// The receipt of a generation that ends before these texts.
+pub fn stopped(model: &Model, request: &Request, stop: &[&str], private: bool) -> Receipt {
+    let stop = Stop::new(stop.iter().map(|text| text.to_string()).collect()).unwrap();
+    let (mut text, tokenizer) = (Continuation::new(model, request.clone(), stop).unwrap(), tokenizer());
+    while !matches!(text.advance(model, &tokenizer, Exec::serial()).unwrap(), Advanced::Finished(_)) {}
+    text.receipt(model, &identity(model), private).unwrap()
 }
 
 pub fn options(optimizer: Optimizer) -> TrainOptions {
@@ -157,7 +165,7 @@ pub fn scored(model: &Model, private: bool) -> Receipt {
 
 /// The verdict on the bytes of a receipt, with this model.
 pub fn verify(bytes: &[u8], model: &Model, given: Given) -> Verdict {
-    let identity = identity(model);
+    let (identity, tokenizer) = (identity(model), tokenizer());
     let begin = |receipt: Receipt| Verification::begin(&receipt, model, &identity, given, &|_| Ok(()));
     let mut verification = match Receipt::from_json(bytes).map_err(Verdict::from).and_then(begin) {
         Ok(verification) => verification,
@@ -165,7 +173,7 @@ pub fn verify(bytes: &[u8], model: &Model, given: Given) -> Verdict {
     };
     let mut last = (0, u64::MAX);
     loop {
-        match verification.advance(model, Exec::serial()) {
+        match verification.advance(model, &tokenizer, Exec::serial()) {
             Progress::Done(verdict) => return verdict,
             Progress::Going { done, total } => {
                 assert!(done <= total && (done >= last.0 || total != last.1), "{done} of {total} after {last:?}");

@@ -9,8 +9,11 @@ use serde::Deserialize;
 use session::receipt::{Given, Receipt, SecretKey};
 
 use crate::model::{
-    PROMPT, SEED, adapters, aggregated, data, generated, model, options, request, scored, trained, verify,
+    PROMPT, SEED, adapters, aggregated, data, generated, model, options, request, scored, stopped, trained, verify,
 };
+
+/// What is no vector.
+const NO_VECTORS: [&str; 2] = ["vectors.json", "tokenizer.json"];
 
 /// A line of `vectors.json`.
 #[derive(Deserialize)]
@@ -43,6 +46,8 @@ fn valid() -> Vec<(&'static str, Receipt)> {
     let greedy = generated(&model, &request(6, |_| ()), false);
     let drawn = request(80, |s| (s.temperature, s.top_k, s.repetition_penalty, s.seed) = (1.5, 40, 1.25, u64::MAX));
     let stops = request(200, |s| (s.temperature, s.seed) = (8.0, 3));
+    // Of the text of `drawn`, "jw" is the end of token 6 and the beginning of token 7, and "xy" the middle of the latter.
+    let across = ["\u{1f}\"\\é\n", "jw"];
     let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 });
     vec![
         ("greedy.json", greedy.clone()),
@@ -52,6 +57,11 @@ fn valid() -> Vec<(&'static str, Receipt)> {
         ("signed.json", greedy.sign(&SecretKey::from_bytes(&[7; 32]))),
         ("scoring.json", scored(&model, false)),
         ("scoring-private.json", scored(&model, true)),
+        ("stop.json", stopped(&model, &drawn, &across, false)),
+        ("stop-inside.json", stopped(&model, &drawn, &["xy"], false)),
+        ("stop-not-reached.json", stopped(&model, &request(6, |_| ()), &["no such text"], false)),
+        ("stop-end-token.json", stopped(&model, &stops, &["no such text"], false)),
+        ("stop-private.json", stopped(&model, &drawn, &across, true)),
         ("training.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.5 }), false)),
         ("training-adapter.json", trained(&model, Some(11), &adamw, false)),
         ("training-private.json", trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true)),
@@ -72,6 +82,23 @@ fn what_is_issued_is_what_the_vectors_say() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         assert_eq!(text(receipt.to_json()), text(std::fs::read(path).unwrap()), "{name}");
     }
+}
+
+#[test]
+fn stop_strings_end_a_generation_at_the_token_that_completes_one() {
+    let receipts = valid();
+    let told = |name: &str| {
+        let receipt = receipts.iter().find(|(file, _)| *file == name).unwrap().1.clone();
+        let generated = receipt.generation.unwrap();
+        (generated.logits_sha256.len(), generated.token_ids, serde_json::to_value(generated.finish_reason).unwrap())
+    };
+    let (_, all, _) = told("drawn.json");
+    let first = all.map(|ids| ids[..7].to_vec());
+    assert_eq!(told("stop.json"), (7, first.clone(), "stop".into()));
+    assert_eq!(told("stop-inside.json"), (7, first, "stop".into()));
+    assert_eq!(told("stop-private.json"), (7, None, "stop".into()));
+    assert_eq!(told("stop-not-reached.json"), told("greedy.json"));
+    assert_eq!(told("stop-end-token.json"), told("stops.json"));
 }
 
 #[test]
@@ -104,7 +131,8 @@ fn every_vector_has_its_verdict() {
 fn every_file_is_a_vector_and_every_verdict_is_among_them() {
     let named: BTreeSet<String> = vectors().into_iter().map(|vector| vector.file).collect();
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let files: BTreeSet<String> = files.filter(|name| name.ends_with(".json") && name != "vectors.json").collect();
+    let files: BTreeSet<String> =
+        files.filter(|name| name.ends_with(".json") && !NO_VECTORS.contains(&&name[..])).collect();
     assert_eq!(named, files);
     let verdicts: BTreeSet<String> = vectors().into_iter().map(|vector| vector.verdict).collect();
     assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["CANNOT_VERIFY", "MALFORMED", "MATCH", "MISMATCH"]);

@@ -1,5 +1,6 @@
 //! A generation that is verified: read at once, or token by token.
 
+use bpe::Tokenizer;
 use kernel::Exec;
 use kernel::generate::{GenerateError, Progress as Advanced};
 use kernel::generate::{Generation, Replay, Request, Step};
@@ -7,6 +8,7 @@ use kernel::model::Model;
 use kernel::transcript::{Identity, ids_digest};
 
 use super::{Given, Progress, Verdict, compare};
+use crate::TextStream;
 use crate::receipt::generation::{Finish, Generated, GenerationTerms};
 use crate::receipt::{Hex, Receipt};
 
@@ -14,6 +16,8 @@ use crate::receipt::{Hex, Receipt};
 #[derive(Debug)]
 pub(super) struct GenerationCheck {
     source: Source,
+    /// The text, which may end it.
+    text: TextStream,
     steps: Vec<Step>,
 }
 
@@ -48,7 +52,8 @@ impl GenerationCheck {
             Some(ids) if !given.step_by_step => Source::Replay(Replay::new(model, request, ids).map_err(refused)?),
             _ => Source::Generation(Generation::new(model, request).map_err(refused)?),
         };
-        Ok(GenerationCheck { source, steps: Vec::new() })
+        let text = TextStream::new(told.stop().map_err(Verdict::from)?);
+        Ok(GenerationCheck { source, text, steps: Vec::new() })
     }
 
     pub(super) fn advance(
@@ -56,6 +61,7 @@ impl GenerationCheck {
         receipt: &Receipt,
         identity: &Identity,
         model: &Model,
+        tokenizer: &Tokenizer,
         exec: Exec<'_>,
     ) -> Result<Progress, Verdict> {
         let Some(told) = &receipt.generation else { return Err(Verdict::cannot("it is of no generation")) };
@@ -67,7 +73,11 @@ impl GenerationCheck {
                 Advanced::Prefill { .. } | Advanced::Finished(_) => Vec::new(),
             }),
         };
-        for step in new.map_err(failed)? {
+        for mut step in new.map_err(failed)? {
+            // A receipt does not tell the text: it is read for its end only.
+            if !self.text.stop().is_empty() {
+                self.text.push(tokenizer, &mut step).map_err(Verdict::cannot)?;
+            }
             expect(told, &step)?;
             self.steps.push(step);
         }
@@ -79,7 +89,8 @@ impl GenerationCheck {
             return Ok(Progress::Going { done: done as u64, total: total as u64 });
         }
         let private = told.token_ids.is_none();
-        let terms = GenerationTerms { identity, request: self.request(), eos: &model.config().eos, private };
+        let (request, eos, stop) = (self.request(), &model.config().eos, self.text.stop());
+        let terms = GenerationTerms { identity, request, eos, stop, private };
         Ok(Progress::Done(compare(receipt, terms.receipt(&self.steps))))
     }
 

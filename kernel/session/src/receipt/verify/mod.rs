@@ -5,6 +5,7 @@ mod generation;
 mod scoring;
 mod training;
 
+use bpe::Tokenizer;
 use kernel::Exec;
 use kernel::model::{Model, Sequence};
 use kernel::transcript::{Identity, PROFILE, data_digest, hex};
@@ -183,10 +184,11 @@ impl Verification {
         Ok(Verification { receipt, identity: identity.clone(), check })
     }
 
-    /// Does one unit of work: reads a part of the tokens, or makes a step. `model` is that of [`Verification::begin`].
-    pub fn advance(&mut self, model: &Model, exec: Exec<'_>) -> Progress {
+    /// Does one unit of work: reads a part of the tokens, or makes a step. `model` is that of [`Verification::begin`], and
+    /// `tokenizer` the one of which its `identity` has the digest.
+    pub fn advance(&mut self, model: &Model, tokenizer: &Tokenizer, exec: Exec<'_>) -> Progress {
         let advanced = match &mut self.check {
-            Check::Generation(check) => check.advance(&self.receipt, &self.identity, model, exec),
+            Check::Generation(check) => check.advance(&self.receipt, &self.identity, model, tokenizer, exec),
             Check::Training(check) => check.advance(&self.receipt, exec),
             Check::Scoring(check) => check.advance(&self.receipt, &self.identity, model, exec),
             Check::Aggregation(check) => check.advance(&self.receipt, &self.identity, exec),

@@ -1,0 +1,43 @@
+// What a generation is asked for, checked before anything is sent to the worker.
+
+import { turns } from "./train-options.js";
+
+/**
+ * The settings of `Engine.generate` as the worker takes them; the ranges of the sampler's are the engine's matter.
+ * @param {import("./engine.js").GenerateOptions} options
+ * @throws {TypeError | RangeError} which names the option that is wrong
+ */
+export function generateSettings({ prompt, messages, maxTokens = 25, stop = [], ...settings }) {
+  if ((prompt === undefined) === (messages === undefined)) throw new TypeError("generate takes either prompt or messages");
+  if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
+  return { ...promptOf({ prompt, messages }), maxTokens, stop: stopOf(stop), sampling: samplingOf(settings) };
+}
+
+/**
+ * A prompt as the worker takes it: a text or token ids, or the roles and contents of messages by turns.
+ * @param {{prompt?: string | ArrayLike<number>, messages?: {role: string, content: string}[]}} options
+ */
+export function promptOf({ prompt, messages }) {
+  return messages === undefined ? { prompt } : { turns: turns(messages) };
+}
+
+/** The strings before which a text ends. @param {string | string[]} stop */
+function stopOf(stop) {
+  const strings = Array.isArray(stop) ? stop : [stop];
+  for (const string of strings) {
+    if (typeof string !== "string") throw new TypeError(`stop is a string or an array of strings, not ${string}`);
+  }
+  return strings;
+}
+
+/** The settings of the sampler, complete. */
+function samplingOf({ temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0, ...others }) {
+  for (const name of Object.keys(others)) throw new TypeError(`generate has no option ${name}`);
+  for (const [name, value] of Object.entries({ temperature, topP, minP, repetitionPenalty })) {
+    if (typeof value !== "number") throw new TypeError(`${name} is a number, not ${value}`);
+  }
+  if (!(Number.isInteger(topK) && topK >= 0 && topK < 2 ** 32)) throw new RangeError(`topK is an integer from 0 on, not ${topK}`);
+  const exact = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (!(exact && seed >= 0 && seed < 2n ** 64n)) throw new RangeError(`seed is an integer from 0 on, above 2^53 a BigInt, not ${seed}`);
+  return { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
+}
