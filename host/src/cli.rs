@@ -13,6 +13,7 @@ use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
 mod aggregate;
+mod batch;
 mod bench;
 mod lora;
 mod merge;
@@ -22,6 +23,7 @@ mod score;
 mod train;
 
 pub use aggregate::Aggregate;
+pub use batch::Batch;
 pub use bench::{Bench, Part};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
@@ -221,6 +223,8 @@ pub struct Serve {
 /// `lockstep generate`
 #[derive(Args, Clone, Debug)]
 pub struct Generate {
+    #[command(flatten)]
+    pub batch: Batch,
     #[command(flatten)]
     pub model: ModelArguments,
     #[command(flatten)]

@@ -6,21 +6,22 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use kernel::Exec;
-use kernel::generate::Request;
+use kernel::generate::{FinishReason, Generation, Request};
 use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
 use serde::Serialize;
 use session::receipt::Receipt;
 use session::{Continuation, Stop, chat_prompt, read_messages};
 
+use crate::batch::batch;
 use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
 use crate::run::{Timings, run};
 use crate::{Failure, Outcome, cli};
 
-/// What `generate --json` prints.
+/// What `generate --json` prints, and what is known of it before anything is computed first.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     model: String,
     profile: &'static str,
     weights_sha256: String,
@@ -45,7 +46,10 @@ struct Report {
 /// # Errors
 /// If the model cannot be opened, the prompt is empty, unknown to it or too long for its context, or a stop string is empty
 /// or too long.
-pub fn generate(arguments: cli::Generate) -> Outcome {
+pub fn generate(mut arguments: cli::Generate) -> Outcome {
+    if let (Some(input), Some(output)) = (arguments.batch.input.take(), arguments.batch.output.take()) {
+        return batch(arguments, input, output);
+    }
     let stop = Stop::new(arguments.stop)?;
     let opened = arguments.model.open(arguments.context)?;
     let request = Request {
@@ -128,30 +132,58 @@ fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identit
 fn report(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
     let digest = opened.weights_digest();
     let mut whole = String::new();
-    let (reason, timings) = run(opened, exec, &mut text, |_, piece| {
+    let ended = run(opened, exec, &mut text, |_, piece| {
         whole.push_str(piece);
         Ok(())
     })?;
-    let generation = text.generation();
     let identity = identity(opened, digest)?;
-    let report = Report {
-        model: opened.name.clone(),
-        profile: PROFILE,
-        weights_sha256: hex(&identity.weights),
-        adapter_sha256: identity.adapter.as_ref().map(hex),
-        tokenizer_sha256: hex(&opened.tokenizer_sha256),
-        prompt_token_ids: generation.prompt().to_vec(),
-        token_ids: generation.steps().iter().map(|step| step.token_id).collect(),
-        text: whole,
-        finish_reason: reason.as_str(),
-        logits_sha256: generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect(),
-        transcript_sha256: hex(&transcript(&identity, generation)),
-        backend: exec.backend.name(),
-        threads: exec.pool.threads(),
-        timings,
-    };
+    let mut report = Report::new(opened, &identity, exec, text.generation().prompt());
+    report.end(&identity, text.generation(), whole, ended);
     print_json(&report)?;
     write_receipt(opened, &identity, &text, issue)
+}
+
+impl Report {
+    /// What is known before anything is computed.
+    pub fn new(opened: &Opened, identity: &Identity, exec: Exec<'_>, prompt: &[u32]) -> Report {
+        Report {
+            model: opened.name.clone(),
+            profile: PROFILE,
+            weights_sha256: hex(&identity.weights),
+            adapter_sha256: identity.adapter.as_ref().map(hex),
+            tokenizer_sha256: hex(&identity.tokenizer),
+            prompt_token_ids: prompt.to_vec(),
+            token_ids: Vec::new(),
+            text: String::new(),
+            finish_reason: "",
+            logits_sha256: Vec::new(),
+            transcript_sha256: String::new(),
+            backend: exec.backend.name(),
+            threads: exec.pool.threads(),
+            timings: Timings::default(),
+        }
+    }
+
+    /// What came out.
+    pub fn end(
+        &mut self,
+        identity: &Identity,
+        generation: &Generation,
+        text: String,
+        (reason, timings): (FinishReason, Timings),
+    ) {
+        self.token_ids = generation.steps().iter().map(|step| step.token_id).collect();
+        self.text = text;
+        self.finish_reason = reason.as_str();
+        self.logits_sha256 = generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect();
+        self.transcript_sha256 = hex(&transcript(identity, generation));
+        self.timings = timings;
+    }
+
+    /// How many tokens came out.
+    pub fn tokens(&self) -> usize {
+        self.token_ids.len()
+    }
 }
 
 /// Prints one JSON object and a line feed on stdout.

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod aggregate;
+mod batch;
 mod command;
 mod commands;
 mod doors;

@@ -32,15 +32,20 @@ impl Sampling {
     /// # Errors
     /// None that the flags let through.
     pub fn sampler(self) -> Result<Sampler, SamplerError> {
+        Sampler::new(self.settings())
+    }
+
+    /// The numbers, the defaults where none is given.
+    pub fn settings(self) -> SamplerSettings {
         let default = SamplerSettings::default();
-        Sampler::new(SamplerSettings {
+        SamplerSettings {
             temperature: self.temperature.unwrap_or(default.temperature),
             top_k: self.top_k.unwrap_or(default.top_k),
             top_p: self.top_p.unwrap_or(default.top_p),
             min_p: self.min_p.unwrap_or(default.min_p),
             repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
             seed: self.seed.unwrap_or(default.seed),
-        })
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The receipt of a generation, from its steps.
 
 use kernel::generate::{FinishReason, Request, Sampler, SamplerSettings, Step};
-use kernel::transcript::{Identity, ids_digest, transcript_of};
+use kernel::transcript::{Identity, PROFILE, ids_digest, transcript_of};
 use serde::{Deserialize, Serialize};
 
-use super::{Bits32, Decimal, Digest, Hex, MAX_IDS, MAX_STEPS, Receipt, ReceiptError};
+use super::{Bits32, Decimal, Digest, FORMAT, Hex, MAX_IDS, MAX_STEPS, Receipt, ReceiptError};
 use crate::Stop;
 
 /// A generation, as a receipt tells it.
@@ -130,33 +130,35 @@ pub struct GenerationTerms<'a> {
 }
 
 impl GenerationTerms<'_> {
+    /// What is asked for, as a receipt tells it.
+    fn asked(&self) -> Result<Asked, ReceiptError> {
+        let Request { prompt, max_tokens, ignore_eos, sampler } = self.request;
+        Ok(Asked {
+            end_tokens: if *ignore_eos { Vec::new() } else { self.eos.to_vec() },
+            max_tokens: u32::try_from(*max_tokens)
+                .map_err(|_| ReceiptError::Content(format!("max_tokens is {max_tokens}, above 2^32")))?,
+            prompt_ids: (!self.private).then(|| prompt.clone()),
+            prompt_sha256: self.private.then(|| Hex(ids_digest(prompt))),
+            sampler: sampler.into(),
+            stop: (!self.stop.is_empty()).then(|| self.stop.strings().to_vec()),
+        })
+    }
+
     /// The receipt of these steps, which are all that there were.
     ///
     /// # Errors
     /// If there are no steps, or more of something than a receipt may hold.
     pub fn receipt(&self, steps: &[Step]) -> Result<Receipt, ReceiptError> {
-        let Request { prompt, max_tokens, ignore_eos, sampler } = self.request;
         let Some(finish_reason) = steps.last().and_then(|step| step.finish_reason) else {
             return Err(ReceiptError::Content("the generation has not ended".to_string()));
         };
         let ids: Vec<u32> = steps.iter().map(|step| step.token_id).collect();
-        let shown = |ids: &[u32]| (!self.private).then(|| ids.to_vec());
-        let hidden = |ids: &[u32]| self.private.then(|| Hex(ids_digest(ids)));
-        let request = Asked {
-            end_tokens: if *ignore_eos { Vec::new() } else { self.eos.to_vec() },
-            max_tokens: u32::try_from(*max_tokens)
-                .map_err(|_| ReceiptError::Content(format!("max_tokens is {max_tokens}, above 2^32")))?,
-            prompt_ids: shown(prompt),
-            prompt_sha256: hidden(prompt),
-            sampler: sampler.into(),
-            stop: (!self.stop.is_empty()).then(|| self.stop.strings().to_vec()),
-        };
         let generated = Generated {
             finish_reason: finish_reason.into(),
             logits_sha256: steps.iter().map(|step| Hex(step.logits_sha256)).collect(),
-            request,
-            token_ids: shown(&ids),
-            token_ids_sha256: hidden(&ids),
+            request: self.asked()?,
+            token_ids_sha256: self.private.then(|| Hex(ids_digest(&ids))),
+            token_ids: (!self.private).then_some(ids),
         };
         generated.check()?;
         let transcript = transcript_of(self.identity, self.request, steps);
@@ -165,6 +167,13 @@ impl GenerationTerms<'_> {
 }
 
 impl Receipt {
+    /// Whether it is of a generation on these terms, whatever came out, and its contents can belong together.
+    pub fn is_of(&self, terms: &GenerationTerms<'_>) -> bool {
+        let told = self.generation.as_ref().map(|generation| &generation.request);
+        let same = self.format == FORMAT && self.model == terms.identity.into() && self.profile == PROFILE;
+        same && told.is_some() && told == terms.asked().ok().as_ref() && self.check().is_ok()
+    }
+
     /// Refuses, before anything is computed, a generation that would exceed a receipt.
     ///
     /// # Errors
