@@ -1,17 +1,21 @@
 //! Generation of text, one unit of work at a time.
 
+mod batch;
 mod replay;
 mod sampler;
 
+pub use batch::{Turn, advance_each};
 pub use replay::Replay;
 pub(crate) use sampler::argmax;
 pub use sampler::{Sampler, SamplerError, SamplerSettings};
 
 use crate::Exec;
-use crate::model::{Config, ForwardError, KvCache, Logits, Model, Workspace};
+use crate::model::{Config, ForwardError, KvCache, Logits, Model, Reading, Workspace};
 use crate::transcript::{Sha256Digest, logits_digest};
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::take;
+use core::slice;
 
 /// The most tokens of a prompt that one unit of work reads.
 pub const PREFILL_CHUNK: usize = 128;
@@ -200,33 +204,76 @@ impl Generation {
     /// # Errors
     /// If a logit is not finite. No further token can be generated then.
     pub fn advance(&mut self, model: &Model, exec: Exec<'_>) -> Result<Progress, GenerateError> {
+        let mut workspace = take(&mut self.workspace);
+        let read = match self.reading(PREFILL_CHUNK) {
+            Some(reading) => model.forward_each(exec, &mut [reading], &mut workspace),
+            None => Ok(()),
+        };
+        self.workspace = workspace;
+        read?;
+        let workspace = take(&mut self.workspace);
+        let progress = self.proceed(exec, &model.config().eos, || workspace.logits());
+        self.workspace = workspace;
+        progress
+    }
+
+    /// What it reads next: at most `most` tokens of the prompt, or its last token. Nothing if it has ended, or `most` is 0 where
+    /// a prompt is to be read.
+    fn reading(&mut self, most: usize) -> Option<Reading<'_>> {
+        let total = self.request.prompt.len();
+        // What was read for a step that was not made, or not to the end, is read again.
+        self.cache.truncate(total + self.steps.len() - 1);
+        let done = self.cache.len();
+        let (tokens, wanted) = match self.steps.last() {
+            Some(Step { finish_reason: Some(_), .. }) => return None,
+            Some(step) => (slice::from_ref(&step.token_id), Logits::Last),
+            None => {
+                let end = total.min(done + most);
+                (&self.request.prompt[done..end], if end == total { Logits::Last } else { Logits::None })
+            }
+        };
+        (!tokens.is_empty()).then_some(Reading { cache: &mut self.cache, tokens, wanted })
+    }
+
+    /// What came of what it read; `logits` are those of its last token, which are asked for if a token is to be chosen.
+    fn proceed<'a>(
+        &mut self,
+        exec: Exec<'_>,
+        eos: &[u32],
+        logits: impl FnOnce() -> &'a [f32],
+    ) -> Result<Progress, GenerateError> {
         if let Some(reason) = self.steps.last().and_then(|step| step.finish_reason) {
             return Ok(Progress::Finished(reason));
         }
-        let total = self.request.prompt.len();
-        let done = self.cache.len();
-        match self.steps.last() {
-            None => {
-                let end = total.min(done + PREFILL_CHUNK);
-                let wanted = if end == total { Logits::Last } else { Logits::None };
-                let chunk = &self.request.prompt[done..end];
-                model.forward(exec, &mut self.cache, chunk, wanted, &mut self.workspace)?;
-                if end < total {
-                    return Ok(Progress::Prefill { done: end, total });
-                }
-            }
-            Some(step) => {
-                model.forward(exec, &mut self.cache, &[step.token_id], Logits::Last, &mut self.workspace)?;
-            }
+        let (done, total) = (self.cache.len(), self.request.prompt.len());
+        if done < total {
+            return Ok(Progress::Prefill { done, total });
         }
-        self.choose(exec, model.config().eos.as_slice()).map(Progress::Token)
+        let earlier = self.steps.iter().map(|step| step.token_id);
+        let step = self.request.choose(exec, eos, earlier, logits(), &mut self.room)?;
+        self.steps.push(step);
+        Ok(Progress::Token(step))
     }
 
-    fn choose(&mut self, exec: Exec<'_>, eos: &[u32]) -> Result<Step, GenerateError> {
-        let earlier = self.steps.iter().map(|step| step.token_id);
-        let step = self.request.choose(exec, eos, earlier, self.workspace.logits(), &mut self.room)?;
-        self.steps.push(step);
-        Ok(step)
+    /// Begins with keys and values that are known already: the first positions of `cache` are those of the first tokens of the
+    /// prompt. At least the last token of the prompt is read. The bits are the same (N11).
+    ///
+    /// # Panics
+    /// If something was read before.
+    pub fn begin_with(&mut self, mut cache: KvCache) {
+        assert!(self.cache.is_empty(), "generation: {} positions were read before", self.cache.len());
+        cache.truncate(self.request.prompt.len() - 1);
+        self.cache = cache;
+    }
+
+    /// The keys and values of the positions read so far: of the prompt, and of the tokens generated after it but for the last.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// The cache of a generation that is not gone on with.
+    pub fn into_cache(self) -> KvCache {
+        self.cache
     }
 
     /// Ends it with the token that was generated last, as if that were one that ends a text: whoever reads the text has found

@@ -36,6 +36,17 @@ pub enum Logits {
     All,
 }
 
+/// What a step reads of one text.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// The positions before; those of the tokens are added.
+    pub cache: &'a mut KvCache,
+    /// The tokens at the positions that follow.
+    pub tokens: &'a [u32],
+    /// Of which of them the logits are wanted.
+    pub wanted: Logits,
+}
+
 /// Memory between the operators of a step. One value serves any number of steps of any length.
 #[derive(Default, Debug)]
 pub struct Workspace {
@@ -54,7 +65,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The logits of the last step: `[rows, vocab]`, with as many rows as were wanted.
+    /// The logits of the last step: `[rows, vocab]`, with as many rows as were wanted, of one text after the other.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }
@@ -176,57 +187,89 @@ impl Model {
         wanted: Logits,
         workspace: &mut Workspace,
     ) -> Result<(), ForwardError> {
+        self.forward_each(exec, &mut [Reading { cache, tokens, wanted }], workspace)
+    }
+
+    /// [`Model::forward`] of several texts: each weight is read once for all of them. No bit of a text depends on the others (N11).
+    ///
+    /// # Errors
+    /// As [`Model::forward`], for any of the texts; nothing has changed then.
+    pub fn forward_each(
+        &self,
+        exec: Exec<'_>,
+        readings: &mut [Reading<'_>],
+        workspace: &mut Workspace,
+    ) -> Result<(), ForwardError> {
         let Config { vocab, dim, context, .. } = self.config;
-        let count = tokens.len();
-        let (first, positions) = (cache.len(), cache.len() + count);
-        if count == 0 {
+        for Reading { cache, tokens, .. } in readings.iter() {
+            let positions = cache.len() + tokens.len();
+            if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
+                return Err(ForwardError::Token { token, vocab });
+            }
+            if positions > context {
+                return Err(ForwardError::Context { positions, context });
+            }
+        }
+        if readings.is_empty() || readings.iter().any(|reading| reading.tokens.is_empty()) {
             return Err(ForwardError::NoTokens);
         }
-        if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
-            return Err(ForwardError::Token { token, vocab });
-        }
-        if positions > context {
-            return Err(ForwardError::Context { positions, context });
-        }
         let w = workspace;
-        self.rope.angles(first, count, &mut w.angles);
-        embedding_forward(exec, sized(&mut w.x, count * dim), self.params.embedding.weights(), tokens, dim);
+        w.angles.clear();
+        for Reading { cache, tokens, .. } in readings.iter() {
+            self.rope.angles(cache.len(), tokens.len(), &mut w.angles);
+        }
+        let tokens: Vec<u32> = readings.iter().flat_map(|reading| reading.tokens).copied().collect();
+        let count = tokens.len();
+        embedding_forward(exec, sized(&mut w.x, count * dim), self.params.embedding.weights(), &tokens, dim);
+        let mut texts: Vec<(&mut KvCache, usize)> =
+            readings.iter_mut().map(|reading| (&mut *reading.cache, reading.tokens.len())).collect();
         for (number, layer) in self.params.layers.iter().enumerate() {
-            self.attend(exec, layer, number, cache, count, w);
+            self.attend(exec, layer, number, &mut texts, w);
             self.feed_forward(exec, layer, count, w);
         }
-        cache.advance(count);
+        texts.into_iter().for_each(|(cache, count)| cache.advance(count));
+        self.head(exec, readings, w);
+        Ok(())
+    }
 
-        let rows = match wanted {
-            Logits::None => 0,
-            Logits::Last => 1,
-            Logits::Tail(rows) => rows.min(count),
-            Logits::All => count,
-        };
+    /// The logits that are wanted.
+    fn head(&self, exec: Exec<'_>, readings: &[Reading<'_>], w: &mut Workspace) {
+        let Config { vocab, dim, .. } = self.config;
+        let (mut last, mut end) = (Vec::new(), 0);
+        for Reading { tokens, wanted, .. } in readings {
+            end += tokens.len();
+            let rows = match *wanted {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::Tail(rows) => rows.min(tokens.len()),
+                Logits::All => tokens.len(),
+            };
+            last.extend_from_slice(&w.x[(end - rows) * dim..end * dim]);
+        }
+        let rows = last.len() / dim;
         w.logits.resize(rows * vocab, 0.0);
         if rows > 0 {
-            let last = &w.x[(count - rows) * dim..];
-            self.norm(exec, &self.params.norm, last, &mut w.normed);
+            self.norm(exec, &self.params.norm, &last, &mut w.normed);
             matmul_forward(exec, &mut w.logits, &w.normed, self.params.head().weights(), None, rows);
         }
-        Ok(())
     }
 
     fn norm(&self, exec: Exec<'_>, weight: &Param, x: &[f32], out: &mut Vec<f32>) {
         rmsnorm_forward(exec, sized(out, x.len()), x, weight.weights(), self.config.rms_norm_eps as f32);
     }
 
-    /// `x += o(attention(rope(q(norm(x))), rope(k(norm(x))), v(norm(x))))`
+    /// `x += o(attention(rope(q(norm(x))), rope(k(norm(x))), v(norm(x))))` of texts, each with the positions before and the tokens
+    /// that are new.
     pub(super) fn attend(
         &self,
         exec: Exec<'_>,
         layer: &Layer,
         number: usize,
-        cache: &mut KvCache,
-        count: usize,
+        texts: &mut [(&mut KvCache, usize)],
         w: &mut Workspace,
     ) {
         let Config { dim, heads, kv_heads, head_dim, .. } = self.config;
+        let count = texts.iter().map(|(_, count)| count).sum();
         let (q_dim, kv_dim) = (self.config.q_dim(), self.config.kv_dim());
         self.norm(exec, &layer.input_norm, &w.x, &mut w.normed);
         let q = (&layer.q, sized(&mut w.q, count * q_dim));
@@ -235,9 +278,15 @@ impl Model {
         linear(exec, [q, k, v], &w.normed, count);
         rope_forward(exec, &mut w.q, &w.angles, count, head_dim);
         rope_forward(exec, &mut w.k, &w.angles, count, head_dim);
-        let cached = cache.append(number, &w.k, &w.v);
         let dims = AttentionDims { heads, kv_heads, head_dim };
-        attention_forward(exec, sized(&mut w.attended, count * q_dim), &w.q, &cached.keys, &cached.values, dims);
+        let (mut attended, mut start) = (sized(&mut w.attended, count * q_dim), 0);
+        for (cache, count) in texts {
+            let (out, rest) = attended.split_at_mut(*count * q_dim);
+            let (q, kv) = (start * q_dim..(start + *count) * q_dim, start * kv_dim..(start + *count) * kv_dim);
+            let cached = cache.append(number, &w.k[kv.clone()], &w.v[kv]);
+            attention_forward(exec, out, &w.q[q], &cached.keys, &cached.values, dims);
+            (attended, start) = (rest, start + *count);
+        }
         linear(exec, [(&layer.o, sized(&mut w.projected, count * dim))], &w.attended, count);
         residual_forward(exec, &mut w.x, &w.projected);
     }

@@ -16,7 +16,7 @@ pub use cache::KvCache;
 pub use config::{Config, ConfigError, Field};
 pub use gradients::{BackwardOptions, Gradients, Ready, Sequence};
 pub use head::HEAD_ROWS;
-pub use llama::{ForwardError, Logits, Model, Workspace};
+pub use llama::{ForwardError, Logits, Model, Reading, Workspace};
 pub(crate) use params::load_one;
 pub use params::{LoadError, Parameter, parameters};
 pub use tape::Tape;

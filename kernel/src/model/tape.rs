@@ -80,6 +80,7 @@ impl Model {
     pub(super) fn forward_saving(&self, exec: Exec<'_>, tokens: &[u32], recompute: bool, tape: &mut Tape) {
         let (count, dim) = (tokens.len(), self.config.dim);
         let Tape { forward, saved, again, cache, .. } = tape;
+        forward.angles.clear();
         self.rope.angles(0, count, &mut forward.angles);
         embedding_forward(exec, sized(&mut forward.x, count * dim), self.params.embedding.weights(), tokens, dim);
         saved.resize_with(self.config.layers, Saved::default);
@@ -111,7 +112,7 @@ impl Model {
         let cache = cache.get_or_insert_with(|| KvCache::new(&Config { layers: 1, ..self.config.clone() }));
         cache.truncate(0);
         saved.exchange(w);
-        self.attend(exec, layer, 0, cache, count, w);
+        self.attend(exec, layer, 0, &mut [(cache, count)], w);
         copy(exec, &mut saved.middle, &w.x);
         self.feed_forward(exec, layer, count, w);
         saved.exchange(w);

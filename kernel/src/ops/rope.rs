@@ -10,11 +10,19 @@ pub struct RopeTable {
     inverse: Vec<f32>,
 }
 
-/// Cosines and sines of a run of positions.
+/// Cosines and sines of positions.
 #[derive(Clone, Debug, Default)]
 pub struct RopeAngles {
     cos: Vec<f32>,
     sin: Vec<f32>,
+}
+
+impl RopeAngles {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.cos.clear();
+        self.sin.clear();
+    }
 }
 
 impl RopeTable {
@@ -24,10 +32,8 @@ impl RopeTable {
         RopeTable { inverse: (0..head_dim / 2).map(inverse).collect() }
     }
 
-    /// Writes the angles `pos * inv_i` of positions `first..first + count` to `angles`, as cosines and sines.
+    /// Adds the angles `pos * inv_i` of positions `first..first + count` to `angles`, as cosines and sines.
     pub fn angles(&self, first: usize, count: usize, angles: &mut RopeAngles) {
-        angles.cos.clear();
-        angles.sin.clear();
         for position in first..first + count {
             for inverse in &self.inverse {
                 let angle = position as f32 * inverse;

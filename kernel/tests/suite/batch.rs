@@ -1,0 +1,132 @@
+//! N11: no bit of a generation depends on what advances with it, on when it joins, or on where its first positions come from.
+
+use crate::inputs::{Threads, backends};
+use crate::invariance::{model, tiny};
+use kernel::Exec;
+use kernel::generate::{Generation, Progress, Request, Sampler, SamplerSettings, Step, Turn, advance_each};
+use kernel::model::{Config, Logits, Model, Workspace};
+use kernel::pool::{Pool, SerialPool};
+use proptest::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn requests(config: &Config, seed: u64, shapes: &[(usize, usize)]) -> Vec<Request> {
+    let request = |(number, &(prompt, max_tokens)): (usize, &(usize, usize))| {
+        let seed = seed ^ number as u64;
+        let prompt = (0..prompt as u64).map(|i| ((i * i + seed) % config.vocab as u64) as u32).collect();
+        let temperature = if number.is_multiple_of(2) { 0.0 } else { 1.0 };
+        let settings = SamplerSettings { temperature, seed, ..SamplerSettings::default() };
+        Request { prompt, max_tokens, ignore_eos: false, sampler: Sampler::new(settings).unwrap() }
+    };
+    shapes.iter().enumerate().map(request).collect()
+}
+
+fn alone(model: &Model, request: &Request) -> Vec<Step> {
+    let mut generation = Generation::new(model, request.clone()).unwrap();
+    while !matches!(generation.advance(model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
+    generation.steps().to_vec()
+}
+
+/// Advances all to their ends; number `n` joins in round `joins[n]`, and at most `most` tokens of a prompt are read at a time.
+fn together(model: &Model, exec: Exec<'_>, generations: &mut [Generation], joins: &[usize], most: usize) {
+    let mut workspace = Workspace::default();
+    for round in 0.. {
+        let here = generations.iter_mut().zip(joins).filter(|(_, join)| **join <= round);
+        let mut turns: Vec<Turn<'_>> = here.map(|(generation, _)| Turn { generation, most }).collect();
+        let progress = advance_each(model, exec, &mut turns, &mut workspace);
+        assert_eq!(progress.len(), turns.len());
+        let ended = progress.into_iter().filter(|p| matches!(p.unwrap(), Progress::Finished(_))).count();
+        if ended == generations.len() {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn together_equals_alone(
+        seed: u64,
+        shapes in prop::collection::vec((1..40_usize, 1..12_usize, 0..9_usize), 1..8),
+        most in 1..20_usize,
+        threads in 1..5_usize,
+    ) {
+        let config = Config { context: 64, ..tiny() };
+        let model = model(&config, seed);
+        let joins: Vec<usize> = shapes.iter().map(|(_, _, join)| *join).collect();
+        let shapes: Vec<_> = shapes.iter().map(|(prompt, max_tokens, _)| (*prompt, *max_tokens)).collect();
+        let requests = requests(&config, seed, &shapes);
+        let expected: Vec<_> = requests.iter().map(|request| alone(&model, request)).collect();
+        for backend in backends() {
+            let pool = Threads(threads);
+            let mut generations: Vec<_> = requests.iter().map(|r| Generation::new(&model, r.clone()).unwrap()).collect();
+            together(&model, Exec { backend, pool: &pool }, &mut generations, &joins, most);
+            for (generation, expected) in generations.iter().zip(&expected) {
+                prop_assert_eq!(generation.steps(), &expected[..]);
+            }
+        }
+    }
+
+    /// The beginning of the prompt is taken from a text that goes on in another way, and may be all of it.
+    #[test]
+    fn a_known_beginning_changes_nothing(seed: u64, prompt in 1..40_usize, known in 0..50_usize) {
+        let config = Config { context: 64, ..tiny() };
+        let model = model(&config, seed);
+        let request = requests(&config, seed, &[(prompt, 5)]).remove(0);
+        let known: Vec<u32> = request.prompt.iter().copied().chain(std::iter::repeat(1)).take(known).collect();
+        let mut cache = kernel::model::KvCache::new(&config);
+        if !known.is_empty() {
+            model.forward(Exec::serial(), &mut cache, &known, Logits::None, &mut Workspace::default()).unwrap();
+        }
+        cache.truncate(request.prompt.len());
+        let mut generation = Generation::new(&model, request.clone()).unwrap();
+        generation.begin_with(cache);
+        prop_assert_eq!(generation.cache().len(), known.len().min(prompt - 1));
+        while !matches!(generation.advance(&model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
+        prop_assert_eq!(generation.steps(), &alone(&model, &request)[..]);
+        prop_assert_eq!(generation.into_cache().len(), prompt + 4);
+    }
+}
+
+/// Panics in one of the regions that it runs.
+struct Breaks(AtomicUsize, usize);
+
+impl Pool for Breaks {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), self.1, "a test's panic");
+        SerialPool.run(parts, job);
+    }
+}
+
+#[test]
+fn after_a_panic_all_go_on_as_if_nothing_had_been() {
+    let config = Config { context: 64, ..tiny() };
+    let model = model(&config, 7);
+    let requests = requests(&config, 7, &[(20, 4), (3, 6)]);
+    let expected: Vec<_> = requests.iter().map(|request| alone(&model, request)).collect();
+    let (mut broke, mut region) = (0, 0);
+    loop {
+        let pool = Breaks(AtomicUsize::new(0), region);
+        let exec = Exec { pool: &pool, ..Exec::serial() };
+        let mut generations: Vec<_> = requests.iter().map(|r| Generation::new(&model, r.clone()).unwrap()).collect();
+        let mut run = || together(&model, exec, &mut generations, &[0, 0], 8);
+        let panicked = catch_unwind(AssertUnwindSafe(&mut run)).is_err();
+        if panicked {
+            run();
+            broke += 1;
+        }
+        for (generation, expected) in generations.iter().zip(&expected) {
+            assert_eq!(generation.steps(), &expected[..], "after a panic in region {region}");
+        }
+        if !panicked {
+            break;
+        }
+        region += 1;
+    }
+    assert!(broke > 50, "{broke} regions");
+}
