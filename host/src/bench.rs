@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use kernel::Exec;
-use kernel::generate::{PREFILL_CHUNK, Request, Sampler};
+use kernel::generate::{Generation, PREFILL_CHUNK, Request, Sampler, Turn, advance_each};
 use kernel::model::{KvCache, Logits, Model, Sequence, Workspace};
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{PROFILE, hex, logits_digest};
@@ -30,6 +30,7 @@ const PROMPT: &str = "Once upon a time";
 const PREFILL: usize = 256;
 const PREFILL_LONG: usize = 2048;
 const DECODE: usize = 64;
+const EIGHT: usize = 8;
 /// The tokens that are decoded around a position.
 const WINDOW: usize = 16;
 const SHORT: usize = 16;
@@ -75,6 +76,7 @@ impl Part {
             Part::Prefill => "prefill_tokens_per_second",
             Part::PrefillLong => "prefill_long_tokens_per_second",
             Part::Decode => "decode_tokens_per_second",
+            Part::DecodeEight => "decode_eight_tokens_per_second",
             Part::DecodeShort => "decode_short_tokens_per_second",
             Part::DecodeLong => "decode_long_tokens_per_second",
             Part::Train => "train_step_ms",
@@ -88,6 +90,7 @@ impl Part {
             Part::Prefill => format!("prefill, {PREFILL} tokens, tok/s"),
             Part::PrefillLong => format!("prefill, {PREFILL_LONG} tokens, tok/s"),
             Part::Decode => format!("decode, {DECODE} tokens, tok/s"),
+            Part::DecodeEight => format!("decode, {EIGHT} texts of {DECODE}, tok/s"),
             Part::DecodeShort => format!("decode at position {SHORT}, tok/s"),
             Part::DecodeLong => format!("decode at position {LONG}, tok/s"),
             Part::Train => format!("train step, {TRAIN} tokens, ms"),
@@ -100,7 +103,7 @@ impl Part {
         match self {
             Part::Prefill => PREFILL + 1,
             Part::PrefillLong => PREFILL_LONG + 1,
-            Part::Decode => PROMPT.len() + DECODE + 1,
+            Part::Decode | Part::DecodeEight => PROMPT.len() + DECODE + 1,
             Part::DecodeShort => SHORT + WINDOW / 2,
             Part::DecodeLong => LONG + WINDOW / 2,
             Part::Train => TRAIN,
@@ -115,6 +118,7 @@ impl Part {
             Part::Prefill => prefill(opened, exec, PREFILL),
             Part::PrefillLong => prefill(opened, exec, PREFILL_LONG),
             Part::Decode => decode(opened, exec),
+            Part::DecodeEight => decode_eight(opened, exec),
             Part::DecodeShort => decode_at(model, exec, SHORT),
             Part::DecodeLong => decode_at(model, exec, LONG),
             Part::Train => train_step(model, exec, TRAIN),
@@ -203,6 +207,26 @@ fn decode(opened: &Opened, exec: Exec<'_>) -> Result<f64, Failure> {
     Ok(DECODE as f64 / milliseconds * 1e3)
 }
 
+/// The speed of the tokens after the first ones of texts that advance together, all of them counted.
+fn decode_eight(opened: &Opened, exec: Exec<'_>) -> Result<f64, Failure> {
+    let prompt = opened.tokenizer.encode(PROMPT, bpe::Special::Parse);
+    let (model, mut workspace) = (&opened.model, Workspace::default());
+    let milliseconds = best(|| {
+        let generation = || Generation::new(model, request(&prompt, DECODE + 1));
+        let mut generations = (0..EIGHT).map(|_| generation()).collect::<Result<Vec<_>, _>>()?;
+        let mut advance = || {
+            let turn = |generation| Turn { generation, most: PREFILL_CHUNK };
+            let mut turns: Vec<Turn<'_>> = generations.iter_mut().map(turn).collect();
+            advance_each(model, exec, &mut turns, &mut workspace).into_iter().try_for_each(|progress| progress.map(|_| ()))
+        };
+        advance()?;
+        let begin = Instant::now();
+        (0..DECODE).try_for_each(|_| advance())?;
+        Ok(begin.elapsed().as_secs_f64() * 1e3)
+    })?;
+    Ok((EIGHT * DECODE) as f64 / milliseconds * 1e3)
+}
+
 /// The speed of tokens around a position, each with the digest of its logits. The prompt is read once.
 fn decode_at(model: &Model, exec: Exec<'_>, position: usize) -> Result<f64, Failure> {
     let (mut cache, mut workspace) = (KvCache::new(model.config()), Workspace::default());
@@ -251,9 +275,12 @@ fn best(mut milliseconds: impl FnMut() -> Result<f64, Failure>) -> Result<f64, F
 }
 
 fn timings(opened: &Opened, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -> Result<Timings, Failure> {
-    let request = Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY };
-    let mut text = Continuation::new(&opened.model, request, Stop::default())?;
+    let mut text = Continuation::new(&opened.model, request(prompt, max_tokens), Stop::default())?;
     Ok(run(opened, exec, &mut text, |_, _| Ok(()))?.1)
+}
+
+fn request(prompt: &[u32], max_tokens: usize) -> Request {
+    Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY }
 }
 
 /// A line for each part, a column for each number of threads.
@@ -287,7 +314,7 @@ mod tests {
         let all: Vec<Part> = parts(&[], 8192).unwrap().into_iter().collect();
         assert_eq!(all, Part::value_variants());
         let few: Vec<Part> = parts(&[], 100).unwrap().into_iter().collect();
-        assert_eq!(few, [Part::Decode, Part::DecodeShort, Part::Train]);
+        assert_eq!(few, [Part::Decode, Part::DecodeEight, Part::DecodeShort, Part::Train]);
         assert_eq!(parts(&[Part::Train, Part::Train], 100).unwrap().len(), 1);
         let error = parts(&[Part::DecodeLong], 100).unwrap_err().to_string();
         assert!(error.contains("4008") && error.contains("100"), "{error}");

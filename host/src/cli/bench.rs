@@ -29,6 +29,8 @@ pub enum Part {
     PrefillLong,
     /// The 64 tokens that follow the first one after "Once upon a time"
     Decode,
+    /// The same of eight texts that advance together, tokens of all of them
+    DecodeEight,
     /// 16 tokens around position 16
     DecodeShort,
     /// 16 tokens around position 4,000
