@@ -217,7 +217,9 @@ fn decode_eight(opened: &Opened, exec: Exec<'_>) -> Result<f64, Failure> {
         let mut advance = || {
             let turn = |generation| Turn { generation, most: PREFILL_CHUNK };
             let mut turns: Vec<Turn<'_>> = generations.iter_mut().map(turn).collect();
-            advance_each(model, exec, &mut turns, &mut workspace).into_iter().try_for_each(|progress| progress.map(|_| ()))
+            advance_each(model, exec, &mut turns, &mut workspace)
+                .into_iter()
+                .try_for_each(|progress| progress.map(|_| ()))
         };
         advance()?;
         let begin = Instant::now();

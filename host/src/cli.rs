@@ -215,6 +215,9 @@ pub struct Serve {
     /// Keep the receipts of the last N results for GET /v1/receipts/ID; 0 issues none
     #[arg(long, env = "LOCKSTEP_RECEIPTS", value_name = "N", default_value_t = 1000)]
     pub receipts: usize,
+    /// Keep up to MIB mebibytes of keys and values of past texts, for prompts that begin like them; 0 keeps none
+    #[arg(long, env = "LOCKSTEP_PREFIX_CACHE", value_name = "MIB", default_value_t = 32)]
+    pub prefix_cache: u32,
     /// Names other than localhost under which browsers may reach the server: a.example,b.example
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,

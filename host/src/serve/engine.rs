@@ -1,18 +1,20 @@
 //! The one thread that computes for the server.
 //!
-//! It owns the thread pool and takes generations from a bounded queue. Those it works on advance in turn, one token (or one
-//! chunk of a prompt) each, so that all clients see progress. A generation whose client is gone is dropped before its next
-//! token. Which others run beside it decides no bit of a generation (N11).
+//! It owns the thread pool and takes generations from a bounded queue. Those it works on advance together: in each round every
+//! one of them generates a token, or reads some of its prompt, and each weight is read once for all. The rounds are short while
+//! anyone waits for tokens: prompts share a few tokens then, so that a long one holds nobody up. A generation whose client
+//! is gone is dropped before its next round. Which others run beside it decides no bit of a generation (N11).
+//!
+//! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those.
 //!
 //! A training advances by turns with the generations: after each of its steps they get as much time as the step took. It
 //! always begins with the weights of the model folder, works on a copy of its own (of the weights, or of a new adapter beside
 //! them), and what came out is served once it is complete; a generation keeps the weights that it began with.
 //!
-//! Memory: a training does not begin while a generation uses trained weights that are served no longer. So there are at most
+//! Memory: the texts of the generations that advance, complete, have at most [`TEXTS`] times as many tokens as the context; the
+//! next one waits until there is room. A training does not begin while a generation uses trained weights that are served no longer. So there are at most
 //! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -21,20 +23,26 @@ use bpe::Tokenizer;
 use kernel::Exec;
 use kernel::generate::{FinishReason, Step};
 use kernel::model::Model;
-use kernel::transcript::{Identity, Sha256Digest, transcript};
+use kernel::transcript::{Identity, Sha256Digest};
+use session::Continuation;
 use session::receipt::Receipt;
-use session::{Continuation, Progress};
 use tokio::sync::mpsc;
 
-use super::weights::{Served, Trained, TrainingSlot};
+use super::weights::{Served, TrainingSlot};
+use prefixes::Prefixes;
+use rounds::Rounds;
 use training::{Surroundings, Training};
 
+mod prefixes;
+mod rounds;
 mod training;
 
 pub use training::{TrainEvent, TrainFinished, TrainRequest};
 
-/// Generations that advance in turn; each has a cache of keys and values of its own.
-const ACTIVE: usize = 4;
+/// Generations that advance together; each has a cache of keys and values of its own.
+const ACTIVE: usize = 16;
+/// How many texts as long as the context those of all of them may be together.
+const TEXTS: usize = 4;
 /// Generations, and a training, that wait for their turn.
 const WAITING: usize = 32;
 
@@ -68,22 +76,25 @@ struct Job {
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// A generation that has its turn, and the weights that it began with.
-struct Running {
-    job: Job,
-    trained: Option<Arc<Trained>>,
-}
-
 /// What waits in the queue.
 enum Work {
     Generation(Box<Job>),
     Training(Box<Training>),
 }
 
+/// How many generations there are.
+#[derive(Default)]
+struct Load {
+    /// That advance.
+    active: AtomicUsize,
+    /// That were taken from the queue and wait for room.
+    held: AtomicUsize,
+}
+
 /// Where generations and trainings are handed in.
 pub struct Engine {
     queue: mpsc::Sender<Work>,
-    active: Arc<AtomicUsize>,
+    load: Arc<Load>,
     /// The weights that generations get.
     pub served: Served,
     /// The training that runs.
@@ -104,17 +115,17 @@ pub enum SubmitError {
 /// The engine's own end of its queue.
 pub struct Queue {
     queue: mpsc::Receiver<Work>,
-    active: Arc<AtomicUsize>,
+    load: Arc<Load>,
     served: Served,
 }
 
 /// An engine's two ends: the one takes generations and trainings, the other works on them.
 pub fn engine() -> (Engine, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let active = Arc::new(AtomicUsize::new(0));
+    let load = Arc::new(Load::default());
     let served = Served::default();
-    let queue = Queue { queue: receiver, active: active.clone(), served: served.clone() };
-    (Engine { queue: sender, active, served, training: TrainingSlot::default() }, queue)
+    let queue = Queue { queue: receiver, load: load.clone(), served: served.clone() };
+    (Engine { queue: sender, load, served, training: TrainingSlot::default() }, queue)
 }
 
 impl Engine {
@@ -146,91 +157,76 @@ impl Engine {
 
     /// Generations that advance at this moment.
     pub fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
+        self.load.active.load(Ordering::Relaxed)
     }
 
     /// Generations that wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.queue.max_capacity() - self.queue.capacity() + self.load.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Job {
+    /// The tokens that the text has at most.
+    fn tokens(&self) -> usize {
+        let request = self.text.generation().request();
+        request.prompt.len() + request.max_tokens
     }
 }
 
 impl Queue {
     /// Works until every [`Engine`] is gone. `identity` may take its time (the weights are hashed beside the computation); it
-    /// is asked for when a generation ends, and gives none if the weights could not be hashed.
+    /// is asked for when a generation ends, and gives none if the weights could not be hashed. `kept` is how many bytes of
+    /// keys and values of past texts are kept.
     pub fn work(
         mut self,
         model: &Model,
         tokenizer: &Tokenizer,
         exec: Exec<'_>,
         identity: &dyn Fn() -> Option<Identity>,
+        kept: usize,
     ) {
         let around = Surroundings { base: model, tokenizer, exec, identity, served: &self.served };
-        let (mut jobs, mut training) = (VecDeque::new(), None);
+        let (mut rounds, mut training, mut held) = (Rounds::new(Prefixes::new(kept)), None, None);
         loop {
-            while jobs.len() < ACTIVE {
-                let idle = jobs.is_empty() && training.is_none();
-                let work = if idle { self.queue.blocking_recv() } else { self.queue.try_recv().ok() };
+            while rounds.len() < ACTIVE {
+                let idle = rounds.len() == 0 && training.is_none();
+                let work = match held.take() {
+                    Some(job) => Some(Work::Generation(job)),
+                    None if idle => self.queue.blocking_recv(),
+                    None => self.queue.try_recv().ok(),
+                };
                 match work {
-                    Some(Work::Generation(job)) => jobs.push_back(Running { job: *job, trained: self.served.now() }),
+                    Some(Work::Generation(job)) => {
+                        if rounds.tokens() + job.tokens() > TEXTS * model.config().context {
+                            held = Some(job);
+                            break;
+                        }
+                        rounds.begin(*job, self.served.now());
+                    }
                     // The slot lets in one at a time.
                     Some(Work::Training(next)) => training = Some(*next),
                     None if idle => return,
                     None => break,
                 }
             }
-            self.active.store(jobs.len(), Ordering::Relaxed);
+            self.load.held.store(usize::from(held.is_some()), Ordering::Relaxed);
+            self.load.active.store(rounds.len(), Ordering::Relaxed);
             let start = Instant::now();
             training = training.filter(|training: &Training| !training.is_abandoned());
-            if !jobs.iter().any(|job| self.served.has_replaced(job.trained.as_ref())) {
+            if !rounds.use_replaced(&self.served) {
                 training = training.and_then(|training| training.advance(&around));
             }
             let (turn, start) = (start.elapsed(), Instant::now());
-            while let Some(job) = jobs.pop_front() {
-                jobs.extend(advance(job, &around));
+            while rounds.len() > 0 {
+                rounds.advance(&around);
                 if start.elapsed() >= turn {
                     break;
                 }
             }
-            self.active.store(jobs.len(), Ordering::Relaxed);
+            self.load.active.store(rounds.len(), Ordering::Relaxed);
         }
     }
-}
-
-/// Advances a generation by one unit of work and says so to its client; `None` when it has ended.
-fn advance(mut running: Running, around: &Surroundings<'_>) -> Option<Running> {
-    let Running { job, trained } = &mut running;
-    let model = trained.as_ref().map_or(around.base, |trained| &trained.model);
-    if job.events.is_closed() {
-        return None;
-    }
-    // A panic ends this generation only: the pool stays usable, and the model is never written.
-    let progress = catch_unwind(AssertUnwindSafe(|| job.text.advance(model, around.tokenizer, around.exec)));
-    let reason = match progress {
-        Ok(Ok(Progress::Prefill { .. })) => return Some(running),
-        Ok(Ok(Progress::Token(step, text))) => {
-            job.events.send(Event::Token(step, text)).ok()?;
-            match step.finish_reason {
-                None => return Some(running),
-                Some(reason) => Ok(reason),
-            }
-        }
-        Ok(Ok(Progress::Finished(reason))) => Ok(reason),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("internal error: the computation panicked; the server's log says where".to_string()),
-    };
-    let finished = reason.and_then(|reason| {
-        let base = (around.identity)().ok_or("the weights could not be hashed")?;
-        let start = (base.weights, base.adapter);
-        let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base.weights));
-        let identity = Identity { weights, adapter, ..base };
-        let transcript = transcript(&identity, job.text.generation());
-        let receipt = job.text.receipt(model, &identity, false);
-        Ok(Box::new(Finished { reason, receipt: receipt.ok(), identity, transcript }))
-    });
-    // If the client is gone, nobody needs to hear of the end.
-    let _ = job.events.send(finished.map_or_else(Event::Failed, Event::Finished));
-    None
 }
 
 #[cfg(test)]

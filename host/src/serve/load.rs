@@ -50,7 +50,8 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
         LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer: tokenizer_sha256 }));
     state.model.get_or_init(|| opened);
     tracing::info!(model = state.model_name, backend = exec.backend.name(), threads = pool.threads(), "ready");
-    queue.work(&model, &tokenizer, exec, &|| (*identity).clone());
+    let kept = (arguments.prefix_cache as usize) << 20;
+    queue.work(&model, &tokenizer, exec, &|| (*identity).clone(), kept);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{error, fmt};
 
 use bpe::{Tokenizer, UnknownToken};
 use kernel::Exec;
-use kernel::generate::{FinishReason, GenerateError, Generation, Progress as Advanced, Request, Step};
+use kernel::generate::{FinishReason, GenerateError, Generation, Progress as Advanced, Request, Step, Turn};
 use kernel::model::Model;
 use kernel::transcript::Identity;
 
@@ -74,7 +74,25 @@ impl Continuation {
     /// # Errors
     /// If a logit is not finite, or the tokenizer does not have the token that was generated.
     pub fn advance(&mut self, model: &Model, tokenizer: &Tokenizer, exec: Exec<'_>) -> Result<Progress, ContinueError> {
-        let mut step = match self.generation.advance(model, exec)? {
+        let advanced = self.generation.advance(model, exec);
+        self.tell(tokenizer, advanced)
+    }
+
+    /// Its turn among others, in which it reads at most `most` tokens of its prompt; what comes of it is to be told.
+    pub fn turn(&mut self, most: usize) -> Turn<'_> {
+        Turn { generation: &mut self.generation, most }
+    }
+
+    /// What a turn gave, with its text.
+    ///
+    /// # Errors
+    /// As [`Continuation::advance`].
+    pub fn tell(
+        &mut self,
+        tokenizer: &Tokenizer,
+        advanced: Result<Advanced, GenerateError>,
+    ) -> Result<Progress, ContinueError> {
+        let mut step = match advanced? {
             Advanced::Prefill { done, total } => return Ok(Progress::Prefill { done, total }),
             Advanced::Finished(reason) => return Ok(Progress::Finished(reason)),
             Advanced::Token(step) => step,
@@ -89,6 +107,16 @@ impl Continuation {
     /// The tokens.
     pub fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    /// The tokens, which may be given known keys and values to begin with.
+    pub fn generation_mut(&mut self) -> &mut Generation {
+        &mut self.generation
+    }
+
+    /// The tokens of a text that is not gone on with.
+    pub fn into_generation(self) -> Generation {
+        self.generation
     }
 
     /// The receipt, once it has ended; `identity` has the digests of `model`, and a private one leaves the token ids out.

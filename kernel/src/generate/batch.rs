@@ -18,7 +18,7 @@ pub struct Turn<'a> {
 /// prompt, both). Each weight is read once for all of them. The steps of a generation are those that
 /// [`Generation::advance`] makes, whatever else advances with it (N11).
 ///
-/// If this panics, all of them can be advanced again.
+/// If this panics, none has advanced, and all can be advanced again.
 ///
 /// # Errors
 /// Of each on its own: if a logit is not finite. That generation cannot go on then.
@@ -36,5 +36,8 @@ pub fn advance_each(
     }
     let mut rows = workspace.logits().chunks_exact(model.config().vocab);
     let eos = &model.config().eos;
-    turns.iter_mut().map(|turn| turn.generation.proceed(exec, eos, || rows.next().unwrap_or_default())).collect()
+    let outcome = |turn: &mut Turn<'_>| turn.generation.outcome(exec, eos, || rows.next().unwrap_or_default());
+    let progress: Vec<_> = turns.iter_mut().map(outcome).collect();
+    turns.iter_mut().zip(&progress).for_each(|(turn, progress)| turn.generation.note(progress));
+    progress
 }

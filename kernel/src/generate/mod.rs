@@ -212,8 +212,9 @@ impl Generation {
         self.workspace = workspace;
         read?;
         let workspace = take(&mut self.workspace);
-        let progress = self.proceed(exec, &model.config().eos, || workspace.logits());
+        let progress = self.outcome(exec, &model.config().eos, || workspace.logits());
         self.workspace = workspace;
+        self.note(&progress);
         progress
     }
 
@@ -235,8 +236,8 @@ impl Generation {
         (!tokens.is_empty()).then_some(Reading { cache: &mut self.cache, tokens, wanted })
     }
 
-    /// What came of what it read; `logits` are those of its last token, which are asked for if a token is to be chosen.
-    fn proceed<'a>(
+    /// What comes of what it read; `logits` are those of its last token, which are asked for if a token is to be chosen.
+    fn outcome<'a>(
         &mut self,
         exec: Exec<'_>,
         eos: &[u32],
@@ -250,9 +251,14 @@ impl Generation {
             return Ok(Progress::Prefill { done, total });
         }
         let earlier = self.steps.iter().map(|step| step.token_id);
-        let step = self.request.choose(exec, eos, earlier, logits(), &mut self.room)?;
-        self.steps.push(step);
-        Ok(Progress::Token(step))
+        self.request.choose(exec, eos, earlier, logits(), &mut self.room).map(Progress::Token)
+    }
+
+    /// Keeps the token that was generated.
+    fn note(&mut self, progress: &Result<Progress, GenerateError>) {
+        if let Ok(Progress::Token(step)) = progress {
+            self.steps.push(*step);
+        }
     }
 
     /// Begins with keys and values that are known already: the first positions of `cache` are those of the first tokens of the

@@ -48,6 +48,16 @@ impl KvCache {
         keys.chain(values).sum()
     }
 
+    /// A copy of the first `len` positions.
+    pub fn prefix(&self, len: usize) -> KvCache {
+        let len = self.len.min(len);
+        let layer = |layer: &LayerCache| LayerCache {
+            keys: layer.keys.iter().map(|head| head.prefix(len)).collect(),
+            values: layer.values.iter().map(|head| head[..len * self.head_dim].to_vec()).collect(),
+        };
+        KvCache { layers: self.layers.iter().map(layer).collect(), head_dim: self.head_dim, len }
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -64,6 +64,13 @@ impl Keys {
         self.len += 1;
     }
 
+    /// A copy of the first `len` positions.
+    pub fn prefix(&self, len: usize) -> Keys {
+        let len = self.len.min(len);
+        let vectors = self.vectors[..len.div_ceil(LANES) * self.head_dim].to_vec();
+        Keys { vectors, len, ..*self }
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

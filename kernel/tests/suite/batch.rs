@@ -79,7 +79,7 @@ proptest! {
         if !known.is_empty() {
             model.forward(Exec::serial(), &mut cache, &known, Logits::None, &mut Workspace::default()).unwrap();
         }
-        cache.truncate(request.prompt.len());
+        let cache = cache.prefix(request.prompt.len());
         let mut generation = Generation::new(&model, request.clone()).unwrap();
         generation.begin_with(cache);
         prop_assert_eq!(generation.cache().len(), known.len().min(prompt - 1));

@@ -1,17 +1,19 @@
 //! The engine with a tiny model, on pools that watch and break.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
-use kernel::generate::{Request, Sampler};
+use kernel::generate::{Request, Sampler, SamplerSettings};
 use kernel::model::Sequence;
 use kernel::model::{Config, DType, RawTensor, SharedBytes, parameters};
 use kernel::pool::{Pool, SerialPool};
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
-
-use session::Stop;
+use kernel::transcript::transcript;
+use session::{Progress, Stop};
 
 use super::*;
+use crate::serve::weights::Trained;
 
 fn model() -> Model {
     let config = Config {
@@ -71,7 +73,7 @@ fn identity() -> Option<Identity> {
 /// Works on everything that was handed in, then ends.
 fn work(engine: Engine, queue: Queue, model: &Model, pool: &dyn Pool, identity: &dyn Fn() -> Option<Identity>) {
     drop(engine);
-    queue.work(model, &tokenizer(), Exec { backend: Backend::SCALAR, pool }, identity);
+    queue.work(model, &tokenizer(), Exec { backend: Backend::SCALAR, pool }, identity, 1 << 20);
 }
 
 /// The names of the events, and the last one.
@@ -85,10 +87,10 @@ fn heard(mut events: mpsc::UnboundedReceiver<Event>) -> (usize, Event) {
     }
 }
 
-/// Counts the regions that it runs, and panics in the one numbered `bad`.
+/// Counts the regions that it runs, and panics in those numbered `bad`.
 struct Watch {
     regions: AtomicUsize,
-    bad: Option<usize>,
+    bad: Range<usize>,
 }
 
 impl Pool for Watch {
@@ -97,13 +99,13 @@ impl Pool for Watch {
     }
 
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
-        assert_ne!(Some(self.regions.fetch_add(1, Ordering::Relaxed)), self.bad, "a test's panic");
+        assert!(!self.bad.contains(&self.regions.fetch_add(1, Ordering::Relaxed)), "a test's panic");
         SerialPool.run(parts, job);
     }
 }
 
 fn regions(model: &Model, hand_in: impl Fn(&Engine) -> Vec<mpsc::UnboundedReceiver<Event>>) -> usize {
-    let pool = Watch { regions: AtomicUsize::new(0), bad: None };
+    let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
     let (engine, queue) = engine();
     let events = hand_in(&engine);
     work(engine, queue, model, &pool, &identity);
@@ -141,16 +143,73 @@ fn a_stop_string_ends_a_generation_before_its_last_token() {
     assert_eq!((told.logits_sha256.len(), told.request.stop.unwrap().len()), (3, 2));
 }
 
+/// The first panics among the others and alone.
 #[test]
 fn a_panic_ends_one_generation_and_not_the_others() {
     let model = model();
-    let pool = Watch { regions: AtomicUsize::new(0), bad: Some(0) };
+    let pool = Watch { regions: AtomicUsize::new(0), bad: 0..2 };
     let (engine, queue) = engine();
     let [first, second] = [1, 2].map(|prompt| engine.submit(generation(&model, prompt, 3)).unwrap());
     work(engine, queue, &model, &pool, &identity);
     let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
     assert!(error.contains("internal error"), "{error}");
     assert!(matches!(heard(second), (3, Event::Finished(_))));
+}
+
+/// More than advance at a time, of all lengths, with prompts that begin alike or like nothing.
+#[test]
+fn n11_what_else_is_running_changes_no_bit() {
+    let model = model();
+    let asked = |n: usize| {
+        let prompt = (0..1 + n * 37 % 200).map(|i| if i < 40 { 1 } else { ((i * i + n) % 8) as u32 }).collect();
+        let settings = SamplerSettings { temperature: (n % 3) as f64, seed: n as u64, ..Default::default() };
+        let sampler = Sampler::new(settings).unwrap();
+        let request = Request { prompt, max_tokens: 1 + n * 7 % 30, ignore_eos: true, sampler };
+        Continuation::new(&model, request, Stop::default()).unwrap()
+    };
+    let (engine, queue) = engine();
+    let events: Vec<_> = (0..WAITING).map(|n| engine.submit(asked(n)).unwrap()).collect();
+    work(engine, queue, &model, &SerialPool, &identity);
+    for (n, events) in events.into_iter().enumerate() {
+        let mut alone = asked(n);
+        while !matches!(alone.advance(&model, &tokenizer(), Exec::serial()).unwrap(), Progress::Finished(_)) {}
+        let (tokens, Event::Finished(end)) = heard(events) else { panic!("{n} failed") };
+        assert_eq!(tokens, alone.generation().steps().len());
+        assert_eq!(end.transcript, transcript(&identity().unwrap(), alone.generation()), "{n}");
+    }
+}
+
+/// Each is as long as the context.
+#[test]
+fn a_text_waits_until_there_is_room() {
+    let model = model();
+    let (engine, queue) = engine();
+    let events: Vec<_> = (0..TEXTS + 2).map(|_| engine.submit(generation(&model, 500, 12)).unwrap()).collect();
+    let (load, seen) = (engine.load.clone(), Mutex::new(Vec::new()));
+    let identity = || {
+        let [active, held] = [&load.active, &load.held].map(|count| count.load(Ordering::Relaxed));
+        seen.lock().unwrap().push((active, held));
+        identity()
+    };
+    work(engine, queue, &model, &SerialPool, &identity);
+    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0); 2]].concat());
+    assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
+}
+
+/// The last text waits for room, and its prompt is known then.
+#[test]
+fn what_is_known_of_a_prompt_is_not_computed_again() {
+    let model = model();
+    let regions = |kept: usize| {
+        let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
+        let (engine, queue) = engine();
+        let events: Vec<_> = (0..=TEXTS).map(|_| engine.submit(generation(&model, 500, 12)).unwrap()).collect();
+        drop(engine);
+        queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, kept);
+        assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
+        pool.regions.into_inner()
+    };
+    assert!(regions(1 << 20) < regions(0));
 }
 
 /// Not even a long prompt is read to its end for a client that has gone.
@@ -262,7 +321,7 @@ fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
         }
         identity()
     };
-    queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity);
+    queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, 0);
     let (100, Event::Finished(end)) = heard(generating) else { panic!("it failed") };
     assert_eq!(end.identity.weights, [9; 32]);
     let events = pool.training.lock().unwrap().take().unwrap();
@@ -272,7 +331,7 @@ fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
 #[test]
 fn a_panic_ends_a_training_and_serves_nothing() {
     let model = model();
-    let pool = Watch { regions: AtomicUsize::new(0), bad: Some(0) };
+    let pool = Watch { regions: AtomicUsize::new(0), bad: 0..1 };
     let (engine, queue) = engine();
     let events = engine.train(training(3)).unwrap();
     let (served, slot) = (engine.served.clone(), engine.training.clone());
@@ -297,7 +356,7 @@ fn a_training_that_is_stopped_before_its_first_step_serves_nothing() {
 #[test]
 fn nothing_is_trained_for_a_client_that_has_gone() {
     let model = model();
-    let pool = Watch { regions: AtomicUsize::new(0), bad: None };
+    let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
     let (engine, queue) = engine();
     drop(engine.train(training(3)).unwrap());
     let slot = engine.training.clone();

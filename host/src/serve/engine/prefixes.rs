@@ -1,0 +1,79 @@
+//! Keys and values of past texts, for prompts that begin like them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use kernel::model::KvCache;
+use session::Continuation;
+
+use crate::serve::weights::Trained;
+
+/// What is known of the last texts, the one that was of use last at the end.
+pub struct Prefixes {
+    texts: VecDeque<Text>,
+    /// The most bytes that all of them may occupy.
+    most: usize,
+}
+
+struct Text {
+    /// With which weights it was computed; they are not held.
+    trained: Option<Weak<Trained>>,
+    /// The tokens at the positions of the cache.
+    ids: Vec<u32>,
+    cache: KvCache,
+}
+
+impl Prefixes {
+    /// Nothing yet, and never more than `most` bytes.
+    pub fn new(most: usize) -> Prefixes {
+        Prefixes { texts: VecDeque::new(), most }
+    }
+
+    /// The longest beginning of `prompt` that is known with these weights. Its last token never is: it has to be read.
+    pub fn find(&mut self, trained: Option<&Arc<Trained>>, prompt: &[u32]) -> Option<KvCache> {
+        let asked = &prompt[..prompt.len() - 1];
+        let same = |text: &Text| text.is_of(trained);
+        let lengths = self.texts.iter().map(|text| if same(text) { common(&text.ids, asked) } else { 0 });
+        let (length, index) = lengths.zip(0..).max().filter(|(length, _)| *length > 0)?;
+        let text = self.texts.remove(index)?;
+        let cache = text.cache.prefix(length);
+        self.texts.push_back(text);
+        Some(cache)
+    }
+
+    /// Keeps what was read of a text, and forgets what was of no use for longest where there is no room.
+    pub fn keep(&mut self, trained: Option<Arc<Trained>>, text: Continuation) {
+        let generation = text.into_generation();
+        let generated = generation.steps().iter().map(|step| step.token_id);
+        let mut ids: Vec<u32> = generation.prompt().iter().copied().chain(generated).collect();
+        let cache = generation.into_cache();
+        ids.truncate(cache.len());
+        let of_these = |text: &Text| text.is_of(trained.as_ref());
+        // What another text begins with, too, is known from that one.
+        if ids.is_empty() || self.texts.iter().any(|text| of_these(text) && text.ids.starts_with(&ids)) {
+            return;
+        }
+        self.texts.retain(|text| text.is_served() && !(of_these(text) && ids.starts_with(&text.ids)));
+        self.texts.push_back(Text { trained: trained.as_ref().map(Arc::downgrade), ids, cache });
+        let bytes = |texts: &VecDeque<Text>| texts.iter().map(|text| text.cache.bytes()).sum::<usize>();
+        while bytes(&self.texts) > self.most {
+            self.texts.pop_front();
+        }
+    }
+}
+
+impl Text {
+    fn is_of(&self, trained: Option<&Arc<Trained>>) -> bool {
+        self.trained.as_ref().map(Weak::as_ptr) == trained.map(Arc::as_ptr)
+    }
+
+    /// Whether its weights can still be asked for.
+    fn is_served(&self) -> bool {
+        self.trained.as_ref().is_none_or(|trained| trained.strong_count() > 0)
+    }
+}
+
+/// How many ids are the same at the beginning.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
