@@ -198,6 +198,12 @@ export interface VerifyOptions {
   onProgress?: (progress: { done: number; total: number }) => void;
   /** The prompt of a receipt that leaves it out, as text or token ids. */
   prompt?: string | ArrayLike<number>;
+  /** Such a prompt as the conversation that it was. */
+  messages?: { role: string; content: string }[];
+  /** The text of a training or a scoring whose receipt leaves it out. */
+  text?: string;
+  /** Such texts as JSON lines, as `lockstep verify --data` reads them; those longer than the context are cut. */
+  data?: string | ArrayBuffer | Uint8Array;
 }
 
 /** What verifying a receipt says. */
@@ -264,7 +270,7 @@ export class Engine {
   /**
    * Computes again what a receipt tells: a generation by reading all of its tokens at once, a training by training again. The
    * verdict is about the weights in use if the receipt is of them, otherwise about the loaded ones. Whatever the receipt is, text,
-   * bytes or object, there is a verdict; it rejects only if stopped, while the model is being trained, or if the engine fails.
+   * bytes or object, there is a verdict; it rejects only if stopped, if `messages`, `text` or `data` cannot be read, while the model is being trained, or if the engine fails.
    */
   verify(receipt: string | ArrayBuffer | ArrayBufferView | object, options?: VerifyOptions): Promise<Verification>;
   /** The adapter in use and its digest. The files are byte for byte those of `lockstep train --method lora --save`. */

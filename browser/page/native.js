@@ -91,7 +91,7 @@ async function errorText(response) {
 
 /**
  * What `tools site` left beside the page: where the model is, and the recorded native runs (each what
- * `lockstep generate --json` printed, with `prompt` and `max_tokens`).
+ * `lockstep generate --json` printed, with `prompt`, `max_tokens` and `receipt`).
  * @returns {Promise<{modelUrl: string | undefined, recordings: object[]}>}
  */
 export async function fetchSite() {

@@ -124,7 +124,10 @@ async function run() {
     failures.push(`${["native", "browser"][i]}: ${reason.message}`);
     [native, browser][i].note(`Failed: ${reason.message}`);
   }
-  if (recorded) native.note(recordedSpeed(recorded));
+  if (recorded) {
+    native.note(recordedSpeed(recorded));
+    native.receipt(recorded.receipt ? JSON.stringify(recorded.receipt) : null);
+  }
   facts.transcripts(nativeTranscript, browser.steps.at(-1)?.transcriptSha256);
   browser.receipt(browser.steps.at(-1)?.receipt ?? null);
   const state = signal.aborted ? "stopped" : failures.length > 0 ? "error" : "done";

@@ -16,6 +16,7 @@ const SHELL = [
   "format.js",
   "generate-options.js",
   "icon.svg",
+  "left-out.js",
   "load.js",
   "model-cache.js",
   "model-loading.js",

@@ -1,5 +1,6 @@
 // The page that verifies a receipt: it comes as a file, or in the last part of the address.
 
+import { LEFT_OUT, leftOut } from "./left-out.js";
 import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
 import { fetchSite } from "./native.js";
 import { keepPage, rememberModel } from "./offline.js";
@@ -18,7 +19,7 @@ const $ = (id) => document.getElementById(id);
 let loading = null;
 /** What stops the verification under way. @type {AbortController | null} */
 let stopping = null;
-/** The receipt whose prompt is asked for. @type {Uint8Array | null} */
+/** The receipt that leaves out what is asked for. @type {Uint8Array | null} */
 let asked = null;
 
 async function load() {
@@ -33,8 +34,12 @@ async function load() {
   return loadEngine(baseUrl);
 }
 
-/** Verifies a receipt; one that is being verified is given up. @param {Uint8Array} bytes @param {string} [prompt] of a private one */
-async function verify(bytes, prompt) {
+/**
+ * Verifies a receipt; one that is being verified is given up.
+ * @param {Uint8Array} bytes
+ * @param {object} [given] what a private one leaves out
+ */
+async function verify(bytes, given) {
   stopping?.abort();
   const mine = (stopping = new AbortController());
   const { signal } = mine;
@@ -53,18 +58,29 @@ async function verify(bytes, prompt) {
     const progress = $("verify-progress");
     progress.hidden = $("verify-stop").hidden = false;
     const onProgress = ({ done, total }) => Object.assign(progress, { max: total, value: done });
-    const result = await engine.verify(bytes, { signal, onProgress, prompt });
+    const result = await engine.verify(bytes, { signal, onProgress, ...given });
     await tell(engine, result);
-    if (result.isPrivate && result.kind === "generation" && result.verdict === "CANNOT_VERIFY") {
-      asked = bytes;
-      $("private").hidden = false;
-    }
+    if (result.isPrivate && result.verdict === "CANNOT_VERIFY") askFor(bytes, result.kind);
   } catch (error) {
     if (stopping !== mine) return; // another receipt has come
     if (signal.aborted) show("idle", "Stopped");
     else fail(error);
+    $("private").hidden = given === undefined; // it may be what was given that cannot be read
   }
   if (stopping === mine) $("verify-progress").hidden = $("verify-stop").hidden = true;
+}
+
+/** Asks for what a receipt of this kind leaves out. */
+function askFor(bytes, kind) {
+  const { missing, forms } = LEFT_OUT[kind];
+  // What was given in vain stays, to be changed.
+  if (asked !== bytes) {
+    asked = bytes;
+    $("private").reset();
+    $("private-label").textContent = `The receipt leaves the ${missing} out. To verify it, give the ${missing}:`;
+    $("private-kind").replaceChildren(...forms.map(({ name, text }) => new Option(text, name)));
+  }
+  $("private").hidden = false;
 }
 
 /** What the receipt tells, and then the verdict on it. */
@@ -119,6 +135,13 @@ async function take([file]) {
   await verify(new Uint8Array(await file.slice(0, MAX_BYTES).arrayBuffer()));
 }
 
+/** Verifies again, with what was written or chosen. */
+async function giveLeftOut() {
+  const [file] = $("private-file").files;
+  const given = leftOut($("private-kind").value, file ? await file.text() : $("private-text").value);
+  await verify(asked, given);
+}
+
 function takeLinked() {
   const bytes = linkedReceipt(location.hash);
   if (bytes) verify(bytes);
@@ -137,7 +160,7 @@ addEventListener("drop", (event) => {
 });
 $("private").addEventListener("submit", (event) => {
   event.preventDefault();
-  verify(asked, $("private-prompt").value);
+  giveLeftOut().catch(fail);
 });
 $("verify-stop").addEventListener("click", () => stopping?.abort());
 addEventListener("hashchange", takeLinked);

@@ -27,8 +27,6 @@ pub enum IssueError {
     },
     /// A receipt cannot hold it.
     Receipt(ReceiptError),
-    /// The training goes on from a checkpoint, which does not tell its steps.
-    Resumed(u64),
 }
 
 impl fmt::Display for IssueError {
@@ -38,11 +36,6 @@ impl fmt::Display for IssueError {
             Self::Key(error) => write!(f, "--sign: {error}"),
             Self::Place(path) => write!(f, "--receipt {}: name a file in a folder that is there", path.display()),
             Self::Io { path, error } => write!(f, "--receipt {}: {error}", path.display()),
-            Self::Resumed(step) => write!(
-                f,
-                "--receipt tells of every step, and the checkpoint is at step {step} already: leave --receipt out, or train from \
-                 the beginning"
-            ),
             Self::Receipt(error) => write!(f, "--receipt: {error}"),
         }
     }

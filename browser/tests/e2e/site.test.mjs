@@ -31,6 +31,8 @@ test("the recorded run is the reference's", async () => {
   const run = runs.find(({ prompt }) => prompt === "Once upon a time");
   assert.equal(run.max_tokens, 25);
   assert.deepEqual(run.token_ids, GREEDY_IDS);
+  const receipt = await readFile(new URL("../../../host/tests/reference/receipt.json", import.meta.url), "utf8");
+  assert.equal(JSON.stringify(run.receipt), receipt);
 });
 
 inEachBrowser("as a static site", (scenario) => {
@@ -62,7 +64,8 @@ inEachBrowser("as a static site", (scenario) => {
     expectLockstep(await generate(tab));
 
     // A receipt is verified without a network, too.
-    const link = await tab.evaluate(() => document.getElementById("browser-verify").href);
+    const [link, recorded] = await tab.evaluate(() => ["browser", "native"].map((side) => document.getElementById(`${side}-verify`).href));
+    assert.equal(recorded, link, "the recorded run has a receipt too");
     await tab.goto(link);
     const found = () => tab.evaluate(() => document.getElementById("verify-verdict").dataset.verdict);
     assert.equal(await until("there is a verdict", found), "MATCH");

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
@@ -32,10 +32,10 @@ async function issue(name, flags) {
   return readFile(file, "utf8");
 }
 
-function run(words) {
+function run(words, { trim = true } = {}) {
   const { status, stdout, stderr } = spawnSync(setting("LOCKSTEP_E2E_SERVER"), words, { encoding: "utf8" });
   assert.equal(status, 0, stderr);
-  return stdout.trimEnd();
+  return trim ? stdout.trimEnd() : stdout;
 }
 
 /** The receipts that are offered for download under these ids, null where none is. */
@@ -65,6 +65,16 @@ async function choose(tab, receipt) {
     input.files = files.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }, receipt);
+  return verdict(tab);
+}
+
+/** Gives what a private receipt leaves out, as an option of `engine.verify`. */
+async function give(tab, kind, text) {
+  await tab.evaluate((kind, text) => {
+    document.getElementById("private-kind").value = kind;
+    document.getElementById("private-text").value = text;
+  }, kind, text);
+  await tab.click("#private button");
   return verdict(tab);
 }
 
@@ -138,9 +148,66 @@ inEachBrowser("receipts", (scenario, name) => {
     const hidden = await issue(`private-${name}.json`, ["--private", "--temperature", "1", "--seed", "9"]);
     const refused = await choose(tab, hidden);
     assert.deepEqual([refused.verdict, refused.asksForPrompt], ["CANNOT_VERIFY", true], JSON.stringify(refused));
-    await tab.evaluate(() => (document.getElementById("private-prompt").value = "Once upon a time"));
-    await tab.click("#private button");
-    assert.equal((await verdict(tab)).verdict, "MATCH");
+    assert.equal((await give(tab, "prompt", "Once upon a time")).verdict, "MATCH");
+  });
+
+  scenario("a private training is verified with its data", async (tab) => {
+    const [data, receipt] = ["data.jsonl", "training.json"].map((file) => join(folder, `${name}-${file}`));
+    const lines = '{"text":"The cat sat on the mat."}\n{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]}\n';
+    await writeFile(data, lines);
+    run(["train", "--model", setting("LOCKSTEP_E2E_MODEL"), "--data", data, "--method", "lora", "--steps", "2", "--learning-rate", "0.01", "--private", "--receipt", receipt]);
+    await openLinked(tab, "");
+    const refused = await choose(tab, await readFile(receipt, "utf8"));
+    assert.deepEqual([refused.verdict, refused.asksForPrompt], ["CANNOT_VERIFY", true], JSON.stringify(refused));
+    const other = await give(tab, "text", "The cat sat on the mat.");
+    assert.deepEqual([other.verdict, other.asksForPrompt], ["CANNOT_VERIFY", true], JSON.stringify(other));
+    const broken = await give(tab, "data", "no JSON");
+    assert.deepEqual([broken.state, broken.asksForPrompt], ["error", true], JSON.stringify(broken));
+    assert.match(broken.failure, /line 1/);
+    assert.equal((await give(tab, "data", lines)).verdict, "MATCH");
+  });
+
+  scenario("a drawn answer with a stop string is the same on both sides, and each verifies the other's receipt", async (tab) => {
+    const [file, mine, theirs] = ["messages.json", "native.json", "browser.json"].map((file) => join(folder, `${name}-${file}`));
+    const messages = [{ role: "user", content: "What lives in the sea? <|im_end|>" }];
+    await writeFile(file, JSON.stringify(messages));
+    const flags = "--max-tokens 60 --temperature 0.9 --top-k 50 --top-p 0.95 --min-p 0.02 --repetition-penalty 1.1 --seed 11".split(" ");
+    const model = ["--model", setting("LOCKSTEP_E2E_MODEL")];
+    const text = run(["generate", ...model, "--messages", file, ...flags, "--stop", "no such text", "--stop", "s ", "--receipt", mine], { trim: false });
+    const native = await readFile(mine, "utf8");
+    assert.match(native, /"finish_reason":"stop".*"stop":\["no such text","s "\]/);
+    await tab.goto(`${server.url}/web/icon.svg`);
+    const found = await tab.evaluate(
+      async (messages, native) => {
+        const { Engine } = await import("./engine.js");
+        const engine = await Engine.load({ baseUrl: (await (await fetch("../api/status")).json()).modelUrl });
+        const settings = { maxTokens: 60, temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, repetitionPenalty: 1.1, seed: 11 };
+        const tokens = [];
+        for await (const token of engine.generate({ messages, ...settings, stop: ["no such text", "s "] })) tokens.push(token);
+        const { verdict, why } = await engine.verify(native);
+        const stopping = new AbortController();
+        const steps = [];
+        let reason;
+        try {
+          for await (const { step } of engine.generate({ messages, ...settings, signal: stopping.signal })) {
+            steps.push(step);
+            if (step === 2) stopping.abort();
+          }
+        } catch (error) {
+          reason = error.name;
+        }
+        engine.dispose();
+        const { finishReason, receipt } = tokens.at(-1);
+        return { text: tokens.map(({ tokenText }) => tokenText).join(""), finishReason, receipt, verdict, why, steps, reason };
+      },
+      messages,
+      native,
+    );
+    assert.deepEqual([found.receipt, found.text, found.finishReason], [native, text, "stop"]);
+    assert.deepEqual([found.verdict, found.why], ["MATCH", null]);
+    assert.deepEqual([found.steps, found.reason], [[1, 2], "AbortError"]);
+    await writeFile(theirs, found.receipt);
+    assert.match(run(["verify", ...model, theirs]), /^MATCH: generation/);
   });
 
   scenario("trainings have receipts, the same on both sides, and the engine verifies them", async (tab) => {

@@ -29,6 +29,8 @@ class FakeWorker {
 
 /** The settings of the sampler that the worker was given last. */
 let sampled;
+/** What the worker was given of what a receipt leaves out, but for a prompt as text. */
+let given;
 /** Steps that the worker has made. */
 let trained;
 
@@ -49,7 +51,8 @@ beforeEach(() => {
       return { step: { step: state.step, tokenId: 7, tokenText: "x", logitsSha256: "d", finishReason }, memoryBytes: 3 };
     },
     release: ({ run }) => void runs.delete(run),
-    beginVerification: ({ run, receipt, prompt }) => {
+    beginVerification: ({ run, receipt, prompt, ...leftOut }) => {
+      given = leftOut;
       const text = new TextDecoder().decode(receipt);
       if (text === "training") throw new Error("the model is being trained");
       runs.set(run, { step: 0, text });
@@ -285,8 +288,13 @@ test("a receipt is verified, as text, bytes or object, and the memory is told", 
   }
   assert.deepEqual(told, [1, 2, 1, 2, 1, 2, 1, 2]);
   assert.equal(engine.info.memoryBytes, 8);
+  await engine.verify("{}", { messages: [{ role: "user", content: "a" }], data: "é\n" });
+  assert.deepEqual([given.turns, given.lines], [["user", "a"], new TextEncoder().encode("é\n")]);
+  await engine.verify("{}", { text: "a" });
+  assert.deepEqual([given.text, given.lines, given.turns], ["a", undefined, undefined]);
+  await assert.rejects(engine.verify("{}", { data: 7 }), /data is/);
   assert.equal((await engine.verify("no")).verdict, "MALFORMED");
-  assert.equal(FakeWorker.last.log.filter((operation) => operation === "release").length, 5);
+  assert.equal(FakeWorker.last.log.filter((operation) => operation === "release").length, 7);
   await assert.rejects(engine.verify("training"), /being trained/);
   await assert.rejects(engine.verify(7), TypeError);
 });

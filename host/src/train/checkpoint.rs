@@ -1,19 +1,21 @@
 //! Checkpoints: what a training needs to go on with the same bits, in one file.
 //!
-//! `DIR/checkpoint.safetensors` holds [`Trainer::state`], all F32, and as metadata the step, the digest of the steps, the digest
-//! of the tensors, and everything else that decides the bits of the training (see [`settings`]). It is written beside its place
-//! and renamed, so the file that stands there is always a whole one.
+//! `DIR/checkpoint.safetensors` holds [`Trainer::state`], all F32, what the steps so far did ([`history`]), and as metadata the
+//! step, the digest of the steps, the digest of the tensors, and everything else that decides the bits of the training (see
+//! [`settings`]). It is written beside its place and renamed, so the file that stands there is always a whole one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{error, fmt, fs, io};
 
 use kernel::model::{LoraConfig, Model};
-use kernel::train::{Optimizer, Position, ResumeError, TrainError, TrainOptions, Trainer};
+use kernel::train::{Optimizer, Position, ResumeError, StepReport, TrainError, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, Sha256Digest};
-use loader::digest::{from_hex, hex, weights_digest};
+use loader::digest::{TensorDigest, from_hex, hex, sha256, weights_digest};
 use loader::{Access, Checkpoint, DType, TensorSource, WriteError, write_safetensors};
 use session::tensors::{digest, little_endian};
+
+use super::history;
 
 /// The file's name in its folder.
 const FILE: &str = "checkpoint.safetensors";
@@ -46,7 +48,7 @@ pub enum CheckpointError {
     Format {
         /// The file.
         path: PathBuf,
-        /// The key of its metadata that is missing or unknown.
+        /// The key of its metadata, or the tensor, that is missing or unknown.
         key: &'static str,
     },
     /// The tensors are not those that were written.
@@ -96,11 +98,9 @@ impl fmt::Display for CheckpointError {
             Self::File { path, error } => {
                 write!(f, "{} is damaged ({error}); remove it to train from the beginning", path.display())
             }
-            Self::Format { path, key } => write!(
-                f,
-                "{} is no checkpoint of this version of lockstep: its metadata lacks a valid {key:?}",
-                path.display()
-            ),
+            Self::Format { path, key } => {
+                write!(f, "{} is no checkpoint of this version of lockstep: it lacks a valid {key:?}", path.display())
+            }
             Self::Damaged(path) => write!(
                 f,
                 "{} is damaged: its tensors have another digest than when they were written; remove it to train from the \
@@ -196,7 +196,8 @@ impl Checkpoints {
         Ok(Checkpoints { path: dir.join(FILE), every, settings })
     }
 
-    /// A trainer that begins anew, or goes on from the checkpoint where there is one and `resume` asks for that.
+    /// A trainer that begins anew, or goes on from the checkpoint where there is one and `resume` asks for that; with the steps
+    /// that it has made.
     ///
     /// # Errors
     /// If there is a checkpoint and `resume` is false; if it is damaged, of another training, or further than `steps`.
@@ -206,7 +207,7 @@ impl Checkpoints {
         options: TrainOptions,
         steps: u64,
         resume: bool,
-    ) -> Result<Trainer, CheckpointError> {
+    ) -> Result<(Trainer, Vec<StepReport>), CheckpointError> {
         let path = &self.path;
         match (path.exists(), resume) {
             (true, true) => self.read(base, options, steps),
@@ -215,12 +216,17 @@ impl Checkpoints {
                 if resume {
                     tracing::info!("there is no {} yet: the training begins with step 1", path.display());
                 }
-                Ok(Trainer::new(base, options))
+                Ok((Trainer::new(base, options), Vec::new()))
             }
         }
     }
 
-    fn read(&self, base: &Model, options: TrainOptions, steps: u64) -> Result<Trainer, CheckpointError> {
+    fn read(
+        &self,
+        base: &Model,
+        options: TrainOptions,
+        steps: u64,
+    ) -> Result<(Trainer, Vec<StepReport>), CheckpointError> {
         let path = || self.path.clone();
         let file = Checkpoint::open_file(&self.path, Access::Map)
             .map_err(|error| CheckpointError::File { path: path(), error })?;
@@ -244,21 +250,31 @@ impl Checkpoints {
         if hash(TENSORS_DIGEST)? != file.digest() {
             return Err(CheckpointError::Damaged(path()));
         }
+        let history = file.tensor_bytes(history::TENSOR).and_then(history::steps).ok_or(lacks(history::TENSOR))?;
+        if (history.len() as u64, history.last().map(|last| last.digest)) != (step, Some(position.digest)) {
+            return Err(CheckpointError::Damaged(path()));
+        }
         let trainer = Trainer::resume(base, options, position, &|name| session::tensor(&file, name).ok().flatten());
-        trainer.map_err(|error| CheckpointError::State { path: path(), error })
+        trainer.map(|trainer| (trainer, history)).map_err(|error| CheckpointError::State { path: path(), error })
     }
 
-    /// Writes a checkpoint after every so many steps, and after the last one.
+    /// Writes a checkpoint after every so many steps, and after the last one; `steps` are all that were made.
     ///
     /// # Errors
     /// If a value is not a finite number, or the system refuses; the checkpoint before is still there then.
-    pub fn after_step(&self, trainer: &mut Trainer, last: bool) -> Result<(), CheckpointError> {
+    pub fn after_step(&self, trainer: &mut Trainer, steps: &[StepReport], last: bool) -> Result<(), CheckpointError> {
         let position = trainer.position();
         if !last && !position.step.is_multiple_of(self.every) {
             return Ok(());
         }
         let tensors = trainer.state().map_err(CheckpointError::Train)?;
-        let digests = tensors.iter().map(|tensor| digest(&tensor.parameter, tensor.values));
+        let (rows, shape) = (history::rows(steps), [steps.len(), history::ROW]);
+        let digests = tensors.iter().map(|tensor| digest(&tensor.parameter, tensor.values)).chain([TensorDigest {
+            name: history::TENSOR.to_string(),
+            dtype: DType::U8,
+            shape: shape.to_vec(),
+            sha256: sha256(&rows),
+        }]);
         let own = [
             (FORMAT.0, FORMAT.1.to_string()),
             (STEP, position.step.to_string()),
@@ -274,6 +290,8 @@ impl Checkpoints {
             shape: &tensor.parameter.shape,
             bytes,
         });
-        write_safetensors(&self.path, &sources.collect::<Vec<_>>(), &metadata).map_err(CheckpointError::Write)
+        let history = TensorSource { name: history::TENSOR, dtype: DType::U8, shape: &shape, bytes: &rows };
+        write_safetensors(&self.path, &sources.chain([history]).collect::<Vec<_>>(), &metadata)
+            .map_err(CheckpointError::Write)
     }
 }

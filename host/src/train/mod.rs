@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod data;
+mod history;
 mod method;
 mod report;
 mod trained;
@@ -74,29 +75,23 @@ pub fn train(arguments: cli::Train) -> Outcome {
         }
         None => None,
     };
-    let mut trainer = match &checkpoints {
+    let (mut trainer, mut reports) = match &checkpoints {
         Some(checkpoints) => checkpoints.trainer(&base_model, options, steps, *resume)?,
-        None => Trainer::new(&base_model, options),
+        None => (Trainer::new(&base_model, options), Vec::new()),
     };
-    if issue.is_some() && trainer.position().step > 0 {
-        return Err(IssueError::Resumed(trainer.position().step).into());
-    }
     let mut reporter = Reporter::new(trainer.position().step, steps, arguments.json);
     let mut batches = Batches::new(&data.sequences, arguments.seed, size);
-    let mut reports = Vec::new();
     while trainer.position().step < steps {
         let report = trainer.step(exec, &batches.after(trainer.position().step))?;
         reporter.step(&report)?;
-        if issue.is_some() {
-            reports.push(report);
-        }
+        reports.push(report);
         let (step, last) = (report.step, report.step == steps);
         let told = last || arguments.evaluate.eval_every.is_some_and(|every| step.is_multiple_of(every.get()));
         if told && !data.evaluation.is_empty() {
             reporter.evaluation(step, trainer.evaluate(exec, &data.evaluation)?)?;
         }
         if let Some(checkpoints) = &checkpoints {
-            checkpoints.after_step(&mut trainer, last)?;
+            checkpoints.after_step(&mut trainer, &reports, last)?;
         }
     }
 

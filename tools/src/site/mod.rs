@@ -139,7 +139,7 @@ pub fn build(workspace: &Workspace, model: &Path, out: &Path) -> Result<(), Site
     let models = site.path().join("models");
     let name = shards::write_model(model, &models)?;
     eprintln!("Recording native runs.");
-    let runs = recording::record(workspace, &models.join(&name))?;
+    let runs = recording::record(workspace, &models.join(&name), site.path())?;
     let about = serde_json::json!({ "modelUrl": format!("../models/{}/", escaped(&name)) });
     write(&site.path().join(ABOUT), &format!("{about:#}\n"))?;
     write(&site.path().join(RECORDED), &runs)?;
