@@ -227,8 +227,6 @@ pub struct Serve {
 #[derive(Args, Clone, Debug)]
 pub struct Generate {
     #[command(flatten)]
-    pub batch: Batch,
-    #[command(flatten)]
     pub model: ModelArguments,
     #[command(flatten)]
     pub threads: Threads,
@@ -236,6 +234,8 @@ pub struct Generate {
     pub context: Context,
     #[command(flatten)]
     pub prompt: Prompt,
+    #[command(flatten)]
+    pub batch: Batch,
     #[command(flatten)]
     pub sampling: Sampling,
     /// End the text before TEXT; may be given several times

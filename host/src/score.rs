@@ -91,9 +91,9 @@ pub fn score(arguments: cli::Score) -> Outcome {
 
     let start = Instant::now();
     let bar = progress(data.iter().map(|sequence| sequence.tokens.len()).sum());
-    let mut scores: Vec<Scores> = Vec::new();
+    let (mut scores, mut scoring): (Vec<Scores>, Option<Scoring>) = (Vec::new(), None);
     for (sequence, line) in data.iter().zip(1..) {
-        let scored = scored(&opened.model, exec, sequence, &bar).map_err(at(line))?;
+        let scored = scored(&opened.model, exec, sequence, &mut scoring, &bar).map_err(at(line))?;
         bar.suspend(|| sink.line(line, sequence, &scored))?;
         // What the line had is written; the rest needs the sums alone.
         scores.push(Scores { log_probabilities: Vec::new(), ..scored });
@@ -130,16 +130,28 @@ pub fn score(arguments: cli::Score) -> Outcome {
     if arguments.json { print_json(&summary) } else { Ok(print(&summary)?) }
 }
 
-/// The scores of one line.
-fn scored(model: &Model, exec: Exec<'_>, sequence: &Sequence, bar: &ProgressBar) -> Result<Scores, ScoreError> {
-    let before = bar.position();
-    let mut scoring = Scoring::new(model, sequence.clone())?;
+/// The scores of one line, after that of `before`.
+fn scored(
+    model: &Model,
+    exec: Exec<'_>,
+    sequence: &Sequence,
+    before: &mut Option<Scoring>,
+    bar: &ProgressBar,
+) -> Result<Scores, ScoreError> {
+    let start = bar.position();
+    let scoring = match before {
+        Some(scoring) => {
+            scoring.next(model, sequence.clone())?;
+            scoring
+        }
+        None => before.insert(Scoring::new(model, sequence.clone())?),
+    };
     loop {
         if let Some(scores) = scoring.advance(model, exec)? {
-            bar.set_position(before + sequence.tokens.len() as u64);
+            bar.set_position(start + sequence.tokens.len() as u64);
             return Ok(scores);
         }
-        bar.set_position(before + scoring.progress().0 as u64);
+        bar.set_position(start + scoring.progress().0 as u64);
     }
 }
 

@@ -110,6 +110,26 @@ impl Scoring {
         })
     }
 
+    /// Prepares to score another text with the same model: what it begins with as the one before is not read again, as far as
+    /// nothing counts there. Several completions of one prompt cost its reading once, and the bits are the same (N11).
+    ///
+    /// # Errors
+    /// As [`check`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// As [`check`].
+    pub fn next(&mut self, model: &Model, sequence: Sequence) -> Result<(), ScoreError> {
+        check(model, &sequence)?;
+        let read = &self.sequence.tokens[..self.cache.len()];
+        let same = read.iter().zip(&sequence.tokens).take_while(|(before, now)| before == now).count();
+        // The logits are needed from the token on that is before the first one that counts.
+        let needed = sequence.counted.iter().skip(1).position(|counts| *counts).unwrap_or(0);
+        self.cache.truncate(same.min(needed));
+        self.sequence = sequence;
+        (self.log_probabilities, self.sum, self.greedy, self.logits) = (Vec::new(), 0.0, true, Sha256::new());
+        Ok(())
+    }
+
     /// Reads up to [`PREFILL_CHUNK`] tokens; the scores, once all that count have one.
     ///
     /// # Errors

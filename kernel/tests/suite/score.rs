@@ -73,6 +73,55 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever the texts share, and whatever counts in them.
+    #[test]
+    fn n11_a_text_after_another_one_has_the_scores_that_it_has_alone(
+        seed: u64,
+        texts in prop::collection::vec((0..140_usize, prop::collection::vec((0..5_u32, any::<bool>()), 2..9)), 2..5),
+    ) {
+        let model = model(&config(), seed);
+        let mut scoring: Option<Scoring> = None;
+        for (shared, rest) in texts {
+            // A prompt as all of them have it, of this length, and then something else.
+            let tokens = (0..shared as u32).map(|i| i * 7 % 5).chain(rest.iter().map(|(token, _)| *token)).collect();
+            let counted = (0..shared).map(|i| seed.is_multiple_of(4) && i == 9).chain(rest.iter().map(|(_, counts)| *counts));
+            let sequence = Sequence { tokens, counted: counted.collect() };
+            if sequence.count() == 0 {
+                continue;
+            }
+            let scoring = match &mut scoring {
+                Some(scoring) => {
+                    scoring.next(&model, sequence.clone()).unwrap();
+                    scoring
+                }
+                None => scoring.insert(Scoring::new(&model, sequence.clone()).unwrap()),
+            };
+            let scored = loop {
+                if let Some(scores) = scoring.advance(&model, Exec::serial()).unwrap() {
+                    break scores;
+                }
+            };
+            prop_assert_eq!(scored, scores(&model, Exec::serial(), &sequence));
+        }
+    }
+}
+
+#[test]
+fn a_prompt_is_read_once_for_all_of_its_completions() {
+    let model = model(&config(), 5);
+    let text = |end: u32| Sequence { tokens: vec![1, 2, 3, end], counted: vec![false, false, false, true] };
+    let mut scoring = Scoring::new(&model, text(4)).unwrap();
+    scoring.advance(&model, Exec::serial()).unwrap().unwrap();
+    scoring.next(&model, text(0)).unwrap();
+    assert_eq!(scoring.progress(), (2, 3));
+    // What cannot be scored changes nothing.
+    assert!(scoring.next(&model, Sequence::new(vec![1])).is_err());
+    assert_eq!(scoring.advance(&model, Exec::serial()).unwrap(), Some(scores(&model, Exec::serial(), &text(0))));
+}
+
 #[test]
 fn what_is_generated_greedily_is_greedy_and_nothing_else_is() {
     let model = model(&config(), 5);

@@ -13,8 +13,8 @@ use crate::receipt::{Bits32, Hex, Receipt};
 #[derive(Debug)]
 pub(super) struct ScoringCheck {
     data: Vec<Sequence>,
-    /// The line after those with scores, once it is begun.
-    line: Option<Scoring>,
+    /// The line after those with scores.
+    line: Scoring,
     scores: Vec<Scores>,
     /// Tokens of the lines with scores.
     done: usize,
@@ -32,7 +32,9 @@ impl ScoringCheck {
         for sequence in &data {
             score::check(model, sequence).map_err(refused)?;
         }
-        Ok(ScoringCheck { data, line: None, scores: Vec::new(), done: 0 })
+        let Some(first) = data.first() else { return Err(Verdict::cannot("there is no data")) };
+        let line = Scoring::new(model, first.clone()).map_err(refused)?;
+        Ok(ScoringCheck { data, line, scores: Vec::new(), done: 0 })
     }
 
     pub(super) fn advance(
@@ -45,19 +47,17 @@ impl ScoringCheck {
         let (Some(told), Some(sequence)) = (&receipt.scoring, self.data.get(self.scores.len())) else {
             return Err(Verdict::cannot("it is of no scoring that goes on"));
         };
-        let line = match &mut self.line {
-            Some(line) => line,
-            None => self.line.insert(Scoring::new(model, sequence.clone()).map_err(refused)?),
-        };
         let step = Some(self.scores.len() as u64 + 1);
-        let scored = line.advance(model, exec);
-        let mut done = self.done + line.progress().0;
+        let scored = self.line.advance(model, exec);
+        let mut done = self.done + self.line.progress().0;
         if let Some(scores) = scored.map_err(|error| Verdict::Mismatch { step, why: error.to_string() })? {
             self.done += sequence.tokens.len();
             done = self.done;
             expect(told, self.scores.len(), &scores)?;
             self.scores.push(scores);
-            self.line = None;
+            if let Some(next) = self.data.get(self.scores.len()) {
+                self.line.next(model, next.clone()).map_err(refused)?;
+            }
         }
         if self.scores.len() < self.data.len() {
             let total: usize = self.data.iter().map(|sequence| sequence.tokens.len()).sum();
