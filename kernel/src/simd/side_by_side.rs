@@ -25,51 +25,71 @@ pub fn dots<S: Simd, const P: usize, const T: usize>(
     for x in &mut x {
         *x = &x[..len];
     }
-    let mut lanes = [[[[0.0; LANES]; P]; T]; LANES];
-    for (lane, lanes) in lanes.iter_mut().enumerate() {
-        for part in 0..S::PARTS {
-            let mut acc = [[s.part_splat(0.0); P]; T];
-            // N4: a term that is missing at the end would add +0.0, which changes no sum that began at +0.0.
-            let mut i = lane;
-            while i < len {
-                let mut block = [s.part_splat(0.0); P];
-                for p in 0..P {
-                    block[p] = s.part_load(&blocks[p][i], part);
-                    if part == 0
-                        && let Some(line) = &mut ahead
-                    {
-                        s.prefetch(*line);
-                        *line = line.wrapping_add(size_of::<[f32; LANES]>());
-                    }
-                }
-                for t in 0..T {
-                    let x = s.part_splat(x[t][i]);
-                    for p in 0..P {
-                        acc[t][p] = s.part_mul_then_add(acc[t][p], x, block[p]);
-                    }
-                }
-                i += LANES;
-            }
-            for t in 0..T {
-                for p in 0..P {
-                    s.part_store(acc[t][p], &mut lanes[t][p], part);
-                }
+    for part in 0..S::PARTS {
+        // N5: the lanes `l + 4 i` meet in registers, and these four sums then.
+        let mut quarters = [[[s.part_splat(0.0); P]; T]; 4];
+        for (l, quarter) in quarters.iter_mut().enumerate() {
+            let mut next = ahead.as_mut().filter(|_| part == 0);
+            let a = lane(s, blocks, x, l, part, &mut next);
+            let b = lane(s, blocks, x, l + 8, part, &mut next);
+            let ab = sum(s, a, b);
+            let c = lane(s, blocks, x, l + 4, part, &mut next);
+            let d = lane(s, blocks, x, l + 12, part, &mut next);
+            *quarter = sum(s, ab, sum(s, c, d));
+        }
+        let [a, b, c, d] = quarters;
+        let sums = sum(s, sum(s, a, c), sum(s, b, d));
+        for t in 0..T {
+            for p in 0..P {
+                s.part_store(sums[t][p], &mut out[t][p], part);
             }
         }
     }
-    // N5 on sixteen vectors at once.
+}
+
+/// The sums of one lane.
+#[inline(always)]
+fn lane<S: Simd, const P: usize, const T: usize>(
+    s: S,
+    blocks: [&[[f32; LANES]]; P],
+    x: [&[f32]; T],
+    lane: usize,
+    part: usize,
+    ahead: &mut Option<&mut *const u8>,
+) -> [[S::Part; P]; T] {
+    let mut acc = [[s.part_splat(0.0); P]; T];
+    // N4: a term that is missing at the end would add +0.0, which changes no sum that began at +0.0.
+    let mut i = lane;
+    while i < x[0].len() {
+        let mut block = [s.part_splat(0.0); P];
+        for p in 0..P {
+            block[p] = s.part_load(&blocks[p][i], part);
+            if let Some(line) = ahead {
+                s.prefetch(**line);
+                **line = line.wrapping_add(size_of::<[f32; LANES]>());
+            }
+        }
+        for t in 0..T {
+            let x = s.part_splat(x[t][i]);
+            for p in 0..P {
+                acc[t][p] = s.part_mul_then_add(acc[t][p], x, block[p]);
+            }
+        }
+        i += LANES;
+    }
+    acc
+}
+
+#[inline(always)]
+fn sum<S: Simd, const P: usize, const T: usize>(
+    s: S,
+    mut a: [[S::Part; P]; T],
+    b: [[S::Part; P]; T],
+) -> [[S::Part; P]; T] {
     for t in 0..T {
         for p in 0..P {
-            let mut a = [s.splat(0.0); LANES / 2];
-            for j in 0..LANES / 2 {
-                a[j] = s.add(s.load(&lanes[j][t][p]), s.load(&lanes[j + LANES / 2][t][p]));
-            }
-            for n in [4, 2, 1] {
-                for j in 0..n {
-                    a[j] = s.add(a[j], a[j + n]);
-                }
-            }
-            s.store(a[0], &mut out[t][p]);
+            a[t][p] = s.part_add(a[t][p], b[t][p]);
         }
     }
+    a
 }
