@@ -101,7 +101,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         columns
     }
-    /// Words of two bfloat16 numbers each, widened: the first of each (its lower half), and the second.
+    /// Words of two bfloat16 numbers each, widened: those that are the lower halves, and the upper ones.
     fn widen_pairs(self, words: Self::F32) -> [Self::F32; 2];
     /// Asks for the cache line at `at` ahead of its use. The address need not be valid: nothing is read.
     fn prefetch(self, at: *const u8);
@@ -156,7 +156,9 @@ impl Weight for Bf16 {
 
     #[inline(always)]
     fn widen_words<S: Simd>(s: S, words: S::F32) -> [S::F32; 2] {
-        s.widen_pairs(words)
+        let [low, high] = s.widen_pairs(words);
+        // In memory the lower half comes first where bytes rise from the lowest, otherwise the upper one.
+        if cfg!(target_endian = "little") { [low, high] } else { [high, low] }
     }
 }
 
@@ -215,7 +217,7 @@ mod tests {
             let [words, first, second] = backend.run(Transposed(&rows));
             for (i, row) in rows.iter().enumerate() {
                 for (j, word) in row.iter().enumerate() {
-                    let bits = u32::from_le_bytes(*word);
+                    let bits = u32::from_ne_bytes(*word);
                     let expected = [bits, bits << 16, bits & 0xffff_0000];
                     let got = [words[j][i], first[j][i], second[j][i]].map(f32::to_bits);
                     assert_eq!(got, expected, "{}: word {j} of row {i}", backend.name());
