@@ -23,6 +23,18 @@ pub struct Timings {
     pub predicted_ms: f64,
 }
 
+impl Timings {
+    /// Counts a token that has come now, of a generation that began at `start`.
+    pub fn token(&mut self, start: Instant) {
+        let now = start.elapsed().as_secs_f64() * 1e3;
+        if self.predicted_n == 0 {
+            self.prompt_ms = now;
+        }
+        self.predicted_n += 1;
+        self.predicted_ms = now - self.prompt_ms;
+    }
+}
+
 /// Runs `text` to its end and hands each step, with what it adds to the text, to `on_step` as it comes.
 ///
 /// # Errors
@@ -39,12 +51,7 @@ pub fn run(
         match text.advance(&opened.model, &opened.tokenizer, exec)? {
             Progress::Prefill { .. } => {}
             Progress::Token(step, piece) => {
-                let now = start.elapsed().as_secs_f64() * 1e3;
-                if timings.predicted_n == 0 {
-                    timings.prompt_ms = now;
-                }
-                timings.predicted_n += 1;
-                timings.predicted_ms = now - timings.prompt_ms;
+                timings.token(start);
                 on_step(&step, &piece)?;
             }
             Progress::Finished(reason) => return Ok((reason, timings)),

@@ -4,6 +4,7 @@
 
 mod answers;
 mod requests;
+mod together;
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,19 +12,19 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::Exec;
+use kernel::generate::FinishReason;
 use kernel::transcript::Identity;
 use serde::Serialize;
-use session::Continuation;
 use session::receipt::{GenerationTerms, Receipt, SecretKey};
 
 use crate::generate::{Report, print_json};
 use crate::keys::{KeyError, read_secret};
 use crate::open::Opened;
 use crate::pool::ThreadPool;
-use crate::run::run;
 use crate::{Failure, Outcome, cli};
 use answers::Answers;
 use requests::{Name, Prompted};
+use together::{Running, Together};
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -80,9 +81,10 @@ pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outco
     bar.set_position(kept as u64);
     bar.reset_eta();
     let mut predicted_n = 0;
-    for (prompted, line) in prompts.iter().zip(1..).skip(kept) {
-        let answer =
-            work.answer(prompted, line).map_err(|error| format!("{}: line {line}: {error}", input.display()))?;
+    let mut together = Together::new(&opened, exec, &prompts, kept);
+    let failed = |error: Failure| format!("{}: {error}", input.display());
+    while let Some((ended, reason)) = together.next().map_err(failed)? {
+        let answer = work.answer(ended, reason)?;
         predicted_n += answer.report.tokens();
         answers.add(&serde_json::to_string(&answer)?)?;
         bar.inc(1);
@@ -103,18 +105,12 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Answers a line.
-    fn answer<'a>(&self, prompted: &'a Prompted, line: usize) -> Result<Answer<'a>, Failure> {
-        let model = &self.opened.model;
-        let mut text = Continuation::new(model, prompted.request.clone(), prompted.stop.clone())?;
-        let mut whole = String::new();
-        let ended = run(self.opened, self.exec, &mut text, |_, piece| {
-            whole.push_str(piece);
-            Ok(())
-        })?;
+    /// The answer of a line that has ended.
+    fn answer<'a>(&self, ended: Running<'a>, reason: FinishReason) -> Result<Answer<'a>, Failure> {
+        let Running { prompted, line, text, whole, timings, .. } = ended;
         let mut report = self.report(prompted);
-        report.end(self.identity, text.generation(), whole, ended);
-        let receipt = text.receipt(model, self.identity, self.private)?;
+        report.end(self.identity, text.generation(), whole, (reason, timings));
+        let receipt = text.receipt(&self.opened.model, self.identity, self.private)?;
         let receipt = match &self.key {
             Some(key) => receipt.sign(key),
             None => receipt,
