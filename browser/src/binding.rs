@@ -12,6 +12,10 @@ use loader::digest::{Sha256Digest, hex};
 use session::receipt::Progress;
 use wasm_bindgen::prelude::*;
 
+mod adapters;
+
+pub use adapters::Adapters;
+
 use crate::assembly;
 use crate::engine::{self, Advance};
 use crate::training::{Lesson, Method, Settings};
@@ -178,7 +182,7 @@ impl Engine {
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or
-    /// without one all weights. Returns the number of tokens.
+    /// without one all weights. The receipt leaves what is learnt out if `private`. Returns the number of tokens.
     pub fn begin_training(
         &mut self,
         text: Option<String>,
@@ -186,6 +190,7 @@ impl Engine {
         learning_rate: f64,
         optimizer: &str,
         adapter: Option<NewAdapter>,
+        private: bool,
     ) -> Result<usize, JsError> {
         let optimizer = match optimizer {
             "sgd" => Optimizer::Sgd { momentum: 0.0 },
@@ -194,7 +199,7 @@ impl Engine {
         };
         let lesson = text.map(Lesson::Text).unwrap_or_else(|| Lesson::Messages(turns(messages)));
         let method = adapter.map_or(Method::Full, |adapter| adapter.0);
-        Ok(self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method })?)
+        Ok(self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method, private })?)
     }
 
     /// Makes one step: `TrainStep` in page/engine.d.ts.
@@ -312,7 +317,8 @@ pub struct Verification(Verifying);
 
 #[wasm_bindgen]
 impl Verification {
-    /// Reads the bytes of a receipt; a private one leaves out the prompt, or the text or the JSON lines that were learnt.
+    /// Reads the bytes of a receipt; a private one leaves out the prompt, or the text or the JSON lines that were learnt, that of an
+    /// aggregation the adapters.
     #[wasm_bindgen(constructor)]
     pub fn new(
         engine: &Engine,
@@ -320,8 +326,10 @@ impl Verification {
         prompt: Option<Vec<u32>>,
         text: Option<String>,
         lines: Option<Vec<u8>>,
+        adapters: Option<Adapters>,
     ) -> Result<Verification, JsError> {
-        Ok(Verification(Verifying::begin(&engine.0, receipt, LeftOut { prompt, text, lines })?))
+        let adapters = adapters.unwrap_or_default().0;
+        Ok(Verification(Verifying::begin(&engine.0, receipt, LeftOut { prompt, text, lines, adapters })?))
     }
 
     /// `{kind, steps, isPrivate, signature, publicKey, promptIds, tokenIds}`; `{}` if it is no receipt.

@@ -12,8 +12,9 @@ use kernel::model::{LoraError, Model};
 use kernel::train::TrainError;
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use session::adapter::AdapterError;
+use session::aggregate::AggregateError;
 use session::data::DataError;
-use session::receipt::Receipt;
+use session::receipt::{Receipt, ReceiptError};
 use session::{Continuation, ContinueError, MessagesError, ModelError, Progress, Stop, StopError, chat_prompt};
 
 use crate::assembly::Assembled;
@@ -272,6 +273,10 @@ pub enum EngineError {
     Adapter(AdapterError),
     /// No adapter is in use.
     NoAdapter,
+    /// Adapters cannot be put together.
+    Aggregate(AggregateError),
+    /// No receipt can hold the result.
+    Receipt(ReceiptError),
 }
 
 impl fmt::Display for EngineError {
@@ -305,6 +310,8 @@ impl fmt::Display for EngineError {
             EngineError::Lora(error) => error.fmt(f),
             EngineError::Train(error) => error.fmt(f),
             EngineError::Adapter(error) => error.fmt(f),
+            EngineError::Aggregate(error) => error.fmt(f),
+            EngineError::Receipt(error) => write!(f, "no receipt can hold this: {error}"),
             EngineError::NoAdapter => f.write_str("no adapter is in use; train one with method \"lora\", or load one"),
         }
     }

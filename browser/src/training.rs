@@ -38,6 +38,8 @@ pub(crate) struct Training {
     adapter: Option<NewAdapter>,
     /// What the steps so far did.
     reports: Vec<StepReport>,
+    /// Whether the receipt leaves the lesson out.
+    private: bool,
 }
 
 /// What came of a training.
@@ -85,6 +87,8 @@ pub struct Settings {
     pub optimizer: Optimizer,
     /// What learns.
     pub method: Method,
+    /// Whether the receipt leaves the lesson out.
+    pub private: bool,
 }
 
 impl Engine {
@@ -97,7 +101,7 @@ impl Engine {
     /// learnt may be given up for the memory.
     pub fn begin_training(&mut self, lesson: &Lesson, settings: &Settings) -> Result<usize, EngineError> {
         self.expect_idle()?;
-        let &Settings { learning_rate, optimizer, ref method } = settings;
+        let &Settings { learning_rate, optimizer, ref method, private } = settings;
         if !(learning_rate > 0.0 && (learning_rate as f32).is_finite()) {
             return Err(EngineError::LearningRate(learning_rate));
         }
@@ -120,7 +124,8 @@ impl Engine {
         let start = adapted.as_ref().unwrap_or(&self.base);
         let base = Identity { adapter: adapter_digest(start), ..self.base_identity() };
         let trainer = Trainer::new(start, options);
-        let training = Training { base, trainer, options, batch: [sequence], adapter: new, reports: Vec::new() };
+        let training =
+            Training { base, trainer, options, batch: [sequence], adapter: new, reports: Vec::new(), private };
         self.changed = Some(Changed::Training(Box::new(training)));
         Ok(tokens)
     }
@@ -147,7 +152,7 @@ impl Engine {
     /// # Errors
     /// If no training is under way. If something that was learnt is not a finite number, the base weights are there again.
     pub fn finish_training(&mut self) -> Result<TrainingEnd, EngineError> {
-        let Training { base, trainer, options, batch, adapter, reports } = match self.changed.take() {
+        let Training { base, trainer, options, batch, adapter, reports, private } = match self.changed.take() {
             Some(Changed::Training(training)) => *training,
             other => {
                 self.changed = other;
@@ -158,7 +163,7 @@ impl Engine {
         let trained = model_digest(&model);
         self.adopt(model, trained);
         let (base, options) = (&base, &options);
-        let terms = TrainingTerms { base, adapter, options, batch_size: 1, seed: 0, data: &batch, private: false };
+        let terms = TrainingTerms { base, adapter, options, batch_size: 1, seed: 0, data: &batch, private };
         let receipt = terms.receipt(&reports, trained).ok().map(|receipt| text_of(&receipt));
         let steps = reports.last().map_or(Sha256Digest::default(), |last| last.digest);
         let data = data_digest(&batch);

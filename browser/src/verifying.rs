@@ -57,8 +57,8 @@ impl From<&Receipt> for About {
     }
 }
 
-/// What a private receipt leaves out.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+/// What a receipt leaves out.
+#[derive(Clone, Default, Debug)]
 pub struct LeftOut {
     /// The prompt of a generation.
     pub prompt: Option<Vec<u32>>,
@@ -66,6 +66,8 @@ pub struct LeftOut {
     pub text: Option<String>,
     /// The JSON lines of a training.
     pub lines: Option<Vec<u8>>,
+    /// The base model with the adapters of an aggregation's clients ([`Engine::adapted`]).
+    pub adapters: Vec<Model>,
 }
 
 impl LeftOut {
@@ -75,13 +77,13 @@ impl LeftOut {
         let text = self.text.map(|text| Ok(vec![reader.text(&text)?]));
         let data = text.or_else(|| self.lines.map(|lines| reader.lines(&lines)));
         let data = data.transpose().map_err(EngineError::Data)?;
-        Ok(Given { prompt: self.prompt, data, ..Given::default() })
+        Ok(Given { prompt: self.prompt, data, adapters: self.adapters, ..Given::default() })
     }
 }
 
 impl Verifying {
     /// Prepares to compute what a receipt tells, with the weights in use if it is of them, otherwise with the base weights.
-    /// `left_out` is what a private receipt leaves out. Whatever the bytes are, there will be a verdict.
+    /// `left_out` is what the receipt leaves out. Whatever the bytes are, there will be a verdict.
     ///
     /// # Errors
     /// While the model is being trained, or if nothing can be learnt from what was left out.

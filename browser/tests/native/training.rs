@@ -16,7 +16,7 @@ use crate::engine::{config, load_filled, tensors, tokenizer};
 
 pub const TEXT: &str = "aéaéaaéé<end>";
 pub const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
-const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+pub const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
 /// Numbers between -1 and 1, every one another.
 fn fill() -> Vec<u8> {
@@ -68,7 +68,7 @@ pub fn begin(
     optimizer: Optimizer,
     method: Method,
 ) -> Result<usize, String> {
-    let settings = Settings { learning_rate, optimizer, method };
+    let settings = Settings { learning_rate, optimizer, method, private: false };
     engine.begin_training(&Lesson::Text(text.to_owned()), &settings).map_err(|error| error.to_string())
 }
 
@@ -318,7 +318,7 @@ fn an_adapter_that_was_exported_gives_the_same_texts_when_it_is_loaded() {
 fn of_a_conversation_the_answers_are_learnt() {
     let told =
         [("user", "aé"), ("assistant", "é")].map(|(role, text)| Message { role: role.into(), content: text.into() });
-    let settings = Settings { learning_rate: 0.1, optimizer: SGD, method: FULL };
+    let settings = Settings { learning_rate: 0.1, optimizer: SGD, method: FULL, private: false };
     let mut engine = engine();
     let tokens = engine.begin_training(&Lesson::Messages(told.to_vec()), &settings).unwrap();
     let step = engine.train_step().unwrap();
