@@ -131,6 +131,8 @@ export type TrainOptions = Lesson & Method & {
   /** Stops after the step under way, which counts; `train` resolves with `stopped`. Aborted before, it rejects. */
   signal?: AbortSignal;
   onStep?: (step: TrainStep) => void;
+  /** Whether the receipt leaves out what is learnt, and has its digest only; false unless told. */
+  private?: boolean;
 };
 
 /** One step of a training. */
@@ -204,6 +206,8 @@ export interface VerifyOptions {
   text?: string;
   /** Such texts as JSON lines, as `lockstep verify --data` reads them; those longer than the context are cut. */
   data?: string | ArrayBuffer | Uint8Array;
+  /** The adapters of the clients, which the receipt of an aggregation does not have; in any order. */
+  adapters?: AdapterInput[];
 }
 
 /** What verifying a receipt says. */
@@ -218,8 +222,8 @@ export interface Verification {
   /** Why it is no match; null where it is one. */
   why: string | null;
   /** What the receipt is of. This and what follows is missing where it is malformed. */
-  kind?: "generation" | "training" | "scoring";
-  /** The steps that it tells of; of a scoring, the lines. */
+  kind?: "generation" | "training" | "scoring" | "aggregation";
+  /** The steps that it tells of; of a scoring the lines, of an aggregation the clients. */
   steps?: number;
   /** Whether it leaves token ids out. */
   isPrivate?: boolean;
@@ -238,6 +242,27 @@ export interface AdapterFiles {
   config: Uint8Array;
   /** The bytes of `adapter_model.safetensors`. */
   weights: Uint8Array;
+}
+
+/** An adapter's two files, as they were read. */
+export interface AdapterInput {
+  config: ArrayBuffer | ArrayBufferView;
+  weights: ArrayBuffer | ArrayBufferView;
+}
+
+export interface AggregateOptions {
+  /** How much each adapter counts, in the order of the adapters: integers from 1 on. All the same unless told. */
+  weights?: number[];
+  /** The private receipts of the trainings that gave the adapters, one of each, in any order; none unless told. */
+  receipts?: (string | ArrayBuffer | ArrayBufferView | object)[];
+}
+
+/** One adapter made of several. */
+export interface Aggregate {
+  files: AdapterFiles;
+  adapterSha256: string;
+  /** The receipt of the aggregation, which `verify` and `lockstep verify` take together with the adapters. */
+  receipt: string;
 }
 
 /**
@@ -279,7 +304,13 @@ export class Engine {
    * Puts an adapter beside the weights as they were loaded, in place of what was trained or loaded before. Rejects with the
    * reason, and changes nothing, if the files are no adapter of this model.
    */
-  loadAdapter(files: { config: ArrayBuffer | Uint8Array; weights: ArrayBuffer | Uint8Array }): Promise<void>;
+  loadAdapter(files: AdapterInput): Promise<void>;
+  /**
+   * Makes one adapter of several that clients trained beside the loaded weights: the weighted mean of what they add to them. In
+   * whatever order they come, the same bits as `lockstep aggregate`. What is in use stays in use. Rejects with the reason if they
+   * do not fit together, or a receipt is not of the training that gave one of them.
+   */
+  aggregate(adapters: AdapterInput[], options?: AggregateOptions): Promise<Aggregate>;
   /** Goes back to the weights as they were loaded, without an adapter. */
   reset(): Promise<void>;
   /**

@@ -4,7 +4,7 @@ import { generateSettings, promptOf } from "./generate-options.js";
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
 import { receiptBytes } from "./receipt-link.js";
-import { trainSettings } from "./train-options.js";
+import { isCount, trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
 /** The most threads that may be asked for. */
@@ -68,8 +68,9 @@ export class Engine {
   }
 
   /** Computes again what a receipt tells, with the weights in use or the loaded ones; the signal stops it within one step. */
-  async verify(receipt, { signal, onProgress = () => {}, prompt, messages, text, data } = {}) {
-    const given = { ...promptOf({ prompt, messages }), text, lines: data === undefined ? undefined : linesOf(data) };
+  async verify(receipt, { signal, onProgress = () => {}, prompt, messages, text, data, adapters = [] } = {}) {
+    const lines = data === undefined ? undefined : linesOf(data);
+    const given = { ...promptOf({ prompt, messages }), text, lines, adapters: adapters.map(adapterBytes) };
     const bytes = receiptBytes(receipt);
     const { call, release } = this.#begin(signal);
     try {
@@ -134,8 +135,20 @@ export class Engine {
   }
 
   /** Puts the adapter of these two files beside the base weights. */
-  async loadAdapter({ config, weights }) {
-    await this.#adopt("loadAdapter", { config: bytesOf(config, "config"), weights: bytesOf(weights, "weights") });
+  async loadAdapter(files) {
+    await this.#adopt("loadAdapter", adapterBytes(files));
+  }
+
+  /** Makes one adapter of several, the weighted mean of what they add to the loaded weights; what is in use stays in use. */
+  async aggregate(adapters, { weights = [], receipts = [] } = {}) {
+    for (const weight of weights) {
+      if (!isCount(weight)) throw new RangeError(`a weight is an integer from 1 to 4294967295, not ${weight}`);
+    }
+    const { memoryBytes, ...result } = await this.#worker.call("aggregate", {
+      adapters: adapters.map(adapterBytes), weights, receipts: receipts.map(receiptBytes),
+    });
+    this.info.memoryBytes = memoryBytes;
+    return result;
   }
 
   /** The loss of a text and the digest of its gradients under the present weights. */
@@ -202,6 +215,11 @@ function folderUrl(baseUrl) {
 /** The bytes of JSON lines. */
 function linesOf(data) {
   return typeof data === "string" ? new TextEncoder().encode(data) : bytesOf(data, "data");
+}
+
+/** The bytes of an adapter's two files. */
+function adapterBytes({ config, weights }) {
+  return { config: bytesOf(config, "config"), weights: bytesOf(weights, "weights") };
 }
 
 /** The bytes of a file. */

@@ -1,10 +1,10 @@
-// Where the model is, whether it may be fetched, and how far it has come: what both pages say while they load it. They have
+// Where the model is, whether it may be fetched, and how far it has come: what all pages say while they load it. They have
 // the elements `loading`, `loading-text`, `loading-progress` and `load-model`.
 
 import { Engine } from "./engine.js";
 import { Speed, formatBytes, formatSeconds } from "./format.js";
-import { fetchStatus } from "./native.js";
-import { rememberedModel } from "./offline.js";
+import { fetchSite, fetchStatus } from "./native.js";
+import { rememberModel, rememberedModel } from "./offline.js";
 
 /** The model folder on a static site, which is laid out like the server's addresses. */
 const DEFAULT_MODEL_URL = "../models/SmolLM2-135M-Instruct/";
@@ -48,6 +48,19 @@ export async function askFirst(baseUrl) {
   button.hidden = false;
   await new Promise((resolve) => button.addEventListener("click", resolve, { once: true }));
   button.hidden = true;
+}
+
+/** Loads the model of the server, or of the site, which asks first. */
+export async function loadModel() {
+  showLoading("Looking for the model");
+  const status = await waitForServer();
+  if (typeof status === "object") {
+    rememberModel(status.modelUrl);
+    return loadEngine(new URL(status.modelUrl, location.href).href);
+  }
+  const baseUrl = modelUrlWithoutServer(status, await fetchSite());
+  await askFirst(baseUrl);
+  return loadEngine(baseUrl);
 }
 
 /** Loads the model of a folder and shows how far it has come. @param {string} baseUrl */

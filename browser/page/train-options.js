@@ -10,17 +10,18 @@ const LORA_ONLY = ["rank", "alpha", "targets", "seed"];
  * @param {import("./engine.js").TrainOptions} options
  * @throws {TypeError | RangeError} which names the option that is wrong
  */
-export function trainSettings({ text, messages, steps = 5, learningRate, optimizer = "sgd", method = "full", ...rest }) {
+export function trainSettings({ text, messages, steps = 5, learningRate, optimizer = "sgd", method = "full", private: hidden = false, ...rest }) {
   if ((text === undefined) === (messages === undefined)) throw new TypeError("train takes either text or messages");
   if (text !== undefined && typeof text !== "string") throw new TypeError(`text is a string, not ${kind(text)}`);
   if (!isCount(steps)) throw new RangeError(`steps is an integer from 1 on, not ${steps}`);
   if (!OPTIMIZERS.includes(optimizer)) throw new RangeError(`optimizer is "sgd" or "adamw", not ${kind(optimizer)}`);
   if (!METHODS.includes(method)) throw new RangeError(`method is "full" or "lora", not ${kind(method)}`);
+  if (typeof hidden !== "boolean") throw new TypeError(`private is true or false, not ${kind(hidden)}`);
   learningRate ??= defaultLearningRate(method, optimizer);
   if (!(typeof learningRate === "number" && learningRate > 0 && learningRate < Infinity)) {
     throw new RangeError(`learningRate is a positive number, not ${kind(learningRate)}`);
   }
-  const settings = { text, messages: text === undefined ? turns(messages) : [], learningRate, optimizer, adapter: null };
+  const settings = { text, messages: text === undefined ? turns(messages) : [], learningRate, optimizer, adapter: null, private: hidden };
   const given = LORA_ONLY.filter((key) => rest[key] !== undefined);
   if (method === "lora") settings.adapter = adapterSettings(rest);
   else if (given.length > 0) throw new RangeError(`${given.join(", ")}: only for method "lora"`);
@@ -53,8 +54,8 @@ export function turns(messages) {
   return messages.flatMap(({ role, content }) => [role, content]);
 }
 
-/** From 1 on, and no more than WebAssembly can count. */
-function isCount(value) {
+/** Whether it is an integer from 1 on, and no more than WebAssembly can count. */
+export function isCount(value) {
   return Number.isInteger(value) && value >= 1 && value < 2 ** 32;
 }
 

@@ -1,9 +1,8 @@
 // The page that verifies a receipt: it comes as a file, or in the last part of the address.
 
 import { LEFT_OUT, leftOut } from "./left-out.js";
-import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
-import { fetchSite } from "./native.js";
-import { keepPage, rememberModel } from "./offline.js";
+import { loadModel, showLoading } from "./model-loading.js";
+import { keepPage } from "./offline.js";
 import { MAX_BYTES, linkedReceipt } from "./receipt-link.js";
 
 const WORDS = {
@@ -22,18 +21,6 @@ let stopping = null;
 /** The receipt that leaves out what is asked for. @type {Uint8Array | null} */
 let asked = null;
 
-async function load() {
-  showLoading("Looking for the model");
-  const status = await waitForServer();
-  if (typeof status === "object") {
-    rememberModel(status.modelUrl);
-    return loadEngine(new URL(status.modelUrl, location.href).href);
-  }
-  const baseUrl = modelUrlWithoutServer(status, await fetchSite());
-  await askFirst(baseUrl);
-  return loadEngine(baseUrl);
-}
-
 /**
  * Verifies a receipt; one that is being verified is given up.
  * @param {Uint8Array} bytes
@@ -49,7 +36,7 @@ async function verify(bytes, given) {
   show("running", "Computing it again");
   try {
     // Whoever comes after a failure tries again.
-    loading ??= load().catch((error) => {
+    loading ??= loadModel().catch((error) => {
       loading = null;
       throw error;
     });
@@ -93,14 +80,15 @@ async function tell(engine, result) {
 }
 
 async function tellAbout(engine, { step, kind, steps, signature, publicKey, promptIds, tokenIds }) {
-  const parts = { generation: "tokens", training: "steps", scoring: "lines" };
-  $("about-kind").textContent = `a ${kind} of ${steps} ${parts[kind]}`;
+  const parts = { generation: "tokens", training: "steps", scoring: "lines", aggregation: "clients" };
+  $("about-kind").textContent = `${kind === "aggregation" ? "an" : "a"} ${kind} of ${steps} ${parts[kind]}`;
   const texts = {
     none: "not signed", valid: `signed by ${publicKey}; compare this key with the one that you know`,
     invalid: `not a signature of ${publicKey}: the receipt was changed after it was signed, or never signed by that key`,
   };
   $("about-signature").textContent = texts[signature];
   $("about-signature").dataset.signature = signature;
+  $("about-round").hidden = kind !== "aggregation";
   $("about-model").textContent = `${engine.info.name}, ${engine.info.source}, weights ${engine.info.weightsSha256}`;
   // Ids that the vocabulary does not have have no text.
   $("about-text").hidden = !promptIds;

@@ -44,9 +44,9 @@ const operations = {
 
   advance: ({ run }) => ({ ...runs.get(run).advance(engine), memoryBytes: memoryBytes() }),
 
-  beginVerification({ run, receipt, prompt, turns, text, lines }) {
+  beginVerification({ run, receipt, prompt, turns, text, lines, adapters }) {
     const ids = prompt === undefined && turns === undefined ? undefined : idsOf(prompt, turns);
-    const verification = new wasm.Verification(engine, receipt, ids, text, lines);
+    const verification = new wasm.Verification(engine, receipt, ids, text, lines, adaptersOf(adapters));
     runs.set(run, verification);
     return verification.about();
   },
@@ -58,9 +58,9 @@ const operations = {
     runs.delete(run);
   },
 
-  beginTraining({ text, messages, learningRate, optimizer, adapter }) {
+  beginTraining({ text, messages, learningRate, optimizer, adapter, private: hidden }) {
     const shape = adapter && new wasm.NewAdapter(adapter.rank, adapter.alpha, adapter.targets, adapter.seed);
-    return { tokens: engine.begin_training(text, messages, learningRate, optimizer, shape ?? undefined) };
+    return { tokens: engine.begin_training(text, messages, learningRate, optimizer, shape ?? undefined, hidden) };
   },
 
   trainStep: () => ({ ...engine.train_step(), memoryBytes: memoryBytes() }),
@@ -78,6 +78,10 @@ const operations = {
     engine.load_adapter(config, weights);
     return engine.identity();
   },
+
+  aggregate: ({ adapters, weights, receipts }) => ({
+    ...engine.aggregate(adaptersOf(adapters), Uint32Array.from(weights), receipts), memoryBytes: memoryBytes(),
+  }),
 
   identity: () => engine.identity(),
 
@@ -98,6 +102,20 @@ onmessage = async ({ data: { id, operation, args } }) => {
 function idsOf(prompt, turns) {
   if (turns !== undefined) return engine.encode_messages(turns);
   return typeof prompt === "string" ? engine.encode(prompt, false) : Uint32Array.from(prompt);
+}
+
+/** Adapters beside the model, from their files. */
+function adaptersOf(files) {
+  const adapters = new wasm.Adapters();
+  for (const [index, { config, weights }] of files.entries()) {
+    try {
+      adapters.add(engine, config, weights);
+    } catch (error) {
+      error.message = `adapter ${index + 1}: ${error.message}`;
+      throw error;
+    }
+  }
+  return adapters;
 }
 
 function memoryBytes() {

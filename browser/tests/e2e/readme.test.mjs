@@ -1,4 +1,4 @@
-// What the README, docs/receipt.md and docs/evaluation.md show, done: each command gives the output printed there, and the module's example runs.
+// What the README and the pages of docs that have commands show, done: each command gives the output printed there, and the module's example runs.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
 
-const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md"];
+const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md", "docs/federated.md"];
 const DOCS = await Promise.all(PATHS.map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
 const [README] = DOCS;
 const PORT_IN_README = "http://127.0.0.1:8080";

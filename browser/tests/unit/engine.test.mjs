@@ -70,6 +70,7 @@ beforeEach(() => {
     identity: () => ({ weightsSha256: "as before", adapterSha256: null }),
     exportAdapter: () => ({ config: new Uint8Array(1), weights: new Uint8Array(2), adapterSha256: "adapter" }),
     loadAdapter: ({ config, weights }) => ({ weightsSha256: "base", adapterSha256: `${config.length} ${weights.length}` }),
+    aggregate: ({ adapters, weights, receipts }) => ({ adapterSha256: `${adapters.length} ${weights} ${receipts.map(({ length }) => length)}`, memoryBytes: 6 }),
     gradients: ({ text }) => ({ loss: text.length, gradientsSha256: "g", memoryBytes: 5 }),
   };
   trained = 0;
@@ -271,6 +272,21 @@ test("an adapter is named, exported and loaded", async () => {
   FakeWorker.operations.loadAdapter = () => { throw new Error("adapter_config.json: no"); };
   await assert.rejects(engine.loadAdapter({ config, weights }), /adapter_config/);
   assert.equal(engine.adapterSha256, "1 2", "a refusal changes nothing");
+});
+
+test("adapters are put together, and verified, by their bytes", async () => {
+  const engine = await load();
+  const adapter = { config: new ArrayBuffer(1), weights: new Uint8Array(2) };
+  assert.deepEqual(await engine.aggregate([adapter, adapter]), { adapterSha256: "2  " });
+  assert.deepEqual(await engine.aggregate([adapter], { weights: [3], receipts: ["{}"] }), { adapterSha256: "1 3 2" });
+  assert.deepEqual([engine.info.memoryBytes, engine.adapterSha256], [6, null], "what is in use stays in use");
+  for (const weight of [0, 1.5, -1, 2 ** 32, "2"]) await assert.rejects(engine.aggregate([adapter], { weights: [weight] }), RangeError);
+  await assert.rejects(engine.aggregate([{ config: "{}", weights: [] }]), TypeError);
+  let given;
+  const begin = FakeWorker.operations.beginVerification;
+  FakeWorker.operations.beginVerification = (args) => (given = args.adapters) && begin(args);
+  await engine.verify("yes", { adapters: [adapter] });
+  assert.deepEqual([given.length, given[0].config.length, given[0].weights.length], [1, 1, 2]);
 });
 
 test("gradients of a text", async () => {

@@ -5,7 +5,7 @@ import { defaultLearningRate, trainSettings } from "../../page/train-options.js"
 test("what is not told has its default", () => {
   const { steps, settings } = trainSettings({ text: "t" });
   assert.equal(steps, 5);
-  assert.deepEqual(settings, { text: "t", messages: [], learningRate: defaultLearningRate("full", "sgd"), optimizer: "sgd", adapter: null });
+  assert.deepEqual(settings, { text: "t", messages: [], learningRate: defaultLearningRate("full", "sgd"), optimizer: "sgd", adapter: null, private: false });
   const lora = trainSettings({ text: "t", method: "lora", optimizer: "adamw" }).settings;
   assert.deepEqual(lora.adapter, { rank: undefined, alpha: undefined, targets: [], seed: 0 });
   assert.equal(lora.learningRate, defaultLearningRate("lora", "adamw"));
@@ -15,8 +15,8 @@ test("what is not told has its default", () => {
 
 test("what is told is passed on", () => {
   const adapter = { rank: 4, alpha: 32, targets: ["q_proj"], seed: 2 ** 53 - 1 };
-  const { steps, settings } = trainSettings({ text: "", steps: 7, learningRate: 2, optimizer: "adamw", method: "lora", ...adapter });
-  assert.deepEqual([steps, settings], [7, { text: "", messages: [], learningRate: 2, optimizer: "adamw", adapter }]);
+  const { steps, settings } = trainSettings({ text: "", steps: 7, learningRate: 2, optimizer: "adamw", method: "lora", private: true, ...adapter });
+  assert.deepEqual([steps, settings], [7, { text: "", messages: [], learningRate: 2, optimizer: "adamw", adapter, private: true }]);
 });
 
 test("a conversation is its roles and contents by turns", () => {
@@ -36,6 +36,7 @@ for (const [options, words] of [
   [{ text: "t", steps: 0 }, /steps is an integer from 1 on, not 0/],
   [{ text: "t", learningRate: 0 }, /learningRate is a positive number, not 0/],
   [{ text: "t", learningRate: NaN }, /not NaN/],
+  [{ text: "t", private: 1 }, /private is true or false, not 1/],
   [{ text: "t", learningRate: "0.1" }, /not "0.1"/],
   [{ text: "t", optimizer: "adam" }, /optimizer is "sgd" or "adamw", not "adam"/],
   [{ text: "t", method: "qlora" }, /method is "full" or "lora", not "qlora"/],
