@@ -205,7 +205,7 @@ async function aggregate() {
   await engine.loadAdapter(made.files);
   tellUse();
   offer("round", { ...made.files, receipt: made.receipt });
-  $("round-digest").textContent = made.adapterSha256;
+  $("round-digest").textContent = `adapter ${made.adapterSha256}`;
   $("round-verdict").dataset.digest = made.adapterSha256;
   show("done", `One adapter of ${number(clients)}${given.length > 0 ? ", each with its receipt" : ", without receipts"}`);
 }

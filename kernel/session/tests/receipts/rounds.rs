@@ -98,3 +98,20 @@ fn an_aggregation_is_verified_with_the_adapters_of_its_clients() {
     let beside = verify(&bytes, &here[0], Given { adapters: here.clone(), ..Given::default() });
     assert!(beside.word() == "CANNOT_VERIFY" && beside.why().unwrap().contains("without"), "{beside:?}");
 }
+
+/// Every seventh digit and letter of a round with receipts, and all of one without: each of them is bound.
+#[test]
+fn every_digit_of_a_round_counts() {
+    let model = model(SEED);
+    let here = adapters(&model);
+    for (with_receipts, step) in [(false, 1), (true, 7)] {
+        let receipt = aggregated(&model, with_receipts).to_json();
+        let places = receipt.iter().enumerate().filter(|(_, byte)| byte.is_ascii_hexdigit()).step_by(step);
+        for (place, byte) in places {
+            let mut bytes = receipt.clone();
+            bytes[place] = if *byte == b'1' { b'2' } else { b'1' };
+            let verdict = verify(&bytes, &model, Given { adapters: here.clone(), ..Given::default() });
+            assert_ne!(verdict.word(), "MATCH", "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+}
