@@ -81,10 +81,10 @@ pub struct Missing {
     /// The prompt of a private receipt, as a conversation in a file of JSON (see `lockstep generate --help`)
     #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
-    /// The text of the training of a private receipt
+    /// The text of the training or the scoring of a private receipt
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub text: Option<String>,
-    /// The JSON lines of the training of a private receipt
+    /// The JSON lines of the training or the scoring of a private receipt
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
 }

@@ -116,7 +116,8 @@ pub struct TrainSource {
     /// Text to train on, at every step
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub text: Option<String>,
-    /// JSON lines to train on: {"text":"..."} or {"messages":[...]}, of which only the assistant's answers count
+    /// JSON lines to train on: {"text":"..."}, {"prompt":"...","completion":"..."}, of which only the completion counts, or
+    /// {"messages":[...]}, of which only the assistant's answers count
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
 }
