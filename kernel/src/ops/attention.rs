@@ -87,7 +87,7 @@ impl Op for Attention<'_, '_, '_> {
         let (count, head_dim) = (queries.len(), keys.head_dim());
         let stride = queries.sees(count - 1).next_multiple_of(LANES);
         let (mut p, mut sums) = (vec![0.0; count * stride], vec![0.0; count * head_dim]);
-        probabilities(s, &mut p, stride, &queries, keys);
+        probabilities(s, &mut p, stride, &queries, keys, values);
         let weighted = Weighted { p: &p, stride, values, head_dim };
         weighted_sums(s, &mut Columns::all(&mut sums, head_dim), &queries, weighted);
         for (token, heads) in sums.chunks_exact(out.range().len()).enumerate() {
@@ -145,7 +145,7 @@ impl Op for Softmax<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         for p in self.p.chunks_exact_mut(self.stride) {
-            softmax(s, &mut p[..self.positions]);
+            softmax(s, &mut p[..self.positions], None);
         }
     }
 }

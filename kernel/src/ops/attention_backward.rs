@@ -150,7 +150,7 @@ impl Op for Probabilities<'_, '_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        probabilities(s, self.p, self.stride, &self.queries, self.keys);
+        probabilities(s, self.p, self.stride, &self.queries, self.keys, &[]);
         for (n, p) in self.p.chunks_exact_mut(self.stride).enumerate() {
             p[self.queries.sees(n)..].fill(0.0);
         }

@@ -85,7 +85,7 @@ impl Op for Gradient<'_> {
     fn eval<S: Simd>(self, s: S) {
         let count = s.splat(self.count);
         for (l, target) in self.logits.chunks_exact_mut(self.vocab).zip(self.targets) {
-            softmax(s, l);
+            softmax(s, l, None);
             l[*target as usize] -= 1.0;
             let (blocks, tail) = l.as_chunks_mut::<LANES>();
             for l in blocks {

@@ -2,7 +2,7 @@
 
 use super::attention::AttentionDims;
 use super::keys::Keys;
-use super::softmax::softmax;
+use super::softmax::{self, softmax};
 use crate::pool::Columns;
 use crate::simd::side_by_side::dots;
 use crate::simd::{LANES, Simd};
@@ -53,13 +53,23 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// What each query gives each position that it sees; row `n` of `p` is query `n`'s.
+/// What each query gives each position that it sees; row `n` of `p` is query `n`'s. `values` are what is read next: of a single
+/// token, which reads them from memory, some are asked for.
 #[inline(always)]
-pub(super) fn probabilities<S: Simd>(s: S, p: &mut [f32], stride: usize, queries: &Queries<'_>, keys: &Keys) {
+pub(super) fn probabilities<S: Simd>(
+    s: S,
+    p: &mut [f32],
+    stride: usize,
+    queries: &Queries<'_>,
+    keys: &Keys,
+    values: &[f32],
+) {
     let scale = 1.0 / libm::sqrtf(keys.head_dim() as f32);
     scores(s, &mut Columns::all(p, stride), queries, keys, scale);
+    let single = queries.len() == queries.group;
     for (n, p) in p.chunks_exact_mut(stride).enumerate() {
-        softmax(s, &mut p[..queries.sees(n)]);
+        let ahead = values.as_ptr().wrapping_add(n * stride * softmax::AHEAD);
+        softmax(s, &mut p[..queries.sees(n)], single.then_some(ahead));
     }
 }
 

@@ -5,6 +5,9 @@ use crate::math::exp;
 use crate::pool::split_rows;
 use crate::simd::{LANES, Op, Simd, order, padded, store};
 
+/// How much [`softmax`] can ask for while it computes, as a multiple of its row.
+pub(super) const AHEAD: usize = 4;
+
 /// Turns each row of `x` into probabilities, in place.
 ///
 /// Shapes: `x`: `[rows, len]`.
@@ -27,17 +30,23 @@ impl Op for Softmax<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         for row in self.x.chunks_exact_mut(self.len) {
-            softmax(s, row);
+            softmax(s, row, None);
         }
     }
 }
 
-/// One row of [`softmax_forward`].
+/// One row of [`softmax_forward`]. Asks for what lies at `ahead`, [`AHEAD`] times as much as the row has.
 #[inline(always)]
-pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
+pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32], mut ahead: Option<*const f32>) {
     let m = s.splat(order::max_of(s, x));
     let (blocks, tail) = x.as_chunks_mut::<LANES>();
     for block in blocks {
+        if let Some(line) = &mut ahead {
+            for _ in 0..AHEAD {
+                s.prefetch(line.cast());
+                *line = line.wrapping_add(LANES);
+            }
+        }
         s.store(exp(s, s.sub(s.load(block), m)), block);
     }
     let mut last = padded(tail);
