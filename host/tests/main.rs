@@ -7,6 +7,8 @@ mod batch;
 mod command;
 mod commands;
 mod doors;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod environment;
 mod files;
 mod guard;
 mod lifetime;

@@ -12,8 +12,8 @@ pub enum PythonError {
     /// The package that makes one is missing.
     #[error(transparent)]
     Packages(#[from] PackageError),
-    /// Python could not make it.
-    #[error("Python could not make a virtual environment: {0}")]
+    /// Python could not make it, or pip not install a package there.
+    #[error("Python could not make a virtual environment, or pip not fill it: {0}")]
     Environment(#[from] ProcessError),
 }
 
@@ -34,4 +34,39 @@ pub fn environment(venv: &Path, why: &'static str) -> Result<PathBuf, PythonErro
         make()?;
     }
     Ok(inside)
+}
+
+/// A Python that has one package in one version, in the virtual environment in the folder `venv`, which is made where it is
+/// not there; `why` is what the package is for.
+///
+/// # Errors
+/// As [`environment`], and if pip cannot install the package.
+pub fn with_package(venv: &Path, package: &str, version: &str, why: &'static str) -> Result<PathBuf, PythonError> {
+    let python = venv.join("bin/python3");
+    let installed = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    if process::capture(Command::new(&python).args(["-c", &installed])).is_ok_and(|installed| installed == version) {
+        return Ok(python);
+    }
+    eprintln!("Installing {package} {version} in {}: {why}.", venv.display());
+    let python = environment(venv, "a virtual environment of Python")?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--only-binary", ":all:"]);
+    process::run(pip.arg(format!("{package}=={version}")))?;
+    Ok(python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_package_of_the_wanted_version_is_not_installed_again() {
+        let venv = tempfile::tempdir().unwrap();
+        let python = venv.path().join("bin/python3");
+        std::fs::create_dir_all(venv.path().join("bin")).unwrap();
+        std::fs::write(&python, "#!/bin/sh\necho 1.2.3\n").unwrap();
+        std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(with_package(venv.path(), "no-such-package-of-ours", "1.2.3", "to test").unwrap(), python);
+    }
 }

@@ -42,7 +42,7 @@ impl Numbers {
     }
 }
 
-/// As many threads as it says, new for every job.
+/// As many threads as it says, new for every job; where there are none, the parts of as many, one after the other.
 pub struct Threads(pub usize);
 
 impl Pool for Threads {
@@ -51,6 +51,9 @@ impl Pool for Threads {
     }
 
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        if cfg!(all(target_family = "wasm", not(target_feature = "atomics"))) {
+            return (0..parts).for_each(job);
+        }
         std::thread::scope(|scope| {
             for part in 0..parts {
                 scope.spawn(move || job(part));

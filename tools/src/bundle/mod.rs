@@ -1,5 +1,6 @@
 //! `tools browser`: builds the browser module with threads, with simd128 alone and without, and puts it beside the page.
 
+mod relaxed;
 mod replace;
 mod route;
 mod stamp;
@@ -93,6 +94,14 @@ pub enum BundleError {
         module: PathBuf,
         /// What wasm-bindgen said.
         message: String,
+    },
+    /// The module has an instruction that the contract does not have, or is none.
+    #[error("{module} must not be used: {source}")]
+    Relaxed {
+        /// The module that the page would load.
+        module: PathBuf,
+        /// Which instruction, and where.
+        source: wasmparser::BinaryReaderError,
     },
     /// The folder is not ours, or cannot be replaced.
     #[error(transparent)]
@@ -191,7 +200,8 @@ fn cargo_home() -> Option<PathBuf> {
     std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(by_default)
 }
 
-/// Makes the JavaScript side: `browser.js`, its type declarations and `browser_bg.wasm`.
+/// Makes the JavaScript side: `browser.js`, its type declarations and `browser_bg.wasm`, and looks at the instructions of the
+/// latter.
 fn generate(module: &Path, out: &Path) -> Result<(), BundleError> {
     let failed = |error: &dyn std::fmt::Display| BundleError::Bindgen {
         module: module.to_owned(),
@@ -201,7 +211,9 @@ fn generate(module: &Path, out: &Path) -> Result<(), BundleError> {
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     bindgen.web(true).map_err(|e| failed(&e))?;
     bindgen.input_path(module).out_name("browser").typescript(true);
-    bindgen.generate(out).map_err(|e| failed(&e))
+    bindgen.generate(out).map_err(|e| failed(&e))?;
+    let module = out.join("browser_bg.wasm");
+    relaxed::check(&fs::read(&module).map_err(at(&module))?).map_err(|source| BundleError::Relaxed { module, source })
 }
 
 /// Copies all files below `from`, with their folders.

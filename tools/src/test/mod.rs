@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bundle::{self, BundleError, Choice};
+use crate::check::code;
 use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
@@ -24,6 +25,8 @@ pub enum Part {
     Unit,
     /// The golden values of the numeric contract, computed a second time, in Python.
     Reference,
+    /// The instructions that the kernel became: none that is fused or estimates.
+    Code,
     /// The page with the real model and the real server, in the browsers.
     E2e,
 }
@@ -121,7 +124,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::E2e]);
+    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
@@ -129,6 +132,14 @@ pub fn run(options: &Options) -> Result<(), TestError> {
             Part::Rust => rust(&workspace)?,
             Part::Unit => vec![node_tests(&workspace, "unit")?],
             Part::Reference => vec![reference(&workspace)?],
+            Part::Code => {
+                eprintln!("The instructions that the kernel became.");
+                if let Err(error) = code::check_here(&workspace) {
+                    eprintln!("{error}");
+                    failed.push("  --only code".to_owned());
+                }
+                vec![]
+            }
             Part::E2e => vec![end_to_end(&workspace, &browsers)?],
         };
         for mut command in commands {

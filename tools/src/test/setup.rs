@@ -51,18 +51,7 @@ pub(super) fn node_packages(tests: &Path) -> Result<(), TestError> {
 
 /// numpy, in a virtual environment inside the target folder; returns the Python that has it.
 pub(super) fn numpy(target: &Path) -> Result<PathBuf, TestError> {
-    let venv = target.join("numpy-venv");
-    let python = venv.join("bin/python3");
-    let version = process::capture(Command::new(&python).args(["-c", "import numpy; print(numpy.__version__)"]));
-    if version.is_ok_and(|version| version == NUMPY) {
-        return Ok(python);
-    }
-    eprintln!("Installing numpy {NUMPY}, which docs/reference.py computes with, in {}.", venv.display());
-    let python = python::environment(&venv, "a virtual environment of Python, for numpy")?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--only-binary", ":all:"]);
-    process::run(pip.arg(format!("numpy=={NUMPY}")))?;
-    Ok(python)
+    Ok(python::with_package(&target.join("numpy-venv"), "numpy", NUMPY, "docs/reference.py computes with it")?)
 }
 
 /// The browsers, for WebKit a display and a message bus, and what the examples of the README call.
@@ -107,17 +96,6 @@ mod tests {
         std::fs::create_dir(tests.path().join("node_modules")).unwrap();
         std::fs::write(tests.path().join("node_modules/.installed-package-lock.json"), "lock").unwrap();
         assert!(node_packages(tests.path()).is_ok());
-    }
-
-    #[test]
-    fn the_pinned_numpy_is_not_installed_again() {
-        use std::os::unix::fs::PermissionsExt;
-        let target = tempfile::tempdir().unwrap();
-        let python = target.path().join("numpy-venv/bin/python3");
-        std::fs::create_dir_all(python.parent().unwrap()).unwrap();
-        std::fs::write(&python, format!("#!/bin/sh\necho {NUMPY}\n")).unwrap();
-        std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(numpy(target.path()).unwrap(), python);
     }
 
     #[test]

@@ -1,0 +1,21 @@
+"""Runs a WASI program in wasmtime: `python3 run-wasi.py PROGRAM.wasm ARGUMENTS`."""
+
+import os
+import sys
+
+from wasmtime import Engine, ExitTrap, Linker, Module, Store, WasiConfig
+
+wasi = WasiConfig()
+wasi.argv = sys.argv[1:]
+wasi.env = list(os.environ.items())
+wasi.inherit_stdout()
+wasi.inherit_stderr()
+engine = Engine()
+store, linker = Store(engine), Linker(engine)
+store.set_wasi(wasi)
+linker.define_wasi()
+program = linker.instantiate(store, Module.from_file(engine, sys.argv[1]))
+try:
+    program.exports(store)["_start"](store)
+except ExitTrap as exit:
+    sys.exit(exit.code)

@@ -1,0 +1,66 @@
+//! WebAssembly outside of browsers: the kernel's tests are WASI programs, and the two runners beside this file start them.
+
+use std::path::PathBuf;
+
+use super::{Case, CheckError, add_target, kernel_tests};
+use crate::python;
+use crate::workspace::Workspace;
+
+/// The wasmtime that runs the tests, from Python's package index.
+const WASMTIME: &str = "50.0.1";
+
+/// A build of the tests.
+struct Build {
+    name: &'static str,
+    target: &'static str,
+    features: &'static str,
+    backends: &'static str,
+    skip: &'static [&'static str],
+}
+
+const SCALAR: Build = Build {
+    name: "scalar",
+    target: "wasm32-wasip1",
+    features: "-simd128",
+    backends: "scalar",
+    // There are no threads.
+    skip: &["pool::crew"],
+};
+const SIMD128: Build = Build { name: "simd128", features: "+simd128", backends: "wasm-simd128,scalar", ..SCALAR };
+const THREADS: Build = Build {
+    name: "threads",
+    target: "wasm32-wasip1-threads",
+    // A panic ends the program; no program can start another; and callers that wait for each other there look for long before
+    // they sleep, which takes minutes in that many regions.
+    skip: &["a_panic_reaches_the_caller", "a_lost_member_ends_the_process", "several_callers_share_a_crew"],
+    ..SIMD128
+};
+
+/// In Node, whose engine is that of Chromium.
+pub(super) fn node(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
+    let runner = format!("node --no-warnings {}", script(workspace, "run-wasi.mjs").display());
+    [SCALAR, SIMD128, THREADS].iter().map(|build| case(workspace, build, "Node", &runner)).collect()
+}
+
+/// In wasmtime.
+pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
+    let venv = workspace.target.join("wasmtime-venv");
+    let python = python::with_package(&venv, "wasmtime", WASMTIME, "it runs WebAssembly")?;
+    let runner = format!("{} {}", python.display(), script(workspace, "run-wasi.py").display());
+    [SCALAR, SIMD128].iter().map(|build| case(workspace, build, "wasmtime", &runner)).collect()
+}
+
+fn script(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.root.join("tools/src/check").join(name)
+}
+
+fn case(workspace: &Workspace, build: &Build, engine: &str, runner: &str) -> Result<Case, CheckError> {
+    add_target(build.target)?;
+    let mut cargo = kernel_tests(workspace, build.backends);
+    cargo
+        .args(["--target", build.target, "--target-dir"])
+        .arg(workspace.target.join("check").join(build.name))
+        .env(format!("CARGO_TARGET_{}_RUNNER", build.target.to_uppercase().replace('-', "_")), runner)
+        .env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature={}", build.features));
+    Ok(Case { skip: build.skip, ..Case::new(format!("{engine}, {}", build.name), cargo) })
+}
