@@ -15,6 +15,7 @@ use crate::pool::{MAX_THREADS, ThreadPool};
 mod aggregate;
 mod batch;
 mod bench;
+mod diff;
 mod lora;
 mod merge;
 mod receipt;
@@ -25,6 +26,7 @@ mod train;
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use bench::{Bench, Part};
+pub use diff::{Diff, DiffPrompt};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use receipt::{Keygen, Missing, Receipting, Verify};
@@ -36,7 +38,7 @@ pub use train::{Checkpointing, Gradients, OptimizerName, SavedType, ScheduleName
 #[derive(Parser, Debug)]
 #[command(name = "lockstep", version, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failure, 2 usage; `verify` has more. Every LOCKSTEP_* variable sets the flag of its name."
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage; `verify` and `diff` have more. Every LOCKSTEP_* variable sets the flag of its name."
 )]
 pub struct Cli {
     /// What to log on stderr: off, error, warn, info, debug or trace
@@ -71,6 +73,8 @@ pub enum Command {
     Aggregate(Aggregate),
     /// Compute again what a receipt tells, and say whether it is the result
     Verify(Verify),
+    /// Name the first step, layer, operator and element at which two results differ
+    Diff(Diff),
     /// Make a key that receipts are signed with
     Keygen(Keygen),
 }
@@ -280,6 +284,9 @@ pub struct Logits {
     /// File to write: safetensors with `logits`, F32 [tokens, vocab]
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Write what every operator of every layer gives too, for `lockstep diff`
+    #[arg(long)]
+    pub intermediates: bool,
     /// Print one JSON object with the ids and the digest of each position's logits
     #[arg(long)]
     pub json: bool,

@@ -1,4 +1,4 @@
-//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, keygen, serve.
+//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -9,6 +9,7 @@ mod aggregate;
 mod batch;
 mod bench;
 mod cli;
+mod diff;
 mod generate;
 mod gradients;
 mod keys;
@@ -23,6 +24,7 @@ mod save;
 mod score;
 mod serve;
 mod tokenize;
+mod trace;
 mod train;
 mod verify;
 
@@ -40,7 +42,7 @@ pub type Outcome = Result<(), Failure>;
 
 /// Runs the command that the process was started with.
 ///
-/// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` from 3 on.
+/// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` and `diff` from 3 on.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Aggregate(arguments) => aggregate::aggregate(arguments),
         Command::Keygen(arguments) => keys::keygen(arguments),
         Command::Verify(arguments) => return end(verify::verify(arguments)),
+        Command::Diff(arguments) => return end(diff::diff(arguments)),
     };
     end(outcome.map(|()| ExitCode::SUCCESS))
 }

@@ -1,7 +1,7 @@
 //! `lockstep logits`: the logits of every position of a prompt, as a file.
 
 use kernel::Exec;
-use kernel::model::{KvCache, Logits, Model, Workspace};
+use kernel::model::{KvCache, Logits, Model, Place, Workspace};
 use kernel::transcript::PROFILE;
 use loader::digest::{hex, sha256};
 use loader::{DType, TensorSource, write_safetensors};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::generate::{print_json, prompt_ids};
 use crate::pool::ThreadPool;
+use crate::trace::{IDS, trace};
 use crate::{Failure, Outcome, cli};
 
 /// Positions computed at a time.
@@ -37,16 +38,35 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
     let ids = prompt_ids(&arguments.prompt, &opened)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    let bytes = all_logits(&opened.model, exec, &ids)?;
+    check_length(&ids, &opened.model)?;
+    // The logits come last.
+    let tensors = if arguments.intermediates {
+        let traced = trace(&opened.model, exec, &ids, 2)?;
+        traced.into_iter().map(|traced| (traced.place.tensor(traced.layer), to_bytes(&traced.values))).collect()
+    } else {
+        vec![(Place::Logits.op().to_string(), all_logits(&opened.model, exec, &ids)?)]
+    };
     let shape = [ids.len(), opened.model.config().vocab];
-    let tensor = TensorSource { name: "logits", dtype: DType::F32, shape: &shape, bytes: &bytes };
     let adapter_sha256 = opened.adapter.as_ref().map(hex);
-    let metadata =
-        [("model", Some(opened.name)), ("profile", Some(PROFILE.into())), ("adapter_sha256", adapter_sha256.clone())];
+    let text: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let metadata = [
+        ("model", Some(opened.name)),
+        ("profile", Some(PROFILE.into())),
+        ("adapter_sha256", adapter_sha256.clone()),
+        (IDS, Some(text.join(","))),
+    ];
     let metadata = metadata.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect();
-    write_safetensors(&arguments.output, &[tensor], &metadata)?;
+    let shapes: Vec<[usize; 2]> =
+        tensors.iter().map(|(_, bytes)| [ids.len(), bytes.len() / size_of::<f32>() / ids.len()]).collect();
+    let sources: Vec<TensorSource> = tensors
+        .iter()
+        .zip(&shapes)
+        .map(|((name, bytes), shape)| TensorSource { name, dtype: DType::F32, shape, bytes })
+        .collect();
+    write_safetensors(&arguments.output, &sources, &metadata)?;
     if arguments.json {
-        let rows = bytes.chunks_exact(shape[1] * size_of::<f32>());
+        let logits = tensors.last().map_or(&[][..], |(_, bytes)| bytes);
+        let rows = logits.chunks_exact(shape[1] * size_of::<f32>());
         let report = Report {
             output: arguments.output.display().to_string(),
             prompt_token_ids: &ids,
@@ -61,17 +81,25 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
     Ok(())
 }
 
+fn check_length(ids: &[u32], model: &Model) -> Outcome {
+    match (ids.len(), model.config().context) {
+        (count, context) if (1..=context).contains(&count) => Ok(()),
+        (count, context) => Err(format!("the prompt has {count} tokens: give 1 to {context}").into()),
+    }
+}
+
+fn to_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 /// The logits after each of `ids`, as little-endian bytes.
 fn all_logits(model: &Model, exec: Exec<'_>, ids: &[u32]) -> Result<Vec<u8>, Failure> {
     let config = model.config();
-    if ids.is_empty() || ids.len() > config.context {
-        return Err(format!("the prompt has {} tokens: give 1 to {}", ids.len(), config.context).into());
-    }
     let (mut cache, mut workspace) = (KvCache::new(config), Workspace::default());
     let mut bytes = Vec::with_capacity(ids.len() * config.vocab * size_of::<f32>());
     for chunk in ids.chunks(CHUNK) {
         model.forward(exec, &mut cache, chunk, Logits::All, &mut workspace)?;
-        bytes.extend(workspace.logits().iter().flat_map(|logit| logit.to_le_bytes()));
+        bytes.extend(to_bytes(workspace.logits()));
     }
     Ok(bytes)
 }

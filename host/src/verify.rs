@@ -9,6 +9,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use kernel::Exec;
 use kernel::model::{Model, Sequence};
+use kernel::transcript::Identity;
 use serde::Serialize;
 use session::receipt::{Given, MAX_BYTES, Progress, Receipt, SignatureState, Verdict, Verification};
 
@@ -126,12 +127,19 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
     timings.hash_ms = start.elapsed().as_secs_f64() * 1e3;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.backend, pool: &pool };
-    let reserve = |bytes| memory::require("this training", bytes, Vec::new()).map_err(|error| error.to_string());
+    let given = given(arguments, &opened, adapters)?;
     let start = Instant::now();
-    let begun = Verification::begin(receipt, &opened.model, &identity, given(arguments, &opened, adapters)?, &reserve);
-    let mut verification = match begun {
+    let verdict = recompute(&opened, exec, receipt, &identity, given);
+    timings.verify_ms = start.elapsed().as_secs_f64() * 1e3;
+    Ok(verdict)
+}
+
+/// Computes what a receipt tells with the model `opened`, of which `identity` has the digests.
+pub fn recompute(opened: &Opened, exec: Exec<'_>, receipt: &Receipt, identity: &Identity, given: Given) -> Verdict {
+    let reserve = |bytes| memory::require("this training", bytes, Vec::new()).map_err(|error| error.to_string());
+    let mut verification = match Verification::begin(receipt, &opened.model, identity, given, &reserve) {
         Ok(verification) => verification,
-        Err(verdict) => return Ok(verdict),
+        Err(verdict) => return verdict,
     };
     // Drawn on stderr, and only if that is a terminal.
     let bar = ProgressBar::new(0);
@@ -146,8 +154,7 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
             }
             Progress::Done(verdict) => {
                 bar.finish_and_clear();
-                timings.verify_ms = start.elapsed().as_secs_f64() * 1e3;
-                return Ok(verdict);
+                return verdict;
             }
         }
     }

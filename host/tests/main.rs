@@ -7,10 +7,12 @@ mod batch;
 mod command;
 mod commands;
 mod doors;
+mod diff;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
 mod files;
 mod guard;
+mod invariance;
 mod lifetime;
 mod memory;
 mod model;

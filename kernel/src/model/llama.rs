@@ -5,6 +5,7 @@ use super::cache::KvCache;
 use super::config::Config;
 use super::params::{Layer, Linear, LoadError, Param, Parameter, Params, parameters};
 use super::tensor::RawTensor;
+use super::trace::{Place, Trace, Traced, note};
 use crate::Exec;
 use crate::ops::{
     AttentionDims, RopeAngles, RopeTable, Weights, attention_forward, embedding_forward, lora_forward, matmul_forward,
@@ -62,9 +63,21 @@ pub struct Workspace {
     projected: Vec<f32>,
     pub(super) angles: RopeAngles,
     logits: Vec<f32>,
+    trace: Option<Trace>,
 }
 
 impl Workspace {
+    /// A workspace that keeps a copy of what every operator gives, for [`Workspace::take_trace`].
+    pub fn tracing() -> Workspace {
+        Workspace { trace: Some(Trace::default()), ..Workspace::default() }
+    }
+
+    /// What the operators gave since the last call, in the order of the computation. Nothing, unless this is a workspace of
+    /// [`Workspace::tracing`].
+    pub fn take_trace(&mut self) -> Vec<Traced> {
+        self.trace.as_mut().map(|trace| core::mem::take(&mut trace.traced)).unwrap_or_default()
+    }
+
     /// The logits of the last step: `[rows, vocab]`, with as many rows as were wanted, of one text after the other.
     pub fn logits(&self) -> &[f32] {
         &self.logits
@@ -221,9 +234,13 @@ impl Model {
         let tokens: Vec<u32> = readings.iter().flat_map(|reading| reading.tokens).copied().collect();
         let count = tokens.len();
         embedding_forward(exec, sized(&mut w.x, count * dim), self.params.embedding.weights(), &tokens, dim);
+        note(&mut w.trace, Place::Embedding, &w.x);
         let mut texts: Vec<(&mut KvCache, usize)> =
             readings.iter_mut().map(|reading| (&mut *reading.cache, reading.tokens.len())).collect();
         for (number, layer) in self.params.layers.iter().enumerate() {
+            if let Some(trace) = &mut w.trace {
+                trace.layer = number;
+            }
             self.attend(exec, layer, number, &mut texts, w);
             self.feed_forward(exec, layer, count, w);
         }
@@ -251,6 +268,8 @@ impl Model {
         if rows > 0 {
             self.norm(exec, &self.params.norm, &last, &mut w.normed);
             matmul_forward(exec, &mut w.logits, &w.normed, self.params.head().weights(), None, rows);
+            note(&mut w.trace, Place::Norm, &w.normed);
+            note(&mut w.trace, Place::Logits, &w.logits);
         }
     }
 
@@ -272,12 +291,18 @@ impl Model {
         let count = texts.iter().map(|(_, count)| count).sum();
         let (q_dim, kv_dim) = (self.config.q_dim(), self.config.kv_dim());
         self.norm(exec, &layer.input_norm, &w.x, &mut w.normed);
+        note(&mut w.trace, Place::InputNorm, &w.normed);
         let q = (&layer.q, sized(&mut w.q, count * q_dim));
         let k = (&layer.k, sized(&mut w.k, count * kv_dim));
         let v = (&layer.v, sized(&mut w.v, count * kv_dim));
         linear(exec, [q, k, v], &w.normed, count);
+        note(&mut w.trace, Place::Query, &w.q);
+        note(&mut w.trace, Place::Key, &w.k);
+        note(&mut w.trace, Place::Value, &w.v);
         rope_forward(exec, &mut w.q, &w.angles, count, head_dim);
         rope_forward(exec, &mut w.k, &w.angles, count, head_dim);
+        note(&mut w.trace, Place::RotatedQuery, &w.q);
+        note(&mut w.trace, Place::RotatedKey, &w.k);
         let dims = AttentionDims { heads, kv_heads, head_dim };
         let (mut attended, mut start) = (sized(&mut w.attended, count * q_dim), 0);
         for (cache, count) in texts {
@@ -289,18 +314,27 @@ impl Model {
         }
         linear(exec, [(&layer.o, sized(&mut w.projected, count * dim))], &w.attended, count);
         residual_forward(exec, &mut w.x, &w.projected);
+        note(&mut w.trace, Place::Attended, &w.attended);
+        note(&mut w.trace, Place::AttentionOutput, &w.projected);
+        note(&mut w.trace, Place::Middle, &w.x);
     }
 
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`
     pub(super) fn feed_forward(&self, exec: Exec<'_>, layer: &Layer, count: usize, w: &mut Workspace) {
         let Config { dim, hidden, .. } = self.config;
         self.norm(exec, &layer.post_attention_norm, &w.x, &mut w.normed);
+        note(&mut w.trace, Place::PostAttentionNorm, &w.normed);
         let gate = (&layer.gate, sized(&mut w.gate, count * hidden));
         let up = (&layer.up, sized(&mut w.up, count * hidden));
         linear(exec, [gate, up], &w.normed, count);
         swiglu_forward(exec, sized(&mut w.activated, count * hidden), &w.gate, &w.up);
         linear(exec, [(&layer.down, sized(&mut w.projected, count * dim))], &w.activated, count);
         residual_forward(exec, &mut w.x, &w.projected);
+        note(&mut w.trace, Place::Gate, &w.gate);
+        note(&mut w.trace, Place::Up, &w.up);
+        note(&mut w.trace, Place::Activated, &w.activated);
+        note(&mut w.trace, Place::Down, &w.projected);
+        note(&mut w.trace, Place::Output, &w.x);
     }
 }
 

@@ -10,6 +10,7 @@ mod llama;
 mod params;
 mod tape;
 mod tensor;
+mod trace;
 
 pub use adapter::{LORA_TARGETS, LoraConfig, LoraError};
 pub use cache::KvCache;
@@ -21,3 +22,4 @@ pub(crate) use params::load_one;
 pub use params::{LoadError, Parameter, parameters};
 pub use tape::Tape;
 pub use tensor::{DType, RawTensor, SharedBytes, Tensor};
+pub use trace::{Place, Traced};

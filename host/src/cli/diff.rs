@@ -1,0 +1,48 @@
+//! The arguments of the search for the first difference.
+
+use clap::Args;
+
+use super::{Context, ModelArguments, Special, Threads};
+
+/// `lockstep diff`
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit codes: 0 equal, 3 they differ, 4 they cannot be compared, 5 a file is neither a receipt nor \
+                        safetensors, 1 failure, 2 usage."
+)]
+pub struct Diff {
+    /// One side: a receipt, a file of values (see `lockstep logits --intermediates`), or the name of a backend, which is then computed
+    #[arg(value_name = "A")]
+    pub a: String,
+    /// The other side
+    #[arg(value_name = "B")]
+    pub b: String,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub threads: Threads,
+    #[command(flatten)]
+    pub context: Context,
+    #[command(flatten)]
+    pub prompt: DiffPrompt,
+    #[command(flatten)]
+    pub special: Special,
+    /// Overlook values that are no farther apart than N units in the last place
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_ulps: u64,
+    /// Print one JSON object with the difference
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a backend computes; not needed where a file of values tells it.
+#[derive(Args, Clone, Debug)]
+#[group(multiple = false)]
+pub struct DiffPrompt {
+    /// Prompt for a backend, as text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Prompt for a backend, as token ids: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub prompt_ids: Option<Vec<u32>>,
+}
