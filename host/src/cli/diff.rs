@@ -30,6 +30,9 @@ pub struct Diff {
     /// Overlook values that are no farther apart than N units in the last place
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_ulps: u64,
+    /// Overlook values that are no farther apart than X: for values of a program that does not compute by the contract
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub tolerance: f32,
     /// Print one JSON object with the difference
     #[arg(long)]
     pub json: bool,

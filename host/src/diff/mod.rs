@@ -82,7 +82,7 @@ fn find(arguments: &cli::Diff, a: Side, b: Side) -> Result<Finding, Failure> {
         (Side::Receipt(_), Side::Backend(_)) | (Side::Backend(_), Side::Receipt(_)) => {
             Ok(Finding::Cannot("a receipt is computed again by `lockstep verify --backend NAME`".to_string()))
         }
-        (Side::Values(a), Side::Values(b)) => Ok(values::compare(&a, &b, arguments.max_ulps)),
+        (Side::Values(a), Side::Values(b)) => Ok(values::compare(&a, &b, near)),
         (a, b) => {
             let opened = arguments.model.open(arguments.context)?;
             let ids = match prompt(arguments, &opened, [&a, &b]) {
@@ -97,7 +97,7 @@ fn find(arguments: &cli::Diff, a: Side, b: Side) -> Result<Finding, Failure> {
                     Side::Receipt(_) => unreachable!("receipts are handled above"),
                 }
             };
-            Ok(values::compare(&values(a)?, &values(b)?, arguments.max_ulps))
+            Ok(values::compare(&values(a)?, &values(b)?, near))
         }
     }
 }

@@ -111,6 +111,11 @@ impl Values {
     }
 }
 
+/// The number with the fewest decimals that is this value as binary32; none if it is not finite.
+fn shortest(value: f32) -> Option<f64> {
+    value.to_string().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 /// How many binary32 numbers lie from `a` to `b`; 0 from -0 to +0, none if one is NaN.
 pub(super) fn ulps(a: f32, b: f32) -> Option<u64> {
     let place = |value: f32| {
@@ -120,14 +125,23 @@ pub(super) fn ulps(a: f32, b: f32) -> Option<u64> {
     (!a.is_nan() && !b.is_nan()).then(|| place(a).abs_diff(place(b)))
 }
 
-/// Whether two values are not the same; with `max_ulps`, not nearly. Any NaN is the same as any other (N9).
-fn differ(a: f32, b: f32, max_ulps: u64) -> bool {
+/// How far apart two values may be and still count as the same.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Near {
+    pub max_ulps: u64,
+    pub tolerance: f32,
+}
+
+/// Whether two values are neither the same nor near. Any NaN is the same as any other (N9).
+fn differ(a: f32, b: f32, near: Near) -> bool {
     let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-    !same && (max_ulps == 0 || ulps(a, b).is_none_or(|ulps| ulps > max_ulps))
+    let by_ulps = near.max_ulps > 0 && ulps(a, b).is_some_and(|ulps| ulps <= near.max_ulps);
+    let by_value = near.tolerance > 0.0 && (a - b).abs() <= near.tolerance;
+    !(same || by_ulps || by_value)
 }
 
 /// The first difference: at the first position that has any, of the first operator, the first element.
-pub(super) fn compare(a: &Values, b: &Values, max_ulps: u64) -> Finding {
+pub(super) fn compare(a: &Values, b: &Values, near: Near) -> Finding {
     if let (Some(of_a), Some(of_b)) = (&a.ids, &b.ids)
         && of_a != of_b
     {
@@ -138,8 +152,7 @@ pub(super) fn compare(a: &Values, b: &Values, max_ulps: u64) -> Finding {
         a.rows.keys().filter(|key| !b.rows.contains_key(key)).map(name_of).collect()
     };
     let not_compared = [alone(a, b), alone(b, a)].concat();
-    let mut extent =
-        Extent { tensors: 0, tensors_differ: 0, values: 0, values_differ: 0, max_ulps: Some(0), not_compared };
+    let mut extent = Extent { not_compared, max_ulps: Some(0), ..Extent::default() };
     for (key, of_a) in &a.rows {
         let Some(of_b) = b.rows.get(key) else { continue };
         let shape = |rows: &Rows| [rows.values.len() / rows.width.max(1), rows.width];
@@ -149,9 +162,13 @@ pub(super) fn compare(a: &Values, b: &Values, max_ulps: u64) -> Finding {
         }
         let before = extent.values_differ;
         for (index, (&a, &b)) in of_a.values.iter().zip(&of_b.values).enumerate() {
-            if differ(a, b, max_ulps) {
+            if differ(a, b, near) {
                 extent.values_differ += 1;
                 extent.max_ulps = extent.max_ulps.zip(ulps(a, b)).map(|(most, ulps)| most.max(ulps));
+                let apart = (a - b).abs();
+                if apart.is_nan() || apart > extent.max_difference {
+                    extent.max_difference = apart;
+                }
                 let row = index / of_a.width;
                 if first.is_none_or(|(first, ..)| row < first) {
                     first = Some((row, *key, index));
@@ -170,7 +187,8 @@ pub(super) fn compare(a: &Values, b: &Values, max_ulps: u64) -> Finding {
     };
     let (stage, place) = key;
     let [of_a, of_b] = [a, b].map(|side| side.rows[&key].values[index]);
-    let number = |value: f32| -> Value { json!({"value": value, "bits": format!("{:08x}", value.to_bits())}) };
+    let number =
+        |value: f32| -> Value { json!({"value": shortest(value), "bits": format!("{:08x}", value.to_bits())}) };
     Finding::Differ(Box::new(Difference {
         step: Some(row + 1),
         layer: if let Stage::Layer(layer) = stage { Some(layer) } else { None },
@@ -194,8 +212,15 @@ mod tests {
         assert_eq!(ulps(1.0, next(1.0)), Some(1));
         assert_eq!(ulps(-f32::from_bits(1), f32::from_bits(2)), Some(3));
         assert_eq!((ulps(-0.0, 0.0), ulps(f32::MAX, f32::INFINITY), ulps(f32::NAN, 1.0)), (Some(0), Some(1), None));
-        assert!(differ(-0.0, 0.0, 0) && !differ(-0.0, 0.0, 1) && !differ(f32::NAN, -f32::NAN, 0));
-        assert!(differ(1.0, next(1.0), 0) && !differ(1.0, next(1.0), 1) && differ(f32::NAN, 1.0, u64::MAX));
+        let exact = Near::default();
+        let ulp = |max_ulps| Near { max_ulps, ..exact };
+        assert!(differ(-0.0, 0.0, exact) && !differ(-0.0, 0.0, ulp(1)) && !differ(f32::NAN, -f32::NAN, exact));
+        assert!(
+            differ(1.0, next(1.0), exact) && !differ(1.0, next(1.0), ulp(1)) && differ(f32::NAN, 1.0, ulp(u64::MAX))
+        );
+        let tolerant = Near { tolerance: 0.5, ..exact };
+        assert!(!differ(1.0, 1.5, tolerant) && differ(1.0, 1.6, tolerant) && differ(f32::NAN, 1.0, tolerant));
+        assert_eq!((shortest(0.1), shortest(f32::INFINITY)), (Some(0.1), None));
     }
 
     #[test]
