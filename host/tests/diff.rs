@@ -87,6 +87,7 @@ fn a_planted_difference_is_named_at_every_operator() {
         assert_eq!(bits("b"), bits("a") + ulps);
         let allowed = format!("{ulps}");
         assert_eq!(scene.diff(&[&values, &other, "--max-ulps", &allowed]).0, Some(0));
+        assert_eq!(scene.diff(&[&values, &other, "--tolerance", "0.001"]).0, Some(0));
     }
 }
 

@@ -6,8 +6,8 @@ mod aggregate;
 mod batch;
 mod command;
 mod commands;
-mod doors;
 mod diff;
+mod doors;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
 mod files;

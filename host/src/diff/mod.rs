@@ -20,7 +20,7 @@ use crate::pool::ThreadPool;
 use crate::verify::recompute;
 use crate::{Failure, cli};
 use report::{Computed, Difference, Finding};
-use values::Values;
+use values::{Near, Values};
 
 /// What was named on the command line.
 enum Side {
@@ -71,6 +71,7 @@ fn side(name: &str) -> Result<Result<Side, Finding>, Failure> {
 }
 
 fn find(arguments: &cli::Diff, a: Side, b: Side) -> Result<Finding, Failure> {
+    let near = Near { max_ulps: arguments.max_ulps, tolerance: arguments.tolerance };
     match (a, b) {
         (Side::Receipt(a), Side::Receipt(b)) => {
             let Some(difference) = receipts::compare(&a, &b) else { return Ok(Finding::Equal(None)) };
@@ -158,6 +159,6 @@ fn compute(arguments: &cli::Diff, a: &Receipt, b: &Receipt) -> Result<Computed, 
     let identity = opened.identity(opened.checkpoint.digest());
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    let verdict = |receipt| recompute(&opened.model, exec, receipt, &identity, Default::default());
+    let verdict = |receipt| recompute(&opened, exec, receipt, &identity, Default::default());
     Ok(Computed::new(verdict(a), verdict(b)))
 }

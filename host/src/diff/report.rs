@@ -45,7 +45,7 @@ pub(super) struct Difference {
 }
 
 /// How much differs.
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 pub(super) struct Extent {
     pub tensors: usize,
     pub tensors_differ: usize,
@@ -53,6 +53,8 @@ pub(super) struct Extent {
     pub values_differ: usize,
     /// The largest distance; none where one of two is NaN.
     pub max_ulps: Option<u64>,
+    /// The largest absolute difference; null in JSON where one of two is NaN.
+    pub max_difference: f32,
     /// Tensors that only one side has.
     pub not_compared: Vec<String>,
 }
@@ -150,11 +152,13 @@ fn text(arguments: &cli::Diff, finding: &Finding) -> io::Result<()> {
     if step.is_some() {
         writeln!(out, "  A {} ({})\n  B {} ({})", shown(a), arguments.a, shown(b), arguments.b)?;
     }
-    if let Some(Extent { tensors, tensors_differ, values, values_differ, max_ulps, not_compared }) = extent {
+    if let Some(Extent { tensors, tensors_differ, values, values_differ, max_ulps, max_difference, not_compared }) =
+        extent
+    {
         let most = max_ulps.map_or("more than numbers can be".to_string(), |ulps| format!("at most {ulps} ULP"));
         writeln!(
             out,
-            "  {values_differ} of {values} values differ, in {tensors_differ} of {tensors} tensors, by {most}"
+            "  {values_differ} of {values} values differ, in {tensors_differ} of {tensors} tensors, by {most}, {max_difference:e}"
         )?;
         if !not_compared.is_empty() {
             writeln!(out, "  not compared, since one side has them alone: {} tensors", not_compared.len())?;
