@@ -78,11 +78,13 @@ struct Case {
     command: Command,
     /// Tests that this way cannot run: what their names contain.
     skip: &'static [&'static str],
+    /// Whether the tests of all operators run too, or those inside the library alone.
+    operators: bool,
 }
 
 impl Case {
     fn new(name: impl Into<String>, command: Command) -> Case {
-        Case { name: name.into(), command, skip: &[] }
+        Case { name: name.into(), command, skip: &[], operators: true }
     }
 }
 
@@ -142,8 +144,12 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     packages::ensure(&needs)?;
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     for &part in &parts {
-        for Case { name, mut command, skip } in part.cases(&workspace)? {
-            command.args(if options.golden { &["--lib", "golden"][..] } else { &["--lib", "--tests"] });
+        for Case { name, mut command, skip, operators } in part.cases(&workspace)? {
+            command.args(match (options.golden, operators) {
+                (true, _) => &["--lib", "golden"][..],
+                (false, true) => &["--lib", "--tests"],
+                (false, false) => &["--lib"],
+            });
             command.args(["--", "--quiet"]).args(skip.iter().flat_map(|name| ["--skip", name]));
             let start = Instant::now();
             match process::run(&mut command) {
