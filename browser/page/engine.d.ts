@@ -295,7 +295,7 @@ export class Engine {
   /**
    * Computes again what a receipt tells: a generation by reading all of its tokens at once, a training by training again. The
    * verdict is about the weights in use if the receipt is of them, otherwise about the loaded ones. Whatever the receipt is, text,
-   * bytes or object, there is a verdict; it rejects only if stopped, if `messages`, `text` or `data` cannot be read, while the model is being trained, or if the engine fails.
+   * bytes or object, there is a verdict; it rejects only if stopped, if `messages`, `text`, `data` or `adapters` cannot be read, while the model is being trained, or if the engine fails.
    */
   verify(receipt: string | ArrayBuffer | ArrayBufferView | object, options?: VerifyOptions): Promise<Verification>;
   /** The adapter in use and its digest. The files are byte for byte those of `lockstep train --method lora --save`. */

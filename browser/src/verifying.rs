@@ -31,7 +31,7 @@ enum State {
 /// What can be read in a receipt without computing anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct About {
-    /// `generation`, `training` or `scoring`.
+    /// `generation`, `training`, `scoring` or `aggregation`.
     pub kind: &'static str,
     /// The steps that it tells of.
     pub steps: usize,
@@ -62,9 +62,9 @@ impl From<&Receipt> for About {
 pub struct LeftOut {
     /// The prompt of a generation.
     pub prompt: Option<Vec<u32>>,
-    /// The text of a training.
+    /// The text of a training or a scoring.
     pub text: Option<String>,
-    /// The JSON lines of a training.
+    /// The JSON lines of a training or a scoring.
     pub lines: Option<Vec<u8>>,
     /// The base model with the adapters of an aggregation's clients ([`Engine::adapted`]).
     pub adapters: Vec<Model>,

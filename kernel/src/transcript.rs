@@ -198,11 +198,7 @@ impl AggregationTranscript<'_> {
     /// `SHA-256(profile, weights, adapter, tokenizer, (adapter, weight, receipt) of each client, aggregate)`; the weight is a
     /// little-endian u32.
     pub fn digest(&self) -> Sha256Digest {
-        let mut hash = Sha256::new();
-        hash.field(PROFILE.as_bytes());
-        hash.field(&self.base.weights);
-        hash.field(self.base.adapter.as_ref().map_or(&[], |digest| digest));
-        hash.field(&self.base.tokenizer);
+        let mut hash = self.base.fields();
         for (adapter, weight, receipt) in self.clients {
             hash.field(adapter);
             hash.field(&weight.to_le_bytes());

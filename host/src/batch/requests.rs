@@ -83,8 +83,8 @@ fn prompted(
     let line: Line = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is no prompt as {{\"prompt\":\"...\"}} is one: {error}"))?;
     let name = Name { id: line.id, custom_id: line.custom_id };
-    if [&name.id, &name.custom_id].into_iter().flatten().any(|id| !(id.is_string() || id.is_number())) {
-        return Err("its id is neither a text nor a number".into());
+    if [&name.id, &name.custom_id].into_iter().flatten().any(|id| !(id.is_string() || id.is_u64() || id.is_i64())) {
+        return Err("its id is neither a text nor an integer of at most 64 bits".into());
     }
     let prompt = match (line.prompt, line.prompt_ids, line.messages) {
         (Some(text), None, None) => opened.tokenizer.encode(&text, arguments.prompt.special.mode()),

@@ -112,6 +112,8 @@ impl<'a> Together<'a> {
                 Ok(Progress::Finished(reason)) => running.ended = Some(Ok(reason)),
                 Err(error) => running.ended = Some(Err(error.into())),
             }
+            // It may wait for a long time until those before it have ended.
+            running.text.generation_mut().release();
         }
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use kernel::Exec;
 use kernel::simd::Backend;
-use kernel::transcript::logits_digest;
+use kernel::transcript::{PROFILE, logits_digest};
 use loader::{Access, Checkpoint};
 use session::receipt::{MAX_BYTES, Receipt, Verdict};
 
@@ -59,6 +59,9 @@ fn side(name: &str) -> Result<Result<Side, Finding>, Failure> {
         let rest = file.take(MAX_BYTES as u64).read_to_end(&mut start);
         rest.map_err(|error| format!("{name} cannot be read: {error}"))?;
         return Ok(match Receipt::from_json(&start).map_err(Verdict::from) {
+            Ok(receipt) if receipt.profile != PROFILE => Err(Finding::Cannot(format!(
+                "{name}: the numeric contract is another one than {PROFILE}, by which this program computes"
+            ))),
             Ok(receipt) => Ok(Side::Receipt(Box::new(receipt))),
             Err(Verdict::CannotVerify { why }) => Err(Finding::Cannot(format!("{name}: {why}"))),
             Err(verdict) => Err(Finding::Malformed(format!("{name}: {}", verdict.why().unwrap_or_default()))),

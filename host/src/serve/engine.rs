@@ -187,11 +187,13 @@ impl Queue {
         kept: usize,
     ) {
         let around = Surroundings { base: model, tokenizer, exec, identity, served: &self.served };
-        let (mut rounds, mut training, mut held) = (Rounds::new(Prefixes::new(kept)), None, None);
+        let (mut rounds, mut training) = (Rounds::new(Prefixes::new(kept)), None);
+        // Waits until there is room.
+        let mut held: Option<Box<Job>> = None;
         loop {
             while rounds.len() < ACTIVE {
                 let idle = rounds.len() == 0 && training.is_none();
-                let work = match held.take() {
+                let work = match held.take().filter(|job| !job.events.is_closed()) {
                     Some(job) => Some(Work::Generation(job)),
                     None if idle => self.queue.blocking_recv(),
                     None => self.queue.try_recv().ok(),

@@ -282,6 +282,13 @@ impl Generation {
         self.cache
     }
 
+    /// Gives up the keys and values of a generation that has ended: its steps stay.
+    pub fn release(&mut self) {
+        if self.steps.last().is_some_and(|step| step.finish_reason.is_some()) {
+            self.cache = self.cache.prefix(0);
+        }
+    }
+
     /// Ends it with the token that was generated last, as if that were one that ends a text: whoever reads the text has found
     /// its end there. Does nothing before the first token.
     pub fn end(&mut self) {

@@ -85,7 +85,10 @@ proptest! {
         prop_assert_eq!(generation.cache().len(), known.len().min(prompt - 1));
         while !matches!(generation.advance(&model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
         prop_assert_eq!(generation.steps(), &alone(&model, &request)[..]);
-        prop_assert_eq!(generation.into_cache().len(), prompt + 4);
+        prop_assert_eq!(generation.cache().len(), prompt + 4);
+        generation.release();
+        prop_assert_eq!((generation.cache().bytes(), generation.steps().len()), (0, 5));
+        prop_assert!(matches!(generation.advance(&model, Exec::serial()), Ok(Progress::Finished(_))));
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::{Case, CheckError, add_target, kernel_tests};
 use crate::python;
 use crate::workspace::Workspace;
@@ -42,7 +44,7 @@ const THREADS: Build = Build {
 
 /// In Node, whose engine is that of Chromium.
 pub(super) fn node(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
-    let runner = format!("node --no-warnings {}", script(workspace, "run-wasi.mjs").display());
+    let runner = ["node".into(), "--no-warnings".into(), script(workspace, "run-wasi.mjs")];
     [SCALAR, SIMD128, THREADS].iter().map(|build| case(workspace, build, "Node", &runner)).collect()
 }
 
@@ -50,7 +52,7 @@ pub(super) fn node(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
 pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
     let venv = workspace.target.join("wasmtime-venv");
     let python = python::with_package(&venv, "wasmtime", WASMTIME, "it runs WebAssembly")?;
-    let runner = format!("{} {}", python.display(), script(workspace, "run-wasi.py").display());
+    let runner = [python, script(workspace, "run-wasi.py")];
     [SCALAR, SIMD128].iter().map(|build| case(workspace, build, "wasmtime", &runner)).collect()
 }
 
@@ -58,13 +60,15 @@ fn script(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root.join("tools/src/check").join(name)
 }
 
-fn case(workspace: &Workspace, build: &Build, engine: &str, runner: &str) -> Result<Case, CheckError> {
+fn case(workspace: &Workspace, build: &Build, engine: &str, runner: &[PathBuf]) -> Result<Case, CheckError> {
     add_target(build.target)?;
     let mut cargo = kernel_tests(workspace, build.backends);
     cargo
         .args(["--target", build.target, "--target-dir"])
         .arg(workspace.target.join("check").join(build.name))
-        .env(format!("CARGO_TARGET_{}_RUNNER", build.target.to_uppercase().replace('-', "_")), runner)
+        // Not by the environment, which is cut at blanks.
+        .arg("--config")
+        .arg(format!("target.{}.runner={}", build.target, json!(runner)))
         .env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature={}", build.features));
     Ok(Case { skip: build.skip, operators: build.operators, ..Case::new(format!("{engine}, {}", build.name), cargo) })
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use kernel::model::KvCache;
+use kernel::simd::LANES;
 use session::Continuation;
 
 use crate::serve::weights::Trained;
@@ -41,12 +42,18 @@ impl Prefixes {
         Some(cache)
     }
 
-    /// Keeps what was read of a text, and forgets what was of no use for longest where there is no room.
+    /// Keeps what was read of a text, or its beginning if it is too long, and forgets what was of no use for longest where there
+    /// is no room.
     pub fn keep(&mut self, trained: Option<Arc<Trained>>, text: Continuation) {
         let generation = text.into_generation();
         let generated = generation.steps().iter().map(|step| step.token_id);
         let mut ids: Vec<u32> = generation.prompt().iter().copied().chain(generated).collect();
-        let cache = generation.into_cache();
+        let mut cache = generation.into_cache();
+        if cache.bytes() > self.most {
+            // Keys lie in blocks of as many positions.
+            let fit = self.most / cache.bytes().div_ceil(cache.len()) / LANES * LANES;
+            cache = cache.prefix(fit);
+        }
         ids.truncate(cache.len());
         let of_these = |text: &Text| text.is_of(trained.as_ref());
         // What another text begins with, too, is known from that one.

@@ -20,12 +20,14 @@ impl AggregationCheck {
     ///
     /// # Errors
     /// If there are fewer than clients, which leaves it open; if one of as many is none of theirs, which is a mismatch.
-    pub(super) fn begin(told: &Aggregated, mut adapters: Vec<Model>) -> Result<AggregationCheck, Verdict> {
+    pub(super) fn begin(told: &Aggregated, adapters: Vec<Model>) -> Result<AggregationCheck, Verdict> {
         let (needed, found) = (told.clients.len(), adapters.len());
+        let digested = |model: Model| (adapter_digest(&model).map(Hex), model);
+        let mut adapters: Vec<_> = adapters.into_iter().map(digested).collect();
         let mut clients = Vec::new();
         for (client, number) in told.clients.iter().zip(1_u64..) {
             let digest = client.adapter_sha256;
-            let Some(place) = adapters.iter().position(|model| adapter_digest(model).map(Hex) == Some(digest)) else {
+            let Some(place) = adapters.iter().position(|(found, _)| *found == Some(digest)) else {
                 let digest = digest.digits();
                 return Err(match found < needed {
                     true => Verdict::cannot(format_args!(
@@ -39,7 +41,7 @@ impl AggregationCheck {
                 });
             };
             let name = format!("of client {number}");
-            let mut made = Client::new(name, adapters.swap_remove(place), client.weight).map_err(impossible)?;
+            let mut made = Client::new(name, adapters.swap_remove(place).1, client.weight).map_err(impossible)?;
             made.receipt = client.receipt.clone();
             clients.push(made);
         }
