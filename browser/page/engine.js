@@ -10,6 +10,9 @@ import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 /** The most threads that may be asked for. */
 const MAX_THREADS = 64;
 
+/** Milliseconds in which the engine's worker has to start its compute workers, which itself gives them 20 seconds. */
+const START_PATIENCE = 30_000;
+
 export class Engine {
   #worker;
   #runs = 0;
@@ -34,13 +37,8 @@ export class Engine {
       throw new RangeError(`threads is an integer from 1 to ${MAX_THREADS}, not ${threads}`);
     }
     signal?.throwIfAborted();
-    const worker = new WorkerConnection(new URL("./worker.js", import.meta.url), onProgress);
-    try {
-      return new Engine(worker, await unlessAborted(worker.call("load", { baseUrl: folderUrl(baseUrl), backend, threads }), signal));
-    } catch (error) {
-      worker.close("the engine was not loaded");
-      throw error;
-    }
+    const options = { baseUrl: folderUrl(baseUrl), backend, threads };
+    return (await loaded(options, onProgress, signal, START_PATIENCE)) ?? loaded(options, onProgress, signal, Infinity);
   }
 
   constructor(worker, info) {
@@ -204,6 +202,33 @@ export class Engine {
   static async deleteCache() {
     await (await ModelCache.open()).clear();
   }
+}
+
+/**
+ * An engine whose worker has loaded the model; null if the worker was ended because its compute workers took longer than
+ * `patience` to start. In Firefox a worker now and then waits for one that it has made, for good; another worker does not.
+ */
+async function loaded(options, onProgress, signal, patience) {
+  let timer;
+  let giveUp;
+  const late = new Promise((resolve) => (giveUp = resolve));
+  const watch = (starting) => {
+    clearTimeout(timer);
+    if (starting && patience < Infinity) timer = setTimeout(giveUp, patience, null);
+  };
+  const report = (progress) => ("starting" in progress ? watch(progress.starting) : onProgress(progress));
+  const worker = new WorkerConnection(new URL("./worker.js", import.meta.url), report);
+  try {
+    const info = await unlessAborted(Promise.race([worker.call("load", options), late]), signal);
+    if (info !== null) return new Engine(worker, info);
+  } catch (error) {
+    worker.close("the engine was not loaded");
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  worker.close("the compute workers did not start");
+  return null;
 }
 
 function folderUrl(baseUrl) {

@@ -11,15 +11,16 @@ const PATIENCE = 20_000;
 
 /**
  * Starts the module.
- * @param {{backend: "auto" | "simd128" | "scalar", threads?: number}} options all cores up to a few, unless told
+ * @param {{backend: "auto" | "simd128" | "scalar", threads?: number, onStarting?: (starting: boolean) => void}} options all cores up
+ *   to a few, unless told; `onStarting` hears when compute workers begin to start, and when they have or will not
  * @returns {Promise<{wasm: object, memory: WebAssembly.Memory, oneThread: string | null}>} `oneThread` tells why there is only one
  */
-export async function startModule({ backend, threads }) {
+export async function startModule({ backend, threads, onStarting = () => {} }) {
   const build = backend === "auto" ? (hasSimd128() ? "simd128" : "scalar") : backend;
   let oneThread = whyOneThread(build, threads);
   if (oneThread === null) {
     try {
-      return { ...(await startShared(threads ?? cores())), oneThread };
+      return { ...(await startShared(threads ?? cores(), onStarting)), oneThread };
     } catch (error) {
       oneThread = error.message;
     }
@@ -48,11 +49,16 @@ function cores() {
 }
 
 /** The build with threads, all of which have started but for those that cannot. */
-async function startShared(threads) {
+async function startShared(threads, onStarting) {
   const memory = sharedMemory();
   const wasm = await import("./wasm/threads/browser.js");
   await wasm.default({ module_or_path: moduleUrl("threads"), memory });
-  await startComputeWorkers(threads - 1, { module: wasm.module(), memory });
+  onStarting(true);
+  try {
+    await startComputeWorkers(threads - 1, { module: wasm.module(), memory });
+  } finally {
+    onStarting(false);
+  }
   return { wasm, memory };
 }
 

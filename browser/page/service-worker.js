@@ -73,7 +73,7 @@ async function install() {
 
 async function keep(address, { required }) {
   const response = await fetch(address, { cache: "no-cache" });
-  if (response.ok) await store(address, withIsolation(response));
+  if (response.ok) await store(address, await withIsolation(response));
   else if (required) throw new Error(`${address}: ${response.status}`);
 }
 
@@ -85,7 +85,7 @@ async function answer(address) {
     const kept = await (await caches.open(CACHE_NAME)).match(address);
     return kept ?? Response.error();
   }
-  const isolated = withIsolation(response);
+  const isolated = await withIsolation(response);
   if (response.ok) await store(address, isolated.clone());
   return isolated;
 }
@@ -95,9 +95,10 @@ async function store(address, response) {
   await cache.put(address, response);
 }
 
-function withIsolation(response) {
+/** Read to the end at once: of two readers of one stream the one may wait for the other. */
+async function withIsolation(response) {
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
-  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+  return new Response(await response.arrayBuffer(), { status: response.status, statusText: response.statusText, headers });
 }

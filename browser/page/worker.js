@@ -15,7 +15,8 @@ const runs = new Map();
 
 const operations = {
   async load({ baseUrl, backend, threads }) {
-    const started = await startModule({ backend, threads });
+    const onStarting = (starting) => postMessage({ progress: { starting } });
+    const started = await startModule({ backend, threads, onStarting });
     wasm = started.wasm;
     wasmMemory = started.memory;
     const cache = await ModelCache.open();

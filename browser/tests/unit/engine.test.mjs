@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 
 const { Engine } = await import("../../page/engine.js");
 
@@ -322,4 +322,43 @@ test("the signal stops a verification, and its memory is given back", async () =
   await assert.rejects(verification, { name: "AbortError" });
   assert.equal(FakeWorker.last.log.at(-1), "release");
   await assert.rejects(engine.verify("{}", { signal: stopping.signal }), { name: "AbortError" });
+});
+
+test("a worker that waits for its compute workers for good is replaced once, and may take its time then", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const { load } = FakeWorker.operations;
+    const seen = [];
+    const signs = [[true], [true], [true, false]];
+    FakeWorker.operations.load = async () => {
+      const worker = FakeWorker.last;
+      for (const starting of signs.shift()) worker.onmessage({ data: { progress: { starting } } });
+      worker.onmessage({ data: { progress: { bytes: 1 } } });
+      await new Promise((resolve) => (worker.started = resolve));
+      return load();
+    };
+    const turns = async () => { for (let turn = 0; turn < 20; turn++) await null; };
+    const loading = Engine.load({ baseUrl: "http://host/", onProgress: (progress) => seen.push(progress) });
+    await turns();
+    const first = FakeWorker.last;
+    mock.timers.tick(30_000);
+    await turns();
+    const second = FakeWorker.last;
+    assert.ok(first.terminated && second !== first && !second.terminated);
+    mock.timers.tick(600_000);
+    await turns();
+    second.started();
+    assert.equal((await loading).info.name, "tiny");
+    assert.deepEqual(seen, [{ bytes: 1 }, { bytes: 1 }], "of starting the page hears nothing");
+    const another = Engine.load({ baseUrl: "http://host/" });
+    await turns();
+    const third = FakeWorker.last;
+    mock.timers.tick(600_000);
+    await turns();
+    third.started();
+    await another;
+    assert.ok(FakeWorker.last === third && !third.terminated, "one whose compute workers have started may take its time");
+  } finally {
+    mock.timers.reset();
+  }
 });
