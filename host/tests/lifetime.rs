@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::server::{PATIENCE, Server, request, start};
 use crate::stream::{events, generate, tokens};
 
-/// Asks for a long generation and returns once its first token is there.
+/// Asks for a long generation and returns once its first token is there. Sixteen of these advance together.
 fn begin(server: &Server) -> BufReader<TcpStream> {
-    let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=4000", "")));
+    let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=2000", "")));
     let mut line = String::new();
     while !line.starts_with("event: token") {
         line.clear();
@@ -36,8 +36,8 @@ fn a_client_that_leaves_stops_its_generation() {
 #[test]
 fn a_client_that_leaves_while_it_waits_is_forgotten() {
     let server = start(&[]);
-    let working: Vec<_> = (0..4).map(|_| begin(&server)).collect();
-    let waiting: Vec<_> = (0..3).map(|_| server.send(&request("GET", "/api/generate?max_tokens=4000", ""))).collect();
+    let working: Vec<_> = (0..16).map(|_| begin(&server)).collect();
+    let waiting: Vec<_> = (0..3).map(|_| server.send(&request("GET", "/api/generate?max_tokens=2000", ""))).collect();
     server.wait_for("waitingGenerations", &json!(3));
     drop(waiting);
     drop(working);
@@ -49,8 +49,8 @@ fn a_client_that_leaves_while_it_waits_is_forgotten() {
 #[test]
 fn a_full_queue_is_429_and_says_when_to_come_back() {
     let server = start(&[]);
-    let working: Vec<_> = (0..4).map(|_| begin(&server)).collect();
-    let waiting: Vec<_> = (0..32).map(|_| server.send(&request("GET", "/api/generate?max_tokens=4000", ""))).collect();
+    let working: Vec<_> = (0..16).map(|_| begin(&server)).collect();
+    let waiting: Vec<_> = (0..32).map(|_| server.send(&request("GET", "/api/generate?max_tokens=2000", ""))).collect();
     server.wait_for("waitingGenerations", &json!(32));
     let answer = server.get("/api/generate");
     assert!(answer.header("retry-after").is_some());
