@@ -13,6 +13,7 @@ import llama_cpp as llama
 import numpy as np
 
 RUNS = 3
+EIGHT = 8
 STORY = [6403, 1980, 253, 655]  # "Once upon a time"
 
 
@@ -29,6 +30,8 @@ class Context:
         self.context = llama.llama_init_from_model(model, params)
         self.memory = llama.llama_get_memory(self.context)
         self.vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+
+        self.model, self.params = model, params
 
     def close(self):
         llama.llama_free(self.context)
@@ -75,6 +78,46 @@ class Context:
         return count / best(run)
 
 
+    def decode_eight(self, count):
+        """Greedy tokens of eight texts that advance together, in a context of their own, all counted."""
+        params = self.params
+        params.n_ctx, params.n_seq_max = 256 * EIGHT, EIGHT
+        context = llama.llama_init_from_model(self.model, params)
+        memory = llama.llama_get_memory(context)
+        batch = llama.llama_batch_init(EIGHT * len(STORY), 0, 1)
+
+        def choices(rows):
+            """The choices after those of the rows (token, position, text, whether it is a text's last) that are a text's last."""
+            batch.n_tokens = len(rows)
+            for i, (token, position, text, last) in enumerate(rows):
+                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, position, 1, last
+                batch.seq_id[i][0] = text
+            if llama.llama_decode(context, batch) != 0:
+                raise SystemExit(f"llama.cpp could not read {len(rows)} tokens of {EIGHT} texts")
+            wanted = [i for i, (*_, last) in enumerate(rows) if last]
+            logits = (np.ctypeslib.as_array(llama.llama_get_logits_ith(context, i), shape=(self.vocab,)) for i in wanted)
+            return [int(row.argmax()) for row in logits]
+
+        end = len(STORY) - 1
+        prompts = [(token, at, text, at == end) for text in range(EIGHT) for at, token in enumerate(STORY)]
+
+        def run():
+            llama.llama_memory_clear(memory, True)
+            first = choices(prompts)
+
+            def tokens():
+                chosen = first
+                for step in range(count):
+                    chosen = choices([(token, end + 1 + step, text, True) for text, token in enumerate(chosen)])
+
+            return tokens
+
+        speed = EIGHT * count / best(run)
+        llama.llama_batch_free(batch)
+        llama.llama_free(context)
+        return speed
+
+
 def ids(count):
     return [(i * 37) % 40000 + 20 for i in range(count)]
 
@@ -94,6 +137,7 @@ PARTS = {
     "prefill": lambda context: context.prefill(256),
     "prefill-long": lambda context: context.prefill(2048),
     "decode": lambda context: context.decode(STORY, 64),
+    "decode-eight": lambda context: context.decode_eight(64),
     "decode-short": lambda context: context.decode(ids(8), 16),
     "decode-long": lambda context: context.decode(ids(3992), 16),
 }

@@ -20,9 +20,16 @@ const SWIGLU: usize = EXP + 5;
 /// One case or more for every operator.
 pub fn cases() -> Vec<Case> {
     let mut all = vec![];
-    for (rows, cols, tokens) in
-        [(DIM, DIM, 1), (HIDDEN, DIM, 1), (VOCAB, DIM, 1), (HIDDEN, DIM, TOKENS), (DIM, HIDDEN, TOKENS)]
-    {
+    for (rows, cols, tokens) in [
+        (DIM, DIM, 1),
+        (HIDDEN, DIM, 1),
+        (VOCAB, DIM, 1),
+        (HIDDEN, DIM, 2),
+        (HIDDEN, DIM, 8),
+        (DIM, HIDDEN, 8),
+        (HIDDEN, DIM, TOKENS),
+        (DIM, HIDDEN, TOKENS),
+    ] {
         all.extend(matmul(rows, cols, tokens));
     }
     let (x, w) = (numbers(TOKENS * DIM, 3), narrow(&numbers(DIM, 4)));
@@ -91,6 +98,14 @@ pub fn cases() -> Vec<Case> {
         4 * logits.len(),
         vec![0.0; TOKENS],
         move |exec, losses| cross_entropy_forward(exec, losses, &logits, &targets),
+    ));
+    let (logits, targets) = (numbers(TOKENS * VOCAB, 16), tokens_of_vocabulary());
+    all.push(Case::new(
+        format!("log_probability_forward [{TOKENS}, {VOCAB}]"),
+        (EXP + 3) * logits.len(),
+        4 * logits.len(),
+        vec![0.0; TOKENS],
+        move |exec, out| log_probability_forward(exec, out, &logits, &targets),
     ));
     all
 }

@@ -4,7 +4,7 @@ use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::order::FOLDING;
-use crate::simd::tile::{Block, lane};
+use crate::simd::tile::{Block, lane, lanes_of_rows};
 use crate::simd::{LANES, Op, Simd, Weight, Words, order, store};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -55,7 +55,7 @@ pub fn matmul_forward_each<const N: usize>(
         (out, rows, granule(rows))
     });
     split_columns_of_each(exec.pool, outs, |outs| {
-        let packed = if tokens == 1 { vec![] } else { exec.backend.run(Pack { x, cols, tokens }) };
+        let packed = exec.backend.run(Pack { x, cols, tokens });
         for (mut out, (w, bias)) in outs.into_iter().zip(weights) {
             let (out, packed) = (&mut out, packed.as_slice());
             match w {
@@ -83,7 +83,17 @@ fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
     }
 }
 
-/// Lays the tokens out for the tiles of [`MatMul`]: [`GROUP`] at most side by side, lane by lane.
+/// Up to how many tokens weight rows are read as they lie in memory: folding a sum for each row and token costs less there than
+/// laying the rows out side by side.
+const fn few<S: Simd>() -> usize {
+    match S::PARTS {
+        1 => 16,
+        2 => 12,
+        _ => 1,
+    }
+}
+
+/// Lays the tokens out for the panels of [`MatMul`]: [`GROUP`] at most side by side, lane by lane. Nothing where there are few.
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
@@ -96,6 +106,9 @@ impl Op for Pack<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> Vec<[Block; 1]> {
         let Pack { x, cols, tokens } = self;
+        if tokens <= few::<S>() {
+            return vec![];
+        }
         let blocks = blocks(cols);
         let groups = tokens.div_ceil(GROUP);
         // One more, since a tile that starts inside a block reads as much beyond it.
@@ -107,7 +120,7 @@ impl Op for Pack<'_> {
     }
 }
 
-/// One token is `x`; several are `packed`.
+/// Few tokens are read from `x`; many are `packed`.
 struct MatMul<'a, 'b, W> {
     out: &'a mut Columns<'b>,
     x: &'a [f32],
@@ -124,6 +137,8 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens == 1 {
             self.one_token(s);
+        } else if self.tokens <= few::<S>() {
+            self.few_tokens(s);
         } else if S::REGISTERS >= 32 && S::PARTS == 1 {
             let rest = self.panels::<S, 3, 3, 8>(s, 0);
             self.panels::<S, 1, 1, 8>(s, rest);
@@ -149,6 +164,39 @@ impl<W: Weight> MatMul<'_, '_, W> {
                 s.store(order::dot_lanes(s, w, self.x, Some(AHEAD)), &mut sums.0);
             }
             store(s, s.fold(&sums), out);
+        }
+    }
+
+    /// Sixteen weight rows at a time, as they lie in memory, with up to eight tokens.
+    #[inline(always)]
+    fn few_tokens<S: Simd>(&mut self, s: S) {
+        let (cols, range) = (self.cols, self.out.range());
+        let most = if S::PARTS == 1 { 8 } else { 6 };
+        let mut sums = [[Block::ZERO; LANES]; 8];
+        for first in range.clone().step_by(LANES) {
+            let rows = LANES.min(range.end - first);
+            let w = &self.w[first * cols..][..rows * cols];
+            for group in tiles(self.tokens, most) {
+                let x = &self.x[group.start * cols..group.end * cols];
+                let sums = &mut sums[..group.len()];
+                match sums.len() {
+                    8 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 8>(s, sums, w, x, cols),
+                    7 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 7>(s, sums, w, x, cols),
+                    6 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 6>(s, sums, w, x, cols),
+                    5 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 5>(s, sums, w, x, cols),
+                    4 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 4>(s, sums, w, x, cols),
+                    3 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 3>(s, sums, w, x, cols),
+                    2 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 2>(s, sums, w, x, cols),
+                    6 => sums_of_rows::<S, W, 1, 6>(s, sums, w, x, cols),
+                    5 => sums_of_rows::<S, W, 1, 5>(s, sums, w, x, cols),
+                    4 => sums_of_rows::<S, W, 1, 4>(s, sums, w, x, cols),
+                    3 => sums_of_rows::<S, W, 1, 3>(s, sums, w, x, cols),
+                    _ => sums_of_rows::<S, W, 1, 2>(s, sums, w, x, cols),
+                }
+                for (token, sums) in group.zip(sums) {
+                    store(s, s.fold(sums), &mut self.out.row(token)[first - range.start..][..rows]);
+                }
+            }
         }
     }
 
@@ -201,6 +249,36 @@ impl<W: Weight> MatMul<'_, '_, W> {
             first += rows;
         }
         first
+    }
+}
+
+/// The lanes of up to sixteen weight rows with each of `T` tokens, `R` rows at a time: `sums[token][row]`.
+#[inline(always)]
+fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
+    s: S,
+    sums: &mut [[Block; LANES]],
+    w: &[W],
+    x: &[f32],
+    cols: usize,
+) {
+    let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
+    let rows = w.len() / cols;
+    let mut row = 0;
+    while row + R <= rows {
+        let w: [&[W]; R] = core::array::from_fn(|r| &w[(row + r) * cols..(row + r + 1) * cols]);
+        let lanes = lanes_of_rows(s, w, x, AHEAD);
+        for (r, lanes) in lanes.into_iter().enumerate() {
+            for (t, lanes) in lanes.into_iter().enumerate() {
+                s.store(lanes, &mut sums[t][row + r].0);
+            }
+        }
+        row += R;
+    }
+    for row in row..rows {
+        let [lanes] = lanes_of_rows(s, [&w[row * cols..(row + 1) * cols]], x, AHEAD);
+        for (t, lanes) in lanes.into_iter().enumerate() {
+            s.store(lanes, &mut sums[t][row].0);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "both sides of a tile are indexed alike")]
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, Weight, padded};
 
 /// Sixteen neighbours, in one cache line: a load that touches two lines takes twice as long.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -69,6 +69,50 @@ pub fn lane<S: Simd, const B: usize, const C: usize, const T: usize>(
             }
         }
     }
+}
+
+/// The lanes of the dot products of `R` weight rows with `T` vectors, all of one length, before they meet (N3, N4): each those
+/// of [`dot_lanes`](super::order::dot_lanes). `ahead` is how many bytes before their use the weights are asked for.
+#[inline(always)]
+pub fn lanes_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
+    s: S,
+    mut w: [&[W]; R],
+    mut x: [&[f32]; T],
+    ahead: usize,
+) -> [[S::F32; T]; R] {
+    // One length for all, so that the loop below needs no other check.
+    let cols = x[0].len();
+    for r in 0..R {
+        w[r] = &w[r][..cols];
+    }
+    for t in 0..T {
+        x[t] = &x[t][..cols];
+    }
+    let mut acc = [[s.splat(0.0); T]; R];
+    for i in 0..cols / LANES {
+        let mut v = [s.splat(0.0); R];
+        for r in 0..R {
+            let w = &w[r].as_chunks().0[i];
+            s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(ahead));
+            v[r] = W::load(s, w);
+        }
+        for t in 0..T {
+            let x = s.load(&x[t].as_chunks().0[i]);
+            for r in 0..R {
+                acc[r][t] = s.add(acc[r][t], s.mul(v[r], x));
+            }
+        }
+    }
+    if !cols.is_multiple_of(LANES) {
+        let whole = cols / LANES * LANES;
+        for t in 0..T {
+            let x = s.load(&padded(&x[t][whole..]));
+            for r in 0..R {
+                acc[r][t] = s.add(acc[r][t], s.mul(W::load(s, &padded(&w[r][whole..])), x));
+            }
+        }
+    }
+    acc
 }
 
 /// How many terms an axis sum takes at a time: the blocks of N6.

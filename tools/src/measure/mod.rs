@@ -105,7 +105,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> MeasureError {
 /// Measures the parts asked for and prints one Markdown text: date, machine and command, the table, the operators.
 ///
 /// # Errors
-/// If the set-up or a program fails; what was measured before is lost, as a table of two runs would mislead.
+/// If the set-up or a program fails; what was measured before is printed, and nothing is written: half a table would mislead.
 pub fn run(options: &Options) -> Result<(), MeasureError> {
     let workspace = Workspace::find()?;
     let model = fetch::test_model()?;
@@ -119,12 +119,22 @@ pub fn run(options: &Options) -> Result<(), MeasureError> {
     let heading = report::heading(&workspace);
     let (mut figures, mut operators) = (Vec::new(), None);
     for part in parts {
-        match part {
-            Part::Native => figures.extend(parts::native(&workspace, &model, peers)?),
-            Part::Start => figures.extend(start::figures(&workspace, &model)?),
-            Part::Tokenizer => figures.extend(parts::tokenizer(&workspace, &model, peers)?),
-            Part::Browser => figures.extend(parts::browser(&workspace, peers)?),
-            Part::Operators => operators = Some(parts::operators(&workspace)?),
+        let measured = match part {
+            Part::Native => parts::native(&workspace, &model, peers),
+            Part::Start => start::figures(&workspace, &model),
+            Part::Tokenizer => parts::tokenizer(&workspace, &model, peers),
+            Part::Browser => parts::browser(&workspace, peers),
+            Part::Operators => parts::operators(&workspace).map(|text| {
+                operators = Some(text);
+                Vec::new()
+            }),
+        };
+        match measured {
+            Ok(more) => figures.extend(more),
+            Err(error) => {
+                eprintln!("{heading}\nIncomplete:\n{}", report::table(&figures));
+                return Err(error);
+            }
         }
     }
     let mut text = heading;

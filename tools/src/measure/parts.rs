@@ -20,8 +20,14 @@ const TEXT: usize = 6_000_000;
 type Base = Option<(&'static str, &'static str)>;
 
 /// Key of `lockstep bench`, what it is, and the key whose figure with the same threads is the base of a comparison.
-const NATIVE: [(&str, &str, Unit, Base); 7] = [
+const NATIVE: [(&str, &str, Unit, Base); 8] = [
     ("decode_tokens_per_second", "decode, 64 tokens", Unit::Tokens, None),
+    (
+        "decode_eight_tokens_per_second",
+        "decode, 8 texts together",
+        Unit::Tokens,
+        Some(("decode_tokens_per_second", "ours, one text")),
+    ),
     ("decode_short_tokens_per_second", "decode at position 16", Unit::Tokens, None),
     (
         "decode_long_tokens_per_second",
@@ -52,7 +58,7 @@ pub fn native(workspace: &Workspace, model: &Path, peers: Option<&Peers>) -> Res
     let ours: Vec<Value> = answer.first().and_then(|report| report["results"].as_array()).cloned().unwrap_or_default();
     let mut theirs = Vec::new();
     if let Some(peers) = peers {
-        let all = "decode,decode-short,decode-long,prefill,prefill-long";
+        let all = "decode,decode-eight,decode-short,decode-long,prefill,prefill-long";
         for (kind, parts) in [("bf16", all), ("f32", "prefill")] {
             let file = peers.gguf_file(kind);
             peers.gguf(kind, &file)?;
