@@ -89,14 +89,14 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The start of a matrix whose columns are shared out among threads.
-struct Start(*mut f32);
+/// The start of what is shared out among threads.
+struct Start<T>(*mut T);
 
-// SAFETY: threads reach the matrix through `Columns` only, and those do not overlap.
-unsafe impl Sync for Start {}
+// SAFETY: threads reach a matrix through `Columns` and rows that do not overlap, and items one by one, each by one part.
+unsafe impl<T: Send> Sync for Start<T> {}
 
-impl Start {
-    fn get(&self) -> *mut f32 {
+impl<T> Start<T> {
+    fn get(&self) -> *mut T {
         self.0
     }
 }
@@ -238,11 +238,18 @@ pub fn split_together<const N: usize>(
         let range = part * rows / parts..(part + 1) * rows / parts;
         // SAFETY: each start has `rows` rows of `row_len` values that are mutably borrowed for this call, `range` is inside,
         // and no other part has a row of it.
-        let part = |(start, row_len): &(Start, usize)| unsafe {
+        let part = |(start, row_len): &(Start<f32>, usize)| unsafe {
             core::slice::from_raw_parts_mut(start.get().add(range.start * row_len), range.len() * row_len)
         };
         job(range.clone(), starts.each_ref().map(part));
     });
+}
+
+/// Shares out `items`, whoever is free taking the next; `job` receives each once.
+pub fn split_items<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) + Sync) {
+    let start = Start(items.as_mut_ptr());
+    // SAFETY: there are as many items as parts, mutably borrowed for this call, and each part has its own.
+    pool.run(items.len(), &|part| job(unsafe { &mut *start.get().add(part) }));
 }
 
 #[cfg(test)]
@@ -342,6 +349,15 @@ mod tests {
                 a.iter_mut().zip(range).for_each(|(a, i)| *a += i as f32);
             });
             assert!(a.iter().enumerate().all(|(i, v)| *v == 1.0 + i as f32) && b.iter().all(|v| *v == 3.0));
+        }
+    }
+
+    #[test]
+    fn every_item_has_its_turn() {
+        for count in [0, 1, 5] {
+            let mut items = vec![alloc::string::String::new(); count];
+            split_items(&Backwards(3), &mut items, |item| item.push('x'));
+            assert_eq!(items, vec!["x"; count]);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{GenerateError, Generation, Progress};
 use crate::Exec;
 use crate::model::{Model, Reading, Workspace};
+use crate::pool::{SerialPool, split_items};
 use alloc::vec::Vec;
 
 /// A generation that has its turn.
@@ -37,12 +38,23 @@ pub fn advance_each(
         return turns.iter().map(|_| Err(error.into())).collect();
     }
     let mut rest = workspace.logits();
-    let outcome = |(turn, rows): (&mut Turn<'_>, usize)| {
-        let (logits, others) = rest.split_at(rows * model.config().vocab);
-        rest = others;
-        turn.generation.outcome(exec, model.config(), logits)
-    };
-    let outcomes: Vec<_> = turns.iter_mut().zip(rows).map(outcome).collect();
+    let mut chosen: Vec<_> = turns
+        .iter_mut()
+        .zip(rows)
+        .map(|(turn, rows)| {
+            let (logits, others) = rest.split_at(rows * model.config().vocab);
+            rest = others;
+            (turn, logits, None)
+        })
+        .collect();
+    // Choosing and hashing take a thread a fraction of a millisecond a text, so each text has one.
+    let one = Exec { pool: &SerialPool, ..exec };
+    split_items(exec.pool, &mut chosen, |(turn, logits, outcome)| {
+        *outcome = Some(turn.generation.outcome(one, model.config(), logits));
+    });
     // Only now: nothing panics any more.
-    turns.iter_mut().zip(outcomes).map(|(turn, outcome)| outcome.map(|outcome| turn.generation.note(outcome))).collect()
+    let note = |(turn, _, outcome): (&mut Turn<'_>, _, Option<Result<_, _>>)| {
+        Some(outcome?.map(|outcome| turn.generation.note(outcome)))
+    };
+    chosen.into_iter().filter_map(note).collect()
 }
