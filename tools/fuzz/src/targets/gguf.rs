@@ -50,7 +50,8 @@ fn generate(random: &mut Random) -> Vec<u8> {
     let mut file = GgufFile { version: 2 + random.below(2) as u32, ..GgufFile::new() };
     if random.once_in(6) {
         file.alignment = random.choose(&[&1, &8, &64]).to_owned();
-        file = file.with("general.alignment", 4, &(file.alignment as u32).to_le_bytes());
+        let bytes = (file.alignment as u32).to_le_bytes();
+        file = file.with("general.alignment", 4, &bytes);
     }
     for key in &KEYS[..random.below(KEYS.len())] {
         let code = random.below(13) as u32;
