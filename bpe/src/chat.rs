@@ -96,9 +96,9 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        let (marked, marker) = self.mark(tokenizer, messages)?;
+        let (marked, markers) = self.mark(tokenizer, messages)?;
         let rendered = self.render(&marked, add_generation_prompt)?;
-        Ok(encode_marked(tokenizer, &rendered, marker))
+        Ok(encode_marked(tokenizer, &rendered, &markers))
     }
 
     /// The ids of the conversation up to the end of its last answer, in pieces: what is asked (`false`) and what the
@@ -113,55 +113,60 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<(Vec<u32>, bool)>, ChatError> {
-        let (marked, marker) = self.mark(tokenizer, messages)?;
+        let (marked, markers) = self.mark(tokenizer, messages)?;
         let (mut pieces, mut done) = (Vec::new(), String::new());
         for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
             let asked = self.render(&marked[..index], true)?;
             let answered = self.render(&marked[..=index], false)?;
             for (text, counts) in [(asked, false), (answered, true)] {
                 let piece = text.strip_prefix(done.as_str()).ok_or(ChatError::NotAContinuation { message: index })?;
-                pieces.push((encode_marked(tokenizer, piece, marker), counts));
+                pieces.push((encode_marked(tokenizer, piece, &markers), counts));
                 done = text;
             }
         }
         if pieces.is_empty() { Err(ChatError::NoAnswer) } else { Ok(pieces) }
     }
 
-    /// The messages with their special tokens broken by a character that is in none of them, and that character.
-    fn mark(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<(Vec<Message>, char), ChatError> {
-        let marker = unused_character(messages, self.template()?.source()).ok_or(ChatError::NoMarker)?;
-        let mark = |text: &str| mark_special(tokenizer, text, marker);
-        let marked = messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) });
-        Ok((marked.collect(), marker))
+    /// The messages with other characters where a special token begins, and what these stand for. They are in none of the
+    /// messages; each stands for one character, so that a template which counts characters counts the same.
+    fn mark(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<(Vec<Message>, Markers), ChatError> {
+        let firsts: BTreeSet<char> = tokenizer.special_texts().filter_map(|token| token.chars().next()).collect();
+        let mut unused = unused_characters(messages, self.template()?.source());
+        let markers: Option<Markers> = firsts.into_iter().map(|first| Some((first, unused.next()?))).collect();
+        let markers = markers.ok_or(ChatError::NoMarker)?;
+        let mark = |text: &str| mark_special(tokenizer, text, &markers);
+        let marked = messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) }).collect();
+        Ok((marked, markers))
     }
 }
 
-/// The ids of a rendered text, without the markers.
-fn encode_marked(tokenizer: &Tokenizer, rendered: &str, marker: char) -> Vec<u32> {
-    let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.replace(marker, "")) };
+/// The first characters of special tokens, each with its marker.
+type Markers = BTreeMap<char, char>;
+
+/// The ids of a rendered text, with the characters that the markers stand for.
+fn encode_marked(tokenizer: &Tokenizer, rendered: &str, markers: &Markers) -> Vec<u32> {
+    let unmarked = |c| markers.iter().find(|(_, marker)| **marker == c).map_or(c, |(first, _)| *first);
+    let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.chars().map(unmarked).collect()) };
     tokenizer.encode_segments(rendered, Special::Parse, unmark)
 }
 
-/// Puts `marker` after the first character of everything in `text` that is a special token, or could become one
-/// with what follows the text: then it matches no longer. The marker is taken out before the text is cut into pieces.
-fn mark_special(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
-    let mut marked = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        marked.push(c);
-        let rest = &text[at..];
-        if tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest)) {
-            marked.push(marker);
-        }
-    }
-    marked
+/// Puts its marker in the place of the first character of everything in `text` that is a special token, or could become one
+/// with what follows the text: then it matches no longer. The character comes back before the text is cut into pieces.
+fn mark_special(tokenizer: &Tokenizer, text: &str, markers: &Markers) -> String {
+    let begins = |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
+    let marked = text.char_indices().map(|(at, c)| match markers.get(&c) {
+        Some(marker) if begins(&text[at..]) => *marker,
+        _ => c,
+    });
+    marked.collect()
 }
 
-/// A private-use character that is in none of the messages, nor in the template.
-fn unused_character(messages: &[Message], template: &str) -> Option<char> {
+/// The private-use characters that are in none of the messages, nor in the template.
+fn unused_characters(messages: &[Message], template: &str) -> impl Iterator<Item = char> + use<> {
     let texts = messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]).chain([template]);
-    let mut private = '\u{f0000}'..='\u{10fffd}';
+    let private = '\u{f0000}'..='\u{10fffd}';
     let used: BTreeSet<char> = texts.flat_map(str::chars).filter(|c| private.contains(c)).collect();
-    private.find(|c| !used.contains(c))
+    private.filter(move |c| !used.contains(c))
 }
 
 /// Why a conversation has no text.

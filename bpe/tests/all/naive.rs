@@ -1,6 +1,7 @@
 //! The textbook: split by looking at every character, merge by looking at every pair again and again.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -68,6 +69,11 @@ impl Naive {
 
 /// GPT-2's byte-level alphabet, from its definition.
 pub fn alphabet(byte: u8) -> char {
+    static CHARACTERS: LazyLock<Vec<char>> = LazyLock::new(|| (0..=255).map(character).collect());
+    CHARACTERS[usize::from(byte)]
+}
+
+fn character(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if printable(byte) {
         return char::from(byte);

@@ -79,6 +79,7 @@ impl<'a> Plain<'a> {
             "/api/train" | "/api/train/stop" | "/api/train/reset" if self.is_of_another_site() => Some("403"),
             "/api/train/stop" | "/api/train/reset" => Some("200"),
             "/api/train" => match self.field("Content-Type") {
+                Some("application/json") if self.body.len() > 1 << 20 => Some("413"),
                 Some("application/json" | "application/json;charset=utf-8") => self.training(),
                 _ => Some("415"),
             },
