@@ -96,9 +96,8 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        let (marked, markers) = self.mark(tokenizer, messages)?;
-        let rendered = self.render(&marked, add_generation_prompt)?;
-        Ok(encode_marked(tokenizer, &rendered, &markers))
+        let (texts, markers) = self.render_marked(tokenizer, messages, &[(messages.len(), add_generation_prompt)])?;
+        Ok(texts.iter().flat_map(|text| encode_marked(tokenizer, text, &markers)).collect())
     }
 
     /// The ids of the conversation up to the end of its last answer, in pieces: what is asked (`false`) and what the
@@ -113,52 +112,77 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<(Vec<u32>, bool)>, ChatError> {
-        let (marked, markers) = self.mark(tokenizer, messages)?;
-        let (mut pieces, mut done) = (Vec::new(), String::new());
-        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let asked = self.render(&marked[..index], true)?;
-            let answered = self.render(&marked[..=index], false)?;
-            for (text, counts) in [(asked, false), (answered, true)] {
-                let piece = text.strip_prefix(done.as_str()).ok_or(ChatError::NotAContinuation { message: index })?;
-                pieces.push((encode_marked(tokenizer, piece, &markers), counts));
-                done = text;
-            }
+        let answers = messages.iter().enumerate().filter(|(_, message)| message.role == "assistant");
+        let parts: Vec<(usize, bool)> = answers.flat_map(|(index, _)| [(index, true), (index + 1, false)]).collect();
+        if parts.is_empty() {
+            return Err(ChatError::NoAnswer);
         }
-        if pieces.is_empty() { Err(ChatError::NoAnswer) } else { Ok(pieces) }
+        let (texts, markers) = self.render_marked(tokenizer, messages, &parts)?;
+        let (mut pieces, mut done) = (Vec::new(), "");
+        for (text, (index, prompt)) in texts.iter().zip(parts) {
+            let message = if prompt { index } else { index - 1 };
+            let piece = text.strip_prefix(done).ok_or(ChatError::NotAContinuation { message })?;
+            pieces.push((encode_marked(tokenizer, piece, &markers), !prompt));
+            done = text;
+        }
+        Ok(pieces)
     }
 
-    /// The messages with other characters where a special token begins, and what these stand for. They are in none of the
-    /// messages; each stands for one character, so that a template which counts characters counts the same.
-    fn mark(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<(Vec<Message>, Markers), ChatError> {
+    /// For each of `parts` the text of so many messages, with the head of the assistant's next one or without, in which markers
+    /// stand for the first characters of special tokens in messages: then these match no longer. They are in none of the
+    /// messages, and each stands for one character, so that a template which counts characters counts the same.
+    ///
+    /// All such characters are marked, since a template can cut off what keeps them from being a special token. But one that
+    /// asks what a message says may make something else of it then: in that case only those are marked that begin one.
+    fn render_marked(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        parts: &[(usize, bool)],
+    ) -> Result<(Vec<String>, Markers), ChatError> {
         let firsts: BTreeSet<char> = tokenizer.special_texts().filter_map(|token| token.chars().next()).collect();
         let mut unused = unused_characters(messages, self.template()?.source());
         let markers: Option<Markers> = firsts.into_iter().map(|first| Some((first, unused.next()?))).collect();
         let markers = markers.ok_or(ChatError::NoMarker)?;
-        let mark = |text: &str| mark_special(tokenizer, text, &markers);
-        let marked = messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) }).collect();
-        Ok((marked, markers))
+        let render = |messages: &[Message]| -> Result<Vec<String>, ChatError> {
+            parts.iter().map(|&(count, prompt)| self.render(&messages[..count], prompt)).collect()
+        };
+        let texts = render(messages)?;
+        let all = render(&marked(messages, &markers, |_| true));
+        let same = |all: &Vec<String>| all.iter().map(|text| unmarked(text, &markers)).eq(texts);
+        if let Some(all) = all.ok().filter(same) {
+            return Ok((all, markers));
+        }
+        let begins =
+            |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
+        Ok((render(&marked(messages, &markers, begins))?, markers))
     }
 }
 
 /// The first characters of special tokens, each with its marker.
 type Markers = BTreeMap<char, char>;
 
-/// The ids of a rendered text, with the characters that the markers stand for.
-fn encode_marked(tokenizer: &Tokenizer, rendered: &str, markers: &Markers) -> Vec<u32> {
-    let unmarked = |c| markers.iter().find(|(_, marker)| **marker == c).map_or(c, |(first, _)| *first);
-    let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.chars().map(unmarked).collect()) };
-    tokenizer.encode_segments(rendered, Special::Parse, unmark)
+/// The messages with their markers, at all places from which on `begins` holds for the text.
+fn marked(messages: &[Message], markers: &Markers, begins: impl Fn(&str) -> bool) -> Vec<Message> {
+    let mark = |text: &str| {
+        let marked = text.char_indices().map(|(at, c)| match markers.get(&c) {
+            Some(marker) if begins(&text[at..]) => *marker,
+            _ => c,
+        });
+        marked.collect()
+    };
+    messages.iter().map(|message| Message { role: mark(&message.role), content: mark(&message.content) }).collect()
 }
 
-/// Puts its marker in the place of the first character of everything in `text` that is a special token, or could become one
-/// with what follows the text: then it matches no longer. The character comes back before the text is cut into pieces.
-fn mark_special(tokenizer: &Tokenizer, text: &str, markers: &Markers) -> String {
-    let begins = |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
-    let marked = text.char_indices().map(|(at, c)| match markers.get(&c) {
-        Some(marker) if begins(&text[at..]) => *marker,
-        _ => c,
-    });
-    marked.collect()
+/// A text with what its markers stand for.
+fn unmarked(text: &str, markers: &Markers) -> String {
+    let first = |c| markers.iter().find(|(_, marker)| **marker == c).map_or(c, |(first, _)| *first);
+    text.chars().map(first).collect()
+}
+
+/// The ids of a rendered text. The characters that markers stand for come back before it is cut into pieces.
+fn encode_marked(tokenizer: &Tokenizer, text: &str, markers: &Markers) -> Vec<u32> {
+    tokenizer.encode_segments(text, Special::Parse, |text| Cow::Owned(unmarked(text, markers)))
 }
 
 /// The private-use characters that are in none of the messages, nor in the template.

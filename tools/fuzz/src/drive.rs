@@ -77,11 +77,8 @@ impl Report {
 /// # Errors
 /// With the first input that fails, made small.
 pub fn drive(target: &Target, seed: u64, executions: impl Iterator<Item = u64>) -> Result<Report, Find> {
-    let mut report = Report {
-        cases: Seen::new(target.outcomes),
-        made: Seen::new(target.outcomes),
-        slowest: (0, Duration::ZERO),
-    };
+    let mut report =
+        Report { cases: Seen::new(target.outcomes), made: Seen::new(target.outcomes), slowest: (0, Duration::ZERO) };
     for (number, case) in (target.cases)().iter().enumerate() {
         run_once(target, case, &mut report.cases)
             .map_err(|message| find(target, case, message, format!("{}, case {number}", target.name)))?;

@@ -87,7 +87,10 @@ fn a_find_is_made_small_and_kept_in_a_file() {
     assert!(find.message.contains(" of them") && find.message.contains("seeded.rs"), "{}", find.message);
     let execution: u64 = find.place.split(' ').nth(2).unwrap().parse().unwrap();
     let input = (PLANTED.generate)(&mut Random::new(3, execution));
-    assert!(input.iter().filter(|byte| **byte == b'x').count() > 1, "the execution that is named makes the input again");
+    assert!(
+        input.iter().filter(|byte| **byte == b'x').count() > 1,
+        "the execution that is named makes the input again"
+    );
     let file = find.file.clone().unwrap();
     assert!(find.to_string().contains(file.to_str().unwrap()));
     assert_eq!(std::fs::read(&file).unwrap(), b"xx");

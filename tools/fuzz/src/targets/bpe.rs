@@ -55,9 +55,42 @@ fn cases() -> Vec<Vec<u8>> {
 
 /// What hits the corners of the splitter far more often than random characters do.
 const PARTS: [&str; 36] = [
-    " ", "  ", "\n", "\t", "\u{b}", "\u{1c}", "'s", "'t", "'re", "'ll", "'", "'S", "1", "42", "the", " and", "Hello",
-    "ing", "a", "b", "ab", "!", "...", "<|im_end|>", "<|im_start|>", "<|", "|>", "<", "<a>", "<|a|>", "é", "🙂",
-    "\u{301}", "\u{a0}", "½", "\u{4}",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\u{b}",
+    "\u{1c}",
+    "'s",
+    "'t",
+    "'re",
+    "'ll",
+    "'",
+    "'S",
+    "1",
+    "42",
+    "the",
+    " and",
+    "Hello",
+    "ing",
+    "a",
+    "b",
+    "ab",
+    "!",
+    "...",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|",
+    "|>",
+    "<",
+    "<a>",
+    "<|a|>",
+    "é",
+    "🙂",
+    "\u{301}",
+    "\u{a0}",
+    "½",
+    "\u{4}",
 ];
 
 fn generate(random: &mut Random) -> Vec<u8> {
@@ -121,7 +154,8 @@ fn any_ids(tokenizer: &Tokenizer, bytes: &[u8], seen: &mut Seen) {
     let id = |pair: &[u8]| pair.iter().fold(0, |id, byte| id * 256 + usize::from(*byte)) % size;
     let ids: Vec<u32> = bytes.chunks(2).take(40).map(|pair| id(pair) as u32).collect();
     let decoded = tokenizer.decode(&ids).expect("ids of the vocabulary");
-    let all: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id).expect("an id of the vocabulary")).copied().collect();
+    let all: Vec<u8> =
+        ids.iter().flat_map(|id| tokenizer.token_bytes(*id).expect("an id of the vocabulary")).copied().collect();
     assert_eq!(decoded, String::from_utf8_lossy(&all));
     assert_eq!(streamed(tokenizer, &ids), decoded, "{ids:?}");
     if decoded.contains('\u{fffd}') {

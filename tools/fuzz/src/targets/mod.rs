@@ -12,15 +12,8 @@ mod vocabulary;
 use crate::{Seen, Target};
 
 /// All targets.
-pub const ALL: [Target; 7] = [
-    safetensors::TARGET,
-    gguf::TARGET,
-    tokenizer::TARGET,
-    bpe::TARGET,
-    chat::TARGET,
-    receipt::TARGET,
-    http::TARGET,
-];
+pub const ALL: [Target; 7] =
+    [safetensors::TARGET, gguf::TARGET, tokenizer::TARGET, bpe::TARGET, chat::TARGET, receipt::TARGET, http::TARGET];
 
 /// The target of that name.
 pub fn named(name: &str) -> Option<&'static Target> {

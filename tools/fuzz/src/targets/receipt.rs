@@ -47,9 +47,28 @@ const VECTORS: [&[u8]; 12] = [
 
 /// Names and texts that mean something.
 const WORDS: [&str; 22] = [
-    "generation", "training", "scoring", "aggregation", "signature", "format", "profile", "model", "adapter_sha256",
-    "prompt_ids", "prompt_sha256", "token_ids", "token_ids_sha256", "data", "counted", "stop", "length", "adamw", "",
-    "lockstep-receipt/1", "lockstep-receipt/2", "00000000",
+    "generation",
+    "training",
+    "scoring",
+    "aggregation",
+    "signature",
+    "format",
+    "profile",
+    "model",
+    "adapter_sha256",
+    "prompt_ids",
+    "prompt_sha256",
+    "token_ids",
+    "token_ids_sha256",
+    "data",
+    "counted",
+    "stop",
+    "length",
+    "adamw",
+    "",
+    "lockstep-receipt/1",
+    "lockstep-receipt/2",
+    "00000000",
 ];
 
 fn cases() -> Vec<Vec<u8>> {
@@ -141,6 +160,7 @@ fn signed(receipt: Receipt, mut tree: Value) {
     let other = if digits.starts_with('0') { "1" } else { "0" };
     tree["transcript_sha256"] = (other.to_string() + &digits[1..]).into();
     tree["signature"] = serde_json::from_slice::<Value>(&signed.to_json()).expect("JSON")["signature"].take();
-    let changed = Receipt::from_json(tree.to_string().as_bytes()).expect("a transcript is not computed when it is read");
+    let changed =
+        Receipt::from_json(tree.to_string().as_bytes()).expect("a transcript is not computed when it is read");
     assert_eq!(changed.signature_state(), SignatureState::Invalid(key.public_key()));
 }

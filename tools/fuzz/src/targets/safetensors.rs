@@ -76,7 +76,12 @@ fn generate(random: &mut Random) -> Vec<u8> {
         // Whole bytes: 4 elements of 6 bits are 3 bytes.
         let shape: Vec<u64> = (0..random.below(4)).map(|_| random.below(4) as u64).chain([4]).collect();
         let bytes = shape.iter().product::<u64>() * bits / 8;
-        entries.push(Entry { name: NAMES[(first + entries.len()) % NAMES.len()], dtype, shape, offsets: [end, end + bytes] });
+        entries.push(Entry {
+            name: NAMES[(first + entries.len()) % NAMES.len()],
+            dtype,
+            shape,
+            offsets: [end, end + bytes],
+        });
         end += bytes;
     }
     let mut metadata = String::new();

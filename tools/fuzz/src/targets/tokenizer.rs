@@ -29,9 +29,36 @@ pub const TARGET: Target = Target {
 
 /// The names and texts that mean something.
 const WORDS: [&str; 30] = [
-    "type", "model", "vocab", "merges", "added_tokens", "ByteLevel", "Digits", "Sequence", "BPE", "unk_token", "<unk>",
-    "content", "special", "normalized", "id", "a b", "a", "ab", "#version", "dropout", "fuse_unk", "normalizer",
-    "pretokenizers", "use_regex", "decoder", "", " ", "é", "\u{10ffff}", "Ġ",
+    "type",
+    "model",
+    "vocab",
+    "merges",
+    "added_tokens",
+    "ByteLevel",
+    "Digits",
+    "Sequence",
+    "BPE",
+    "unk_token",
+    "<unk>",
+    "content",
+    "special",
+    "normalized",
+    "id",
+    "a b",
+    "a",
+    "ab",
+    "#version",
+    "dropout",
+    "fuse_unk",
+    "normalizer",
+    "pretokenizers",
+    "use_regex",
+    "decoder",
+    "",
+    " ",
+    "é",
+    "\u{10ffff}",
+    "Ġ",
 ];
 
 fn cases() -> Vec<Vec<u8>> {
@@ -107,7 +134,8 @@ fn texts(oracle: &Oracle, bytes: &[u8]) -> Vec<String> {
             let token = (!oracle.tokens().is_empty()).then(|| &oracle.tokens()[random.below(oracle.tokens().len())]);
             match random.below(4) {
                 0 => text.push_str(random.choose(&["a", " ", "1", "<|", "'s", "\n", "~"])),
-                _ => text.extend(token.into_iter().flatten().filter(|byte| byte.is_ascii()).map(|&byte| char::from(byte))),
+                _ => text
+                    .extend(token.into_iter().flatten().filter(|byte| byte.is_ascii()).map(|&byte| char::from(byte))),
             }
         }
         text

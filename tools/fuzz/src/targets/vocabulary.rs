@@ -15,8 +15,7 @@ use crate::Random;
 mod naive;
 
 /// The bytes that the characters of tokens stand for.
-static BYTES: LazyLock<HashMap<char, u8>> =
-    LazyLock::new(|| (0..=255).map(|byte| (alphabet(byte), byte)).collect());
+static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| (0..=255).map(|byte| (alphabet(byte), byte)).collect());
 
 /// What tokens are made of: each is one character of the byte-level alphabet.
 const CHARACTERS: [&str; 10] = ["a", "b", "c", "<", "|", ">", "1", "Ġ", "Ċ", "Ã"];

@@ -36,14 +36,19 @@ impl<'a> Plain<'a> {
         let mut lines = head.split("\r\n");
         let [method, target, "HTTP/1.1"] = *lines.next()?.split(' ').collect::<Vec<_>>() else { return None };
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/_.~%&=+,:?-".contains(&byte);
-        if !["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&method) || !target.bytes().all(safe) {
+        // A longer target is refused before it is looked at.
+        if target.len() > 60_000
+            || !["GET", "HEAD", "POST", "PUT", "DELETE"].contains(&method)
+            || !target.bytes().all(safe)
+        {
             return None;
         }
         let mut fields: Vec<(&str, &str)> = Vec::new();
         for line in lines {
             let (name, value) = line.split_once(": ")?;
             let visible = value.bytes().all(|byte| byte.is_ascii_graphic());
-            if !visible || value.is_empty() || !FIELDS.contains(&name) || fields.iter().any(|(other, _)| *other == name) {
+            if !visible || value.is_empty() || !FIELDS.contains(&name) || fields.iter().any(|(other, _)| *other == name)
+            {
                 return None;
             }
             fields.push((name, value));
