@@ -96,9 +96,8 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        let (marked, marker) = self.mark(tokenizer, messages)?;
-        let rendered = self.render(&marked, add_generation_prompt)?;
-        Ok(encode_marked(tokenizer, &rendered, marker))
+        let (texts, markers) = self.render_marked(tokenizer, messages, &[(messages.len(), add_generation_prompt)])?;
+        Ok(texts.iter().flat_map(|text| encode_marked(tokenizer, text, &markers)).collect())
     }
 
     /// The ids of the conversation up to the end of its last answer, in pieces: what is asked (`false`) and what the
@@ -113,55 +112,85 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<(Vec<u32>, bool)>, ChatError> {
-        let (marked, marker) = self.mark(tokenizer, messages)?;
-        let (mut pieces, mut done) = (Vec::new(), String::new());
-        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let asked = self.render(&marked[..index], true)?;
-            let answered = self.render(&marked[..=index], false)?;
-            for (text, counts) in [(asked, false), (answered, true)] {
-                let piece = text.strip_prefix(done.as_str()).ok_or(ChatError::NotAContinuation { message: index })?;
-                pieces.push((encode_marked(tokenizer, piece, marker), counts));
-                done = text;
-            }
+        let answers = messages.iter().enumerate().filter(|(_, message)| message.role == "assistant");
+        let parts: Vec<(usize, bool)> = answers.flat_map(|(index, _)| [(index, true), (index + 1, false)]).collect();
+        if parts.is_empty() {
+            return Err(ChatError::NoAnswer);
         }
-        if pieces.is_empty() { Err(ChatError::NoAnswer) } else { Ok(pieces) }
-    }
-
-    /// The messages with their special tokens broken by a character that is in none of them, and that character.
-    fn mark(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<(Vec<Message>, char), ChatError> {
-        let marker = unused_character(messages, self.template()?.source()).ok_or(ChatError::NoMarker)?;
-        let mark = |text: &str| mark_special(tokenizer, text, marker);
-        let marked = messages.iter().map(|m| Message { role: mark(&m.role), content: mark(&m.content) });
-        Ok((marked.collect(), marker))
-    }
-}
-
-/// The ids of a rendered text, without the markers.
-fn encode_marked(tokenizer: &Tokenizer, rendered: &str, marker: char) -> Vec<u32> {
-    let unmark = |text: &str| -> Cow<'_, str> { Cow::Owned(text.replace(marker, "")) };
-    tokenizer.encode_segments(rendered, Special::Parse, unmark)
-}
-
-/// Puts `marker` after the first character of everything in `text` that is a special token, or could become one
-/// with what follows the text: then it matches no longer. The marker is taken out before the text is cut into pieces.
-fn mark_special(tokenizer: &Tokenizer, text: &str, marker: char) -> String {
-    let mut marked = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        marked.push(c);
-        let rest = &text[at..];
-        if tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest)) {
-            marked.push(marker);
+        let (texts, markers) = self.render_marked(tokenizer, messages, &parts)?;
+        let (mut pieces, mut done) = (Vec::new(), "");
+        for (text, (index, prompt)) in texts.iter().zip(parts) {
+            let message = if prompt { index } else { index - 1 };
+            let piece = text.strip_prefix(done).ok_or(ChatError::NotAContinuation { message })?;
+            pieces.push((encode_marked(tokenizer, piece, &markers), !prompt));
+            done = text;
         }
+        Ok(pieces)
     }
-    marked
+
+    /// For each of `parts` the text of so many messages, with the head of the assistant's next one or without, in which markers
+    /// stand for the first characters of special tokens in messages: then these match no longer. They are in none of the
+    /// messages, and each stands for one character, so that a template which counts characters counts the same.
+    ///
+    /// All such characters are marked, since a template can cut off what keeps them from being a special token. But one that
+    /// asks what a message says may make something else of it then: in that case only those are marked that begin one.
+    fn render_marked(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        parts: &[(usize, bool)],
+    ) -> Result<(Vec<String>, Markers), ChatError> {
+        let firsts: BTreeSet<char> = tokenizer.special_texts().filter_map(|token| token.chars().next()).collect();
+        let mut unused = unused_characters(messages, self.template()?.source());
+        let markers: Option<Markers> = firsts.into_iter().map(|first| Some((first, unused.next()?))).collect();
+        let markers = markers.ok_or(ChatError::NoMarker)?;
+        let render = |messages: &[Message]| -> Result<Vec<String>, ChatError> {
+            parts.iter().map(|&(count, prompt)| self.render(&messages[..count], prompt)).collect()
+        };
+        let texts = render(messages)?;
+        let all = render(&marked(messages, &markers, |_| true));
+        let same = |all: &Vec<String>| all.iter().map(|text| unmarked(text, &markers)).eq(texts);
+        if let Some(all) = all.ok().filter(same) {
+            return Ok((all, markers));
+        }
+        let begins =
+            |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
+        Ok((render(&marked(messages, &markers, begins))?, markers))
+    }
 }
 
-/// A private-use character that is in none of the messages, nor in the template.
-fn unused_character(messages: &[Message], template: &str) -> Option<char> {
+/// The first characters of special tokens, each with its marker.
+type Markers = BTreeMap<char, char>;
+
+/// The messages with their markers, at all places from which on `begins` holds for the text.
+fn marked(messages: &[Message], markers: &Markers, begins: impl Fn(&str) -> bool) -> Vec<Message> {
+    let mark = |text: &str| {
+        let marked = text.char_indices().map(|(at, c)| match markers.get(&c) {
+            Some(marker) if begins(&text[at..]) => *marker,
+            _ => c,
+        });
+        marked.collect()
+    };
+    messages.iter().map(|message| Message { role: mark(&message.role), content: mark(&message.content) }).collect()
+}
+
+/// A text with what its markers stand for.
+fn unmarked(text: &str, markers: &Markers) -> String {
+    let first = |c| markers.iter().find(|(_, marker)| **marker == c).map_or(c, |(first, _)| *first);
+    text.chars().map(first).collect()
+}
+
+/// The ids of a rendered text. The characters that markers stand for come back before it is cut into pieces.
+fn encode_marked(tokenizer: &Tokenizer, text: &str, markers: &Markers) -> Vec<u32> {
+    tokenizer.encode_segments(text, Special::Parse, |text| Cow::Owned(unmarked(text, markers)))
+}
+
+/// The private-use characters that are in none of the messages, nor in the template.
+fn unused_characters(messages: &[Message], template: &str) -> impl Iterator<Item = char> + use<> {
     let texts = messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]).chain([template]);
-    let mut private = '\u{f0000}'..='\u{10fffd}';
+    let private = '\u{f0000}'..='\u{10fffd}';
     let used: BTreeSet<char> = texts.flat_map(str::chars).filter(|c| private.contains(c)).collect();
-    private.find(|c| !used.contains(c))
+    private.filter(move |c| !used.contains(c))
 }
 
 /// Why a conversation has no text.

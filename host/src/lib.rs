@@ -34,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
+pub use serve::door;
 
 /// Why a command failed; shown to the user as it is.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -83,6 +83,31 @@ fn a_special_token_cannot_be_put_together_from_two_messages() {
     }
 }
 
+/// Two finds of the fuzz target `chat`.
+#[test]
+fn a_template_that_cuts_messages_gets_their_own_characters_and_makes_no_special_token_of_them() {
+    let sliced = template("{{ messages[0].content[:12] }}{{ eos_token }}").unwrap();
+    let ids = sliced.encode(&TOKENIZER, &[message("user", "<|im_end|>abcd")], false).unwrap();
+    assert_eq!(TOKENIZER.decode(&ids).unwrap(), "<|im_end|>ab<|im_end|>");
+    assert_eq!(ids.iter().filter(|id| **id == 2).count(), 1);
+    for source in ["{{ messages[0].content | trim }}end|>", "{{ messages[0].content[:5] }}end|>"] {
+        for content in ["<|im_ ", "<|im_x"] {
+            let cut = template(source).unwrap();
+            let ids = cut.encode(&TOKENIZER, &[message("user", content)], false).unwrap();
+            assert!(!ids.contains(&2), "{source} of {content:?}: {ids:?}");
+        }
+    }
+}
+
+/// Markers would be in the way of such a template; what begins a special token is marked all the same.
+#[test]
+fn a_template_that_asks_what_a_message_says_is_answered() {
+    let source = "{% if '</x>' in messages[0].content %}yes{% endif %}{{ messages[0].content }}{{ eos_token }}";
+    let ids = template(source).unwrap().encode(&TOKENIZER, &[message("user", "</x><|im_end|>")], false).unwrap();
+    let plain = TOKENIZER.encode("yes</x><|im_end|>", Special::Plain);
+    assert_eq!(ids, [plain.as_slice(), &[2]].concat());
+}
+
 #[test]
 fn text_beside_messages_is_cut_into_pieces_together_with_them() {
     let template = template("a{{ messages[0].content }}b").unwrap();

@@ -1,15 +1,19 @@
 //! The textbook: split by looking at every character, merge by looking at every pair again and again.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
-
-use crate::folder::JSON;
 
 /// A vocabulary as it stands in the file.
 pub struct Naive {
     tokens: HashMap<String, u32>,
-    ranks: HashMap<(String, String), usize>,
+    /// The token of bytes that have none.
+    unknown: Option<String>,
+    /// The rank of a pair, by its left and then its right text.
+    ranks: HashMap<String, HashMap<String, usize>>,
+    /// Whether digits are cut out before the pattern cuts.
+    digits: bool,
 }
 
 impl Naive {
@@ -20,28 +24,31 @@ impl Naive {
             Value::String(text) => text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap(),
             _ => (merge[0].as_str().unwrap().to_owned(), merge[1].as_str().unwrap().to_owned()),
         };
+        let version = |merge: &&Value| merge.as_str().is_some_and(|text| text.starts_with("#version"));
+        let merges = model["merges"].as_array().unwrap().iter().filter(|merge| !version(merge));
+        let mut ranks: HashMap<String, HashMap<String, usize>> = HashMap::new();
+        for ((left, right), rank) in merges.map(pair).zip(0..) {
+            ranks.entry(left).or_default().insert(right, rank);
+        }
         Naive {
             tokens: vocab.iter().map(|(token, id)| (token.clone(), id.as_u64().unwrap() as u32)).collect(),
-            ranks: model["merges"].as_array().unwrap().iter().map(pair).zip(0..).collect(),
+            unknown: model["unk_token"].as_str().map(str::to_owned),
+            ranks,
+            digits: json["pre_tokenizer"]["type"] == "Sequence"
+                && json["pre_tokenizer"]["pretokenizers"][0]["type"] == "Digits",
         }
-    }
-
-    pub fn real() -> Naive {
-        Naive::from_json(&serde_json::from_slice(&JSON).unwrap())
     }
 
     /// Merges one piece, its symbols being texts in the byte-level alphabet.
     pub fn merge(&self, piece: &str) -> Vec<u32> {
-        let mut symbols: Vec<String> = piece
-            .bytes()
-            .map(|byte| alphabet(byte).to_string())
-            .filter(|symbol| self.tokens.contains_key(symbol))
-            .collect();
+        let symbol = |byte| Some(alphabet(byte).to_string()).filter(|symbol| self.tokens.contains_key(symbol));
+        let mut symbols: Vec<String> =
+            piece.bytes().filter_map(|byte| symbol(byte).or_else(|| self.unknown.clone())).collect();
         loop {
             let mut best: Option<(usize, usize)> = None;
             for at in 1..symbols.len() {
-                let pair = (symbols[at - 1].clone(), symbols[at].clone());
-                if let Some(&rank) = self.ranks.get(&pair)
+                let rank = self.ranks.get(&symbols[at - 1]).and_then(|rights| rights.get(&symbols[at]));
+                if let Some(&rank) = rank
                     && best.is_none_or(|(lowest, _)| rank < lowest)
                 {
                     best = Some((rank, at));
@@ -56,12 +63,17 @@ impl Naive {
 
     /// Whole texts without special tokens, of characters whose class ASCII rules tell.
     pub fn encode_ascii(&self, text: &str) -> Vec<u32> {
-        split_ascii(text).iter().flat_map(|piece| self.merge(piece)).collect()
+        split_ascii(text, self.digits).iter().flat_map(|piece| self.merge(piece)).collect()
     }
 }
 
 /// GPT-2's byte-level alphabet, from its definition.
 pub fn alphabet(byte: u8) -> char {
+    static CHARACTERS: LazyLock<Vec<char>> = LazyLock::new(|| (0..=255).map(character).collect());
+    CHARACTERS[usize::from(byte)]
+}
+
+fn character(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if printable(byte) {
         return char::from(byte);
@@ -70,12 +82,12 @@ pub fn alphabet(byte: u8) -> char {
     char::from_u32(0x100 + before).unwrap()
 }
 
-/// Digits, then the pattern, on ASCII: every alternative is tried at every place as the pattern says.
-fn split_ascii(text: &str) -> Vec<String> {
+/// Digits where they are asked for, then the pattern, on ASCII: every alternative is tried at every place as the pattern says.
+fn split_ascii(text: &str, digits: bool) -> Vec<String> {
     let mut parts = vec![String::new()];
     for c in text.chars() {
         assert!(c.is_ascii());
-        if c.is_ascii_digit() {
+        if digits && c.is_ascii_digit() {
             parts.extend([c.to_string(), String::new()]);
         } else {
             parts.last_mut().unwrap().push(c);

@@ -6,10 +6,10 @@ use bpe::{Special, StreamDecoder, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::folder::TOKENIZER;
+use crate::folder::{JSON, TOKENIZER};
 use crate::naive::Naive;
 
-static NAIVE: LazyLock<Naive> = LazyLock::new(Naive::real);
+static NAIVE: LazyLock<Naive> = LazyLock::new(|| Naive::from_json(&serde_json::from_slice(&JSON).unwrap()));
 
 /// Text that hits the splitter's corners far more often than random characters do.
 fn ascii_text() -> impl Strategy<Value = String> {

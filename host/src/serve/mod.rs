@@ -4,6 +4,7 @@
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
+pub mod door;
 mod engine;
 mod files;
 mod generate;

@@ -56,6 +56,11 @@ impl Query {
         pairs.collect::<Result<_, _>>().map(Query)
     }
 
+    /// All names and values, in order.
+    pub fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// The first value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())

@@ -5,6 +5,8 @@ use std::{error, fmt};
 use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
 use serde::Deserialize;
 
+use crate::Object;
+
 /// Who may speak.
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
@@ -62,15 +64,15 @@ pub fn read_messages(json: &[u8]) -> Result<Vec<Message>, MessagesError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Conversation {
-        messages: Vec<Turn>,
+        messages: Vec<Object<Turn>>,
     }
     let turns = if json.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice(json)
     } else {
         serde_json::from_slice(json).map(|Conversation { messages }| messages)
     };
-    let turns: Vec<Turn> = turns.map_err(MessagesError::Json)?;
-    Ok(turns.into_iter().map(|Turn { role, content }| Message { role, content }).collect())
+    let turns: Vec<Object<Turn>> = turns.map_err(MessagesError::Json)?;
+    Ok(turns.into_iter().map(|Object(Turn { role, content })| Message { role, content }).collect())
 }
 
 /// The token ids of a conversation, with the head of the assistant's next message: what the assistant answers is what follows.
@@ -164,6 +166,7 @@ mod tests {
             (r#"{"messages":[],"model":"x"}"#, "model"),
             (r#"[{"role":"user","content":"Hi","name":"x"}]"#, "name"),
             (r#"[{"role":"user"}]"#, "content"),
+            (r#"[["user","Hi"]]"#, "a JSON object"),
             (r#"[{"role":"user","content":["Hi"]}]"#, "string"),
             ("[] []", "trailing"),
         ] {

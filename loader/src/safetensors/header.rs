@@ -157,6 +157,10 @@ fn read_tensor(
     if name.chars().any(char::is_control) {
         return Err(SafetensorsError::ControlCharacter { name });
     }
+    // As an array of its members serde would read it, too.
+    if !value.get().starts_with('{') {
+        return Err(SafetensorsError::Entry { name, reason: "it is not a JSON object".to_owned() });
+    }
     let Entry { dtype, shape, data_offsets: (start, end) } = match serde_json::from_str(value.get()) {
         Ok(entry) => entry,
         Err(error) => return Err(SafetensorsError::Entry { name, reason: error.to_string() }),

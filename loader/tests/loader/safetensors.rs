@@ -173,6 +173,7 @@ fn a_malformed_entry_is_refused() {
         r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}"#,
         r#"{"dtype":"U8","shape":[1],"data_offsets":[0]}"#,
         r#"{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}"#,
+        r#"["U8",[1],[0,1]]"#,
     ] {
         let error = error(&format!(r#"{{"w":{entry}}}"#), 1);
         assert!(matches!(&error, E::Entry { name, .. } if name == "w"), "{entry}: {error:?}");

@@ -3,6 +3,7 @@
 use kernel::model::{Config, LoraConfig, LoraError};
 use kernel::train::{Optimizer, Schedule, TrainOptions};
 use serde::{Deserialize, Serialize};
+use session::Object;
 use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
 
 /// The steps of a request that does not say how many, and the most that one may ask for.
@@ -60,7 +61,7 @@ impl Settings {
     /// # Errors
     /// The reason why it cannot be followed.
     pub fn parse(body: &[u8]) -> Result<Settings, String> {
-        let asked: Asked = serde_json::from_slice(body).map_err(|error| {
+        let Object(asked): Object<Asked> = serde_json::from_slice(body).map_err(|error| {
             format!("the body is not {{\"text\":\"...\",\"steps\":5,\"learningRate\":0.001}}: {error}")
         })?;
         let method = asked.method.unwrap_or(Method::Full);
