@@ -54,7 +54,11 @@ fn without_a_key_there_is_the_page_and_nothing_else() {
         let basic = format!("Authorization: Basic {KEY}\n");
         for headers in ["", &wrong, &basic, "Authorization: Bearer \n"] {
             let answer = keyless(&server, method, path, headers);
-            assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer realm=\"lockstep\"")), "{path}");
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, Some("Bearer realm=\"lockstep\"")),
+                "{path}"
+            );
             let error = &answer.json()["error"];
             if path.starts_with("/v1/") {
                 assert_eq!((&error["code"], error["message"].is_string()), (&"invalid_api_key".into(), true));
@@ -81,7 +85,7 @@ fn said_by_a_server_with(key: &str, set: impl Fn(&mut std::process::Command)) ->
     server.key = Some(key.to_string());
     server.wait_for("ready", &Value::Bool(true));
     generate(&server, "prompt=my+secret+prompt&max_tokens=1");
-    server.request("POST", "/api/train", "Content-Type: application/json\nContent-Length: 3\n").error(400);
+    server.request("POST", "/api/train", "Content-Type: application/json\nContent-Length: 0\n").error(400);
     server.child.kill().unwrap();
     let mut text = String::new();
     said.read_to_string(&mut text).unwrap();
@@ -138,7 +142,10 @@ fn an_address_that_others_can_reach_needs_a_key_or_insistence() {
     }
     for host in ["127.0.0.1", "localhost"] {
         let listened = run(&mut serve(host), b"");
-        assert!(listened.stderr.contains("listening on") && !listened.stderr.contains("from the network"), "{listened:?}");
+        assert!(
+            listened.stderr.contains("listening on") && !listened.stderr.contains("from the network"),
+            "{listened:?}"
+        );
     }
 }
 
@@ -148,14 +155,19 @@ fn pages_of_other_sites_are_kept_out_unless_they_are_named() {
     let preflight = format!("{ORIGIN}Access-Control-Request-Method: GET\n");
     for (method, headers) in [("GET", ORIGIN), ("OPTIONS", &preflight), ("GET", "Sec-Fetch-Site: same-site\n")] {
         let answer = server.request(method, "/api/status", headers);
-        assert_eq!((answer.status, answer.header("access-control-allow-origin"), answer.header("vary")), (403, None, None));
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-origin"), answer.header("vary")),
+            (403, None, None)
+        );
     }
     let (server, _folder) = start(&["--cors-origins", "https://app.example,http://localhost:3000", "--api-key", KEY]);
     let leave = keyless(
         &server,
         "OPTIONS",
         "/api/generate",
-        &format!("{preflight}Access-Control-Request-Headers: authorization,x-stainless-os\nAccess-Control-Request-Private-Network: true\n"),
+        &format!(
+            "{preflight}Access-Control-Request-Headers: authorization,x-stainless-os\nAccess-Control-Request-Private-Network: true\n"
+        ),
     );
     for (name, value) in [
         ("access-control-allow-origin", "https://app.example"),
@@ -210,7 +222,12 @@ fn every_answer_isolates_and_protects_whatever_it_is() {
         (404, server.get("/models/other/config.json")),
         (404, server.get("/v1/receipts/x")),
         (405, server.request("DELETE", "/api/status", "")),
-        (413, server.exchange(&(request("POST", "/api/train", &format!("{json}Content-Length: 1001\n")) + &" ".repeat(1001)))),
+        (
+            413,
+            server.exchange(
+                &(request("POST", "/api/train", &format!("{json}Content-Length: 1001\n")) + &" ".repeat(1001)),
+            ),
+        ),
         (415, server.request("POST", "/api/train", "Content-Length: 0\n")),
         (416, server.request("GET", &config, "Range: bytes=100000-\n")),
     ];
@@ -220,7 +237,10 @@ fn every_answer_isolates_and_protects_whatever_it_is() {
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-embedder-policy", "require-corp"),
             ("cross-origin-resource-policy", "same-origin"),
-            ("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'"),
+            (
+                "content-security-policy",
+                "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'",
+            ),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
@@ -266,7 +286,8 @@ fn the_tests_that_the_threat_model_names_exist() {
         }
     }
     let names = document.split('`').skip(1).step_by(2).map(|name| name.rsplit("::").next().unwrap());
-    let small = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let small =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let tests: Vec<&str> = names.filter(|name| small(name) && name.matches('_').count() > 2).collect();
     assert!(tests.len() > 30, "{tests:?}");
     for name in tests {

@@ -21,13 +21,13 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A command in a folder in which no file can become longer than 100 kB, as on a full disk.
+/// A command in a folder in which no file can become longer than so many blocks of 512 bytes, as on a full disk.
 #[cfg(unix)]
-fn on_a_full_disk(folder: &Path, arguments: &[&str]) -> Finished {
+fn on_a_full_disk(folder: &Path, blocks: usize, arguments: &[&str]) -> Finished {
     let mut command = lockstep(arguments[0]);
     command.args(&arguments[1..]);
     let mut limited = Command::new("sh");
-    limited.current_dir(folder).args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]);
+    limited.current_dir(folder).arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"")).arg("sh");
     run(limited.arg(command.get_program()).args(command.get_args()), b"")
 }
 
@@ -49,14 +49,14 @@ fn a_full_disk_leaves_nothing_half_written() {
     let before = names(folder);
     let generate = ["generate", "--model", "tiny-1", "--prompt", "a", "--max-tokens"];
     let cases = [
-        [&train[..], &["--save", "saved"]].concat(),
-        [&train[..], &adapter, &["512", "--save", "saved"]].concat(),
-        vec!["merge", "--model", "tiny-1", "--adapter", "adapter", "--save", "saved"],
-        vec!["logits", "--model", "tiny-1", "--prompt", "a b", "--output", "logits.safetensors"],
-        [&generate[..], &["2000", "--receipt", "saved.json"]].concat(),
+        (200, [&train[..], &["--save", "saved"]].concat()),
+        (4, [&train[..], &adapter, &["4", "--save", "saved"]].concat()),
+        (200, vec!["merge", "--model", "tiny-1", "--adapter", "adapter", "--save", "saved"]),
+        (200, vec!["logits", "--model", "tiny-1", "--prompt", "a b", "--output", "logits.safetensors"]),
+        (200, [&generate[..], &["2000", "--receipt", "saved.json"]].concat()),
     ];
-    for arguments in cases {
-        let full = on_a_full_disk(folder, &arguments);
+    for (blocks, arguments) in cases {
+        let full = on_a_full_disk(folder, blocks, &arguments);
         assert_eq!(full.code, Some(1), "{arguments:?}: {full:?}");
         let name = arguments.last().unwrap();
         assert!(full.stderr.contains(name) && full.stderr.contains("large"), "{arguments:?}: {}", full.stderr);
@@ -145,7 +145,8 @@ fn a_model_that_is_changed_in_place_is_not_computed_with() {
         let error = mapped.get("/api/generate?max_tokens=8").error(503);
         assert!(error.contains(word) && error.contains("--no-mmap"), "{error}");
         let body = json!({ "text": "a b", "steps": 1 }).to_string();
-        let train = request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
+        let train =
+            request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
         mapped.exchange(&(train + &body)).error(503);
         assert_eq!(mapped.status()["ready"], true);
         // What was read into memory is as it was.
@@ -227,7 +228,8 @@ fn sigterm_while_it_trains_ends_the_training_with_its_word() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = start_with(&tiny::write(folder.path(), 1), &[]);
     let body = json!({ "text": "a b c d", "steps": 10_000 }).to_string();
-    let head = request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
+    let head =
+        request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
     let mut stream = BufReader::new(server.send(&(head + &body)));
     read_until(&mut stream, "event: step");
     let (code, time) = terminate(&mut server);

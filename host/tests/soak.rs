@@ -33,7 +33,12 @@ const GROWTH: u64 = 24 << 20;
 
 /// The requests: prompts, lengths, ways to choose.
 fn queries() -> Vec<String> {
-    let choices = ["", "&temperature=0.8&seed=7", "&temperature=1.3&top_k=40&top_p=0.9&seed=11", "&stop=e&repetition_penalty=1.2"];
+    let choices = [
+        "",
+        "&temperature=0.8&seed=7",
+        "&temperature=1.3&top_k=40&top_p=0.9&seed=11",
+        "&stop=e&repetition_penalty=1.2",
+    ];
     let lengths = [1, 5, 24];
     let all = PROMPTS.iter().flat_map(|prompt| choices.map(|choice| format!("prompt={prompt}{choice}")));
     all.zip(lengths.into_iter().cycle()).map(|(query, length)| format!("{query}&max_tokens={length}")).collect()
@@ -86,7 +91,9 @@ fn fault(server: &Server, number: u64) {
         }
         // No HTTP, no JSON, no key, too much.
         7 => ignore(server.send("\0\x16\x03\n\n").read(&mut buffer)),
-        8 => ignore(server.send(&request("POST", "/api/train", &format!("{json}Content-Length: 0\n"))).read(&mut buffer)),
+        8 => {
+            ignore(server.send(&request("POST", "/api/train", &format!("{json}Content-Length: 0\n"))).read(&mut buffer))
+        }
         9 => ignore(server.send(&request("GET", "/api/generate", "Authorization: Bearer none\n")).read(&mut buffer)),
         10 => {
             let mut stream = server.send(&request("POST", "/api/train", &format!("{json}Content-Length: 9000000\n")));
@@ -163,9 +170,12 @@ fn soak_no_fault_changes_an_answer_and_nothing_grows() {
         assert_eq!(digests(&ask(&server, KEYS[0], query)).as_ref(), Some(alone), "{query}");
     }
     let (first, rest) = memory.split_at(memory.len() / 3);
-    let (early, late) = (first.iter().max().copied().unwrap_or_default(), rest.iter().max().copied().unwrap_or_default());
+    let (early, late) =
+        (first.iter().max().copied().unwrap_or_default(), rest.iter().max().copied().unwrap_or_default());
     let [answered, refused, broken] = [answered, refused, broken].map(AtomicU64::into_inner);
-    eprintln!("{answered} answers compared, {refused} refused, {broken} faults; at most {early} bytes in the first third, {late} later");
+    eprintln!(
+        "{answered} answers compared, {refused} refused, {broken} faults; at most {early} bytes in the first third, {late} later"
+    );
     assert!(answered >= seconds && broken >= seconds, "{answered} answers, {broken} faults: the test shows little");
     assert!(late < early + GROWTH, "{early} bytes in the first third, {late} later");
     let begun = Instant::now();

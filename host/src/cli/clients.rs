@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn no_time_at_all_is_no_limit() {
         let limits = |seconds| {
-            let Command::Serve(serve) = Cli::parse_from(["lockstep", "serve", "--request-timeout", seconds]).command else {
+            let Command::Serve(serve) = Cli::parse_from(["lockstep", "serve", "--request-timeout", seconds]).command
+            else {
                 panic!("the command is serve")
             };
             serve.limits.request_timeout()

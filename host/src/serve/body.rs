@@ -85,7 +85,10 @@ where
     };
     let most = limits.max_body_bytes;
     Err(if error.is::<LengthLimitError>() {
-        reply::error(StatusCode::PAYLOAD_TOO_LARGE, format_args!("a request has at most {most} bytes (--max-body-bytes)"))
+        reply::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format_args!("a request has at most {most} bytes (--max-body-bytes)"),
+        )
     } else if error.is::<Late>() {
         reply::error(StatusCode::REQUEST_TIMEOUT, error)
     } else {

@@ -102,9 +102,18 @@ mod tests {
         for origin in ["https://a.example", "http://localhost:3000", "http://[::1]:80"] {
             assert!(is_origin(origin), "{origin}");
         }
-        for other in
-            ["", "*", "null", "a.example", "https://a.example/", "https://a.example/x", "HTTPS://a.example", "ftp://a", "https://*.a", "https://u@a"]
-        {
+        for other in [
+            "",
+            "*",
+            "null",
+            "a.example",
+            "https://a.example/",
+            "https://a.example/x",
+            "HTTPS://a.example",
+            "ftp://a",
+            "https://*.a",
+            "https://u@a",
+        ] {
             assert!(Cors::new(&[other.to_string()]).is_err(), "{other}");
         }
     }
@@ -116,7 +125,9 @@ mod tests {
             cors.allowed(&[(ORIGIN, HeaderValue::from_static(origin))].into_iter().collect()).is_some()
         };
         assert!(allowed("https://a.example"));
-        for other in ["http://a.example", "https://a.example:444", "https://b.a.example", "https://a.example.evil", "null"] {
+        for other in
+            ["http://a.example", "https://a.example:444", "https://b.a.example", "https://a.example.evil", "null"]
+        {
             assert!(!allowed(other), "{other}");
         }
     }

@@ -15,8 +15,8 @@
 //! next one waits until there is room. A training does not begin while a generation uses trained weights that are served no longer. So there are at most
 //! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bpe::Tokenizer;
@@ -199,7 +199,9 @@ impl Job {
             _ if self.events.is_closed() => true,
             Some((end, time)) if end <= now => {
                 let seconds = time.as_secs_f64();
-                self.fail(&format!("the generation took longer than the {seconds} s that it may take (--request-timeout)"));
+                self.fail(&format!(
+                    "the generation took longer than the {seconds} s that it may take (--request-timeout)"
+                ));
                 true
             }
             _ => false,
@@ -267,7 +269,7 @@ impl Queue {
                 training = training.and_then(|training| training.advance(&around));
             }
             let (turn, start) = (start.elapsed(), Instant::now());
-            while rounds.len() > 0 {
+            while rounds.len() > 0 && check(&self.files).is_ok() {
                 rounds.advance(&around);
                 if start.elapsed() >= turn {
                     break;

@@ -87,7 +87,17 @@ mod tests {
         for path in ["/", "/web", "/web/", "/web/page.js", "/health"] {
             assert!(is_open(path), "{path}");
         }
-        for path in ["/api/status", "/api/generate", "/models/x/config.json", "/v1/models", "/metrics", "/healthz", "/webs", "//web/", "*"] {
+        for path in [
+            "/api/status",
+            "/api/generate",
+            "/models/x/config.json",
+            "/v1/models",
+            "/metrics",
+            "/healthz",
+            "/webs",
+            "//web/",
+            "*",
+        ] {
             assert!(!is_open(path), "{path}");
         }
     }

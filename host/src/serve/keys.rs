@@ -46,7 +46,9 @@ impl fmt::Display for KeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeysError::File { path, error } => write!(f, "--api-key-file {}: {error}", path.display()),
-            KeysError::Empty(path) => write!(f, "--api-key-file {}: it holds no key; write one, on a line", path.display()),
+            KeysError::Empty(path) => {
+                write!(f, "--api-key-file {}: it holds no key; write one, on a line", path.display())
+            }
             KeysError::Key => write!(
                 f,
                 "an API key has 1 to {MAX_LENGTH} visible ASCII characters, without spaces and commas; one that was given has not"

@@ -105,7 +105,9 @@ fn check_open(addresses: &[SocketAddr], gate: &Gate, insisted: bool) -> Result<(
     let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback()) else { return Ok(()) };
     let ip = open.ip();
     match (gate.has_keys(), insisted) {
-        (true, _) => tracing::warn!("{ip} can be reached from the network, where others can read what is sent: put a proxy with TLS in front"),
+        (true, _) => tracing::warn!(
+            "{ip} can be reached from the network, where others can read what is sent: put a proxy with TLS in front"
+        ),
         (false, true) => tracing::warn!("{ip} can be reached from the network: anyone there can use this server"),
         (false, false) => {
             return Err(format!(
@@ -142,12 +144,7 @@ async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> (TcpStream, Seat)
     }
 }
 
-fn serve_connection(
-    stream: TcpStream,
-    seat: Seat,
-    state: &Arc<State>,
-    connections: &GracefulShutdown,
-) {
+fn serve_connection(stream: TcpStream, seat: Seat, state: &Arc<State>, connections: &GracefulShutdown) {
     // Each token is to leave at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("nodelay: {error}");

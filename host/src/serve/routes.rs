@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 
-use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
-use super::state::State;
 use super::body::bounded;
 use super::keys::Caller;
+use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
+use super::state::State;
 use super::{files, generate, train};
 use crate::Failure;
 

@@ -127,7 +127,8 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts = chosen(&options.only, &[Part::Rust, Part::Dependencies, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
+    let parts =
+        chosen(&options.only, &[Part::Rust, Part::Dependencies, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {

@@ -78,7 +78,8 @@ impl Rounds {
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
             let group: Vec<Running> = rest.extract_if(.., same).collect();
             let now = Instant::now();
-            let (mut here, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|running| !running.job.has_ended(now));
+            let (mut here, ended): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|running| !running.job.has_ended(now));
             ended.into_iter().for_each(|running| self.keep(running));
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
             let outcomes = compute(&mut here, model, around, &mut self.workspace);
