@@ -31,6 +31,8 @@ export interface LoadProgress {
 export interface LoadOptions {
   /** The model folder's address: it holds `manifest.json` and the files that this names. */
   baseUrl: string | URL;
+  /** Sent with every request for those files, for instance an `Authorization`. */
+  headers?: Record<string, string>;
   onProgress?: (progress: LoadProgress) => void;
   /** Rejects with the signal's reason, by default an `AbortError`; what was downloaded stays in the cache. */
   signal?: AbortSignal;

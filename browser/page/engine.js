@@ -29,7 +29,7 @@ export class Engine {
   }
 
   /** Starts a worker, loads and checks the model of a folder that has a `manifest.json`. */
-  static async load({ baseUrl, onProgress = () => {}, signal, backend = "auto", threads }) {
+  static async load({ baseUrl, headers = {}, onProgress = () => {}, signal, backend = "auto", threads }) {
     if (!["auto", "simd128", "scalar"].includes(backend)) {
       throw new RangeError(`backend is "auto", "simd128" or "scalar", not "${backend}"`);
     }
@@ -37,7 +37,7 @@ export class Engine {
       throw new RangeError(`threads is an integer from 1 to ${MAX_THREADS}, not ${threads}`);
     }
     signal?.throwIfAborted();
-    const options = { baseUrl: folderUrl(baseUrl), backend, threads };
+    const options = { baseUrl: folderUrl(baseUrl), headers, backend, threads };
     return (await loaded(options, onProgress, signal, START_PATIENCE)) ?? loaded(options, onProgress, signal, Infinity);
   }
 

@@ -6,6 +6,11 @@ import { DownloadError, download } from "./download.js";
 /** Pieces on their way into the cache at one time; more would only fill the memory. */
 const STORES_IN_FLIGHT = 2;
 
+/** `fetch`, with headers that the files' server wants. @param {Record<string, string>} headers */
+export function fetchWith(headers) {
+  return (url, options) => fetch(url, { ...options, headers: { ...headers, ...options.headers } });
+}
+
 /**
  * The manifest's bytes: from the network, or where there is none those of the last visit.
  * @param {string} baseUrl the model folder's address, with a slash at the end

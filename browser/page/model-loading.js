@@ -3,6 +3,7 @@
 
 import { Engine } from "./engine.js";
 import { Speed, formatBytes, formatSeconds } from "./format.js";
+import { askForKey, authorization } from "./key.js";
 import { fetchSite, fetchStatus } from "./native.js";
 import { rememberModel, rememberedModel } from "./offline.js";
 
@@ -18,10 +19,15 @@ export function showLoading(text) {
   $("loading-text").textContent = text;
 }
 
-/** Asks the server for its status until it is ready, or is known to be absent. @param {() => void} [onWait] it is loading */
+/** Asks the server for its status, and the user for its key, until it is ready, or is known to be absent. @param {() => void} [onWait] it is loading */
 export async function waitForServer(onWait = () => {}) {
   for (;;) {
     const status = await fetchStatus();
+    if (status === "locked") {
+      showLoading("The server wants a key");
+      await askForKey();
+      continue;
+    }
     if (typeof status !== "object" || status.ready) return status;
     onWait();
     showLoading("Waiting for the server to load the model");
@@ -56,15 +62,15 @@ export async function loadModel() {
   const status = await waitForServer();
   if (typeof status === "object") {
     rememberModel(status.modelUrl);
-    return loadEngine(new URL(status.modelUrl, location.href).href);
+    return loadEngine(new URL(status.modelUrl, location.href).href, authorization());
   }
   const baseUrl = modelUrlWithoutServer(status, await fetchSite());
   await askFirst(baseUrl);
   return loadEngine(baseUrl);
 }
 
-/** Loads the model of a folder and shows how far it has come. @param {string} baseUrl */
-export async function loadEngine(baseUrl) {
+/** Loads the model of a folder and shows how far it has come. @param {string} baseUrl @param {object} [headers] what its server wants */
+export async function loadEngine(baseUrl, headers) {
   const progress = $("loading-progress");
   progress.hidden = false;
   const speed = new Speed();
@@ -77,7 +83,7 @@ export async function loadEngine(baseUrl) {
   };
   const asked = new URLSearchParams(location.search);
   const threads = asked.has("threads") ? Number(asked.get("threads")) : undefined;
-  const engine = await Engine.load({ baseUrl, onProgress, backend: asked.get("backend") ?? "auto", threads });
+  const engine = await Engine.load({ baseUrl, headers, onProgress, backend: asked.get("backend") ?? "auto", threads });
   progress.hidden = true;
   showLoading("");
   return engine;

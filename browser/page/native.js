@@ -1,22 +1,24 @@
 // The native side: the server that serves this page, or the recording of one on a static site.
 
+import { authorization } from "./key.js";
 import { readEvents } from "./sse.js";
 
 /**
  * What the server says about itself.
- * @returns {Promise<object | "absent" | "unreachable">} the status; "absent" where there is no such server, "unreachable"
- *   where nothing answers (offline)
+ * @returns {Promise<object | "absent" | "locked" | "unreachable">} the status; "absent" where there is no such server, "locked"
+ *   where it wants a key or another one, "unreachable" where nothing answers (offline)
  */
 export async function fetchStatus(signal) {
   let response;
   try {
-    response = await fetch("../api/status", { cache: "no-store", signal });
+    response = await fetch("../api/status", { headers: authorization(), cache: "no-store", signal });
   } catch (error) {
     if (signal?.aborted) throw error;
     return "unreachable";
   }
   // A static server answers 404, or a page of its own for every address.
   if (!response.headers.get("content-type")?.startsWith("application/json")) return "absent";
+  if (response.status === 401) return "locked";
   const status = await response.json().catch(() => null);
   return status && typeof status.ready === "boolean" ? status : "absent";
 }
@@ -30,7 +32,7 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
   // A lone surrogate has no UTF-8: it becomes U+FFFD, as it does on the way into WebAssembly.
   const wellFormed = new TextDecoder().decode(new TextEncoder().encode(prompt));
   const query = `prompt=${encodeURIComponent(wellFormed)}&max_tokens=${maxTokens}`;
-  const response = await fetch(`../api/generate?${query}`, { cache: "no-store", signal });
+  const response = await fetch(`../api/generate?${query}`, { headers: authorization(), cache: "no-store", signal });
   if (!response.ok) throw new Error(await errorText(response));
   let finished = false;
   for await (const { event, data } of readEvents(response)) {
@@ -74,7 +76,7 @@ export async function resetNative() {
 }
 
 async function post(path, body) {
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", ...authorization() };
   const response = await fetch(`../api/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(await errorText(response));
   return response;

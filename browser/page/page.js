@@ -4,6 +4,7 @@ import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
 import { chipParts, formatBytes } from "./format.js";
+import { authorization } from "./key.js";
 import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
 import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
 import { keepPage, rememberModel } from "./offline.js";
@@ -42,7 +43,7 @@ async function start() {
       server = status;
       native.about(aboutServer(status));
       facts.server(status);
-      await loadModel(new URL(status.modelUrl, location.href).href);
+      await loadModel(new URL(status.modelUrl, location.href).href, authorization());
       rememberModel(status.modelUrl);
     } else {
       await startWithoutServer(status);
@@ -70,11 +71,11 @@ async function startWithoutServer(status) {
   await loadModel(baseUrl);
 }
 
-async function loadModel(baseUrl) {
+async function loadModel(baseUrl, headers) {
   facts.log(`Loading ${decodeURIComponent(new URL(baseUrl).pathname)}`);
   browser.about("loading");
   const startedAt = performance.now();
-  engine = await loadEngine(baseUrl);
+  engine = await loadEngine(baseUrl, headers);
   const { info } = engine;
   browser.about(`${info.backend}, ${threads(info.threads)}`);
   facts.engine(info);

@@ -19,6 +19,7 @@ const SHELL = [
   "format.js",
   "generate-options.js",
   "icon.svg",
+  "key.js",
   "left-out.js",
   "load.js",
   "model-cache.js",

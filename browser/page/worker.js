@@ -1,7 +1,7 @@
 // The worker that owns the WebAssembly engine. It answers requests {id, operation, args} with {id, result} or {id, error},
 // one unit of work per request: whoever stops asking for tokens or steps has stopped the generation or the training.
 
-import { fetchManifest, receiveFiles } from "./load.js";
+import { fetchManifest, fetchWith, receiveFiles } from "./load.js";
 import { ModelCache } from "./model-cache.js";
 import { startModule } from "./module.js";
 
@@ -14,15 +14,15 @@ let wasmMemory;
 const runs = new Map();
 
 const operations = {
-  async load({ baseUrl, backend, threads }) {
+  async load({ baseUrl, headers, backend, threads }) {
     const onStarting = (starting) => postMessage({ progress: { starting } });
     const started = await startModule({ backend, threads, onStarting });
     wasm = started.wasm;
     wasmMemory = started.memory;
     const cache = await ModelCache.open();
-    const assembly = new wasm.Assembly(await fetchManifest(baseUrl, cache));
+    const assembly = new wasm.Assembly(await fetchManifest(baseUrl, cache, fetchWith(headers)));
     const files = assembly.files();
-    const bytes = await receiveFiles({ assembly, baseUrl, cache, onProgress: throttled((progress) => postMessage({ progress })) });
+    const bytes = await receiveFiles({ assembly, baseUrl, cache, onProgress: throttled((progress) => postMessage({ progress })), fetch: fetchWith(headers) });
     try {
       engine = assembly.finish();
     } catch (error) {

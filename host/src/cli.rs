@@ -15,6 +15,7 @@ use crate::pool::{MAX_THREADS, ThreadPool};
 mod aggregate;
 mod batch;
 mod bench;
+mod clients;
 mod diff;
 mod lora;
 mod merge;
@@ -26,6 +27,7 @@ mod train;
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use bench::{Bench, Part};
+pub use clients::{Clients, Limits};
 pub use diff::{Diff, DiffPrompt};
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
@@ -122,8 +124,12 @@ impl BaseModel {
     /// # Errors
     /// See [`open::open`].
     pub fn open(&self, context: Context) -> Result<Opened, OpenError> {
-        let access = if self.no_mmap { Access::Read } else { Access::Map };
-        open::open(&self.folder.model, access, context.ctx_size.map(NonZeroUsize::get))
+        open::open(&self.folder.model, self.access(), context.ctx_size.map(NonZeroUsize::get))
+    }
+
+    /// How the weights are read.
+    pub fn access(&self) -> Access {
+        if self.no_mmap { Access::Read } else { Access::Map }
     }
 }
 
@@ -207,7 +213,7 @@ pub struct Serve {
     pub threads: Threads,
     #[command(flatten)]
     pub context: Context,
-    /// Address to listen on; any other than a loopback address opens the server to the network
+    /// Address to listen on; any other than a loopback address opens the server to the network, and needs --api-key
     #[arg(long, env = "LOCKSTEP_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: String,
     /// Port to listen on; 0 picks a free one
@@ -225,6 +231,10 @@ pub struct Serve {
     /// Names other than localhost under which browsers may reach the server: a.example,b.example
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
+    #[command(flatten)]
+    pub clients: Clients,
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// `lockstep generate`

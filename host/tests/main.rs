@@ -1,15 +1,18 @@
 //! Tests of the `lockstep` binary with the real model.
 #![allow(clippy::unwrap_used)] // As in any test; clippy does not take these helpers for tests.
 
+mod access;
 mod adapters;
 mod aggregate;
 mod batch;
+mod broken_clients;
 mod command;
 mod commands;
 mod diff;
 mod doors;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
+mod faults;
 mod files;
 mod guard;
 mod invariance;
@@ -21,6 +24,7 @@ mod receipts;
 mod resume;
 mod scores;
 mod server;
+mod soak;
 mod stream;
 mod tiny;
 mod train_route;

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     pub child: Child,
     pub port: u16,
+    /// The key that requests carry.
+    pub key: Option<String>,
 }
 
 impl Drop for Server {
@@ -29,8 +32,22 @@ impl Drop for Server {
 
 /// Starts a server with the real model and waits until that is loaded.
 pub fn start(arguments: &[&str]) -> Server {
+    start_with(&model::dir(), arguments)
+}
+
+/// Starts a server with the model of a folder, and waits until that is loaded.
+pub fn start_with(model: &Path, arguments: &[&str]) -> Server {
     let mut command = lockstep("serve");
-    command.args(["--port", "0"]).arg("--model").arg(model::dir()).args(arguments);
+    // Nobody reads what else it says, and that must not end it.
+    let (mut server, _) = launch(command.args(["--port", "0"]).arg("--model").arg(model).args(arguments));
+    let key = arguments.iter().position(|argument| *argument == "--api-key");
+    server.key = key.map(|key| arguments[key + 1].to_string());
+    server.wait_for("ready", &Value::Bool(true));
+    server
+}
+
+/// Starts a server, which may not have loaded its model yet; with the rest of what it says.
+pub fn launch(command: &mut Command) -> (Server, BufReader<ChildStderr>) {
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -40,11 +57,7 @@ pub fn start(arguments: &[&str]) -> Server {
     }
     let address = line.trim().strip_prefix("listening on http://127.0.0.1:").unwrap();
     let port = address.strip_suffix("/web/").unwrap().parse().unwrap();
-    // Nobody reads what else it says, and that must not end it.
-    drop(stderr);
-    let server = Server { child, port };
-    server.wait_for("ready", &Value::Bool(true));
-    server
+    (Server { child, port, key: None }, stderr)
 }
 
 impl Server {
@@ -65,7 +78,8 @@ impl Server {
 
     /// A request with these lines of headers, each with its line feed.
     pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
-        self.exchange(&request(method, path, headers))
+        let key = self.key.iter().map(|key| format!("Authorization: Bearer {key}\n")).collect::<String>();
+        self.exchange(&request(method, path, &(key + headers)))
     }
 
     pub fn get(&self, path: &str) -> Answer {

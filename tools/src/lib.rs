@@ -9,6 +9,7 @@ pub mod packages;
 pub mod process;
 pub mod python;
 pub mod site;
+pub mod soak;
 pub mod start;
 pub mod test;
 pub mod workspace;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bundle, check, fetch, measure, site, start, test};
+use tools::{bundle, check, fetch, measure, site, soak, start, test};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     BenchBrowser(test::BenchOptions),
     /// Measures all that docs/performance.md tells, other engines beside ours where asked for.
     Measure(measure::Options),
+    /// Asks one server for many things at once, among clients that break, and compares every answer.
+    Soak(soak::Options),
     /// Makes a static site: the page, the weights, and a recorded native run.
     Site(site::Options),
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options).map_err(Into::into),
         Command::BenchBrowser(options) => test::bench(&options).map_err(Into::into),
         Command::Measure(options) => measure::run(&options).map_err(Into::into),
+        Command::Soak(options) => soak::run(&options).map_err(Into::into),
         Command::Site(options) => site::run(&options).map_err(Into::into),
     };
     match result {

@@ -90,6 +90,31 @@ inEachBrowser("with the server", (scenario, name) => {
     }
   });
 
+  scenario("a server that wants a key is used once it is typed", async (tab) => {
+    const locked = await startLockstep("--api-key", "the-key-of-the-tests");
+    try {
+      await tab.goto(`${locked.url}/web/`);
+      const words = () => tab.evaluate(() => document.querySelector("#key-dialog[open] label")?.textContent);
+      const type = (key) =>
+        tab.evaluate((key) => {
+          document.getElementById("server-key").value = key;
+          document.querySelector("#key-dialog form").requestSubmit();
+        }, key);
+      assert.match(await until("the page asks for the key", words), /wants a key/);
+      await type("another-key");
+      await until("the page says that it was wrong", async () => /does not take/.test(await words()));
+      await type("the-key-of-the-tests");
+      await ready(tab);
+      expectLockstep(await generate(tab));
+      // A reload keeps it.
+      await tab.reload();
+      await ready(tab);
+      assert.equal(await words(), undefined);
+    } finally {
+      await locked.stop();
+    }
+  });
+
   scenario("stop ends both sides within one token", async (tab) => {
     await open(tab, `${server.url}/web/`);
     await ask(tab, { maxTokens: 300 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fetchManifest, receiveFiles } from "../../page/load.js";
+import { fetchManifest, fetchWith, receiveFiles } from "../../page/load.js";
 import { ModelCache } from "../../page/model-cache.js";
 import { FakeCaches, FakeServer, bytesOf, partial } from "./fakes.mjs";
 
@@ -127,6 +127,26 @@ test("what is not kept, is said", async () => {
   assert.equal(cache.unavailable, null);
   await cache.put(FILES[0], { start: 0, end: 11 }, CONFIG);
   assert.equal(cache.unavailable, "the browser's storage is full");
+});
+
+test("every file is asked for with the headers that its server wants", async () => {
+  const [storage, from, asked] = [new FakeCaches(), server(), []];
+  const real = globalThis.fetch;
+  globalThis.fetch = (url, options) => {
+    asked.push(`${url.split("/").at(-1)} ${options.headers.Authorization} ${options.headers.Range ?? "all"}`);
+    return url.endsWith("manifest.json") ? new Response("{}") : from.fetch(url, options);
+  };
+  const key = fetchWith({ Authorization: "Bearer k" });
+  try {
+    await fetchManifest(BASE, await openCache(storage), key);
+    from.answers = [null, (offset) => partial(WEIGHTS, offset, { cutAfter: 70 })];
+    await load(storage, { fetch: key });
+  } finally {
+    globalThis.fetch = real;
+  }
+  assert.deepEqual(asked, [
+    "manifest.json Bearer k all", "config.json Bearer k all", "model.safetensors Bearer k all", "model.safetensors Bearer k bytes=70-",
+  ]);
 });
 
 test("the cache is emptied", async () => {

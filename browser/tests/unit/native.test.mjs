@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { authorization, keepKey } from "../../page/key.js";
 import { fetchSite, fetchStatus, generateNative, replay, resetNative, stopNative, trainNative } from "../../page/native.js";
 
 const realFetch = globalThis.fetch;
-afterEach(() => (globalThis.fetch = realFetch));
+afterEach(() => {
+  globalThis.fetch = realFetch;
+  keepKey(null);
+});
 
 /** Answers every request with `answer(url)`. */
 function serve(answer) {
@@ -34,6 +38,46 @@ test("a static server has no status, whatever it answers", async () => {
   ]) {
     serve(answer);
     assert.equal(await fetchStatus(), "absent");
+  }
+});
+
+test("a server that wants a key is told from one that is not there, and every request carries the key", async () => {
+  const sent = [];
+  globalThis.fetch = async (url, { headers }) => {
+    sent.push(headers.Authorization);
+    if (headers.Authorization !== "Bearer right") return json({ error: "this server wants a key" }, { status: 401 });
+    return `${url}`.includes("generate") ? stream(["done", {}]) : json({ ready: true, stopping: true });
+  };
+  assert.equal(await fetchStatus(), "locked");
+  keepKey("wrong");
+  assert.equal(await fetchStatus(), "locked");
+  await assert.rejects(stopNative(), /wants a key/);
+  keepKey("right");
+  assert.deepEqual(await fetchStatus(), { ready: true, stopping: true });
+  await collect(generateNative({ prompt: "p", maxTokens: 1 }));
+  await stopNative();
+  assert.deepEqual(sent, [undefined, "Bearer wrong", "Bearer wrong", "Bearer right", "Bearer right", "Bearer right"]);
+  serve(() => new Response("<html>", { status: 401, headers: { "content-type": "text/html" } }));
+  assert.equal(await fetchStatus(), "absent");
+});
+
+test("a key is kept as long as the tab, also where nothing can be kept", () => {
+  const tab = new Map();
+  globalThis.sessionStorage = {
+    getItem: (name) => tab.get(name) ?? null,
+    setItem: (name, value) => tab.set(name, value),
+    removeItem: (name) => tab.delete(name),
+  };
+  try {
+    keepKey("k");
+    assert.deepEqual([[...tab.values()], authorization()], [["k"], { Authorization: "Bearer k" }]);
+    keepKey(null);
+    assert.deepEqual([tab.size, authorization()], [0, {}]);
+    globalThis.sessionStorage.setItem = globalThis.sessionStorage.getItem = () => { throw new Error("refused"); };
+    keepKey("k");
+    assert.deepEqual(authorization(), { Authorization: "Bearer k" });
+  } finally {
+    delete globalThis.sessionStorage;
   }
 });
 

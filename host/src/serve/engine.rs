@@ -15,9 +15,9 @@
 //! next one waits until there is room. A training does not begin while a generation uses trained weights that are served no longer. So there are at most
 //! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bpe::Tokenizer;
 use kernel::Exec;
@@ -28,6 +28,8 @@ use session::Continuation;
 use session::receipt::Receipt;
 use tokio::sync::mpsc;
 
+use super::keys::Caller;
+use super::opened_files::{Changed, OpenedFiles};
 use super::weights::{Served, TrainingSlot};
 use prefixes::Prefixes;
 use rounds::Rounds;
@@ -71,6 +73,9 @@ pub struct Finished {
 /// A generation on its way through the engine.
 struct Job {
     text: Continuation,
+    caller: Caller,
+    /// When it is to end, and how much time it had.
+    end: Option<(Instant, Duration)>,
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
@@ -95,6 +100,10 @@ struct Load {
 pub struct Engine {
     queue: mpsc::Sender<Work>,
     load: Arc<Load>,
+    /// The time that a generation may take.
+    pub time: Option<Duration>,
+    /// The weight files, once they are open.
+    pub files: Arc<OnceLock<OpenedFiles>>,
     /// The weights that generations get.
     pub served: Served,
     /// The training that runs.
@@ -108,6 +117,8 @@ pub enum SubmitError {
     Training,
     /// As many wait as may.
     Full,
+    /// The weights are not what they were.
+    Changed(Changed),
     /// The engine has ended.
     Ended,
 }
@@ -116,6 +127,7 @@ pub enum SubmitError {
 pub struct Queue {
     queue: mpsc::Receiver<Work>,
     load: Arc<Load>,
+    files: Arc<OnceLock<OpenedFiles>>,
     served: Served,
 }
 
@@ -124,24 +136,26 @@ pub fn engine() -> (Engine, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let load = Arc::new(Load::default());
     let served = Served::default();
-    let queue = Queue { queue: receiver, load: load.clone(), served: served.clone() };
-    (Engine { queue: sender, load, served, training: TrainingSlot::default() }, queue)
+    let files = Arc::default();
+    let queue = Queue { queue: receiver, load: load.clone(), files: Arc::clone(&files), served: served.clone() };
+    (Engine { queue: sender, load, time: None, files, served, training: TrainingSlot::default() }, queue)
 }
 
 impl Engine {
     /// Hands a generation in and returns its events. Dropping them stops it.
     ///
     /// # Errors
-    /// If the queue is full, or the engine has ended.
-    pub fn submit(&self, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
+    /// If the weights were changed, the queue is full, or the engine has ended.
+    pub fn submit(&self, text: Continuation, caller: Caller) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Work::Generation(Box::new(Job { text, events }))).map(|()| receiver)
+        let end = self.time.map(|time| (Instant::now() + time, time));
+        self.send(Work::Generation(Box::new(Job { text, caller, end, events }))).map(|()| receiver)
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
     ///
     /// # Errors
-    /// If another training runs, the queue is full, or the engine has ended.
+    /// If another training runs, the weights were changed, the queue is full, or the engine has ended.
     pub fn train(&self, request: TrainRequest) -> Result<mpsc::UnboundedReceiver<TrainEvent>, SubmitError> {
         let claim = self.training.claim().ok_or(SubmitError::Training)?;
         let (events, receiver) = mpsc::unbounded_channel();
@@ -149,6 +163,7 @@ impl Engine {
     }
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
+        check(&self.files).map_err(SubmitError::Changed)?;
         self.queue.try_send(work).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Full,
             mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
@@ -166,11 +181,37 @@ impl Engine {
     }
 }
 
+/// Whether the weights are those that were opened.
+fn check(files: &OnceLock<OpenedFiles>) -> Result<(), Changed> {
+    files.get().map_or(Ok(()), OpenedFiles::check)
+}
+
 impl Job {
     /// The tokens that the text has at most.
     fn tokens(&self) -> usize {
         let request = self.text.generation().request();
         request.prompt.len() + request.max_tokens
+    }
+
+    /// Whether its client has gone, or its time is over, which the client is told.
+    fn has_ended(&self, now: Instant) -> bool {
+        match self.end {
+            _ if self.events.is_closed() => true,
+            Some((end, time)) if end <= now => {
+                let seconds = time.as_secs_f64();
+                self.fail(&format!(
+                    "the generation took longer than the {seconds} s that it may take (--request-timeout)"
+                ));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Tells the client of an end by an error.
+    fn fail(&self, why: &str) {
+        // If the client is gone, nobody needs to hear of it.
+        let _ = self.events.send(Event::Failed(why.to_string()));
     }
 }
 
@@ -214,13 +255,21 @@ impl Queue {
             }
             self.load.held.store(usize::from(held.is_some()), Ordering::Relaxed);
             self.load.active.store(rounds.len(), Ordering::Relaxed);
+            if let Err(changed) = check(&self.files) {
+                tracing::error!("{changed}");
+                let why = changed.to_string();
+                rounds.fail(&why);
+                if let Some(training) = training.take() {
+                    training.fail(&why);
+                }
+            }
             let start = Instant::now();
             training = training.filter(|training: &Training| !training.is_abandoned());
             if !rounds.use_replaced(&self.served) {
                 training = training.and_then(|training| training.advance(&around));
             }
             let (turn, start) = (start.elapsed(), Instant::now());
-            while rounds.len() > 0 {
+            while rounds.len() > 0 && check(&self.files).is_ok() {
                 rounds.advance(&around);
                 if start.elapsed() >= turn {
                     break;

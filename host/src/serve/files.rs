@@ -38,7 +38,13 @@ pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body
     let Ok(name) = decode(request.uri().path(), "/models/") else { return not_utf8() };
     match name.split_once('/') {
         Some((folder, file)) if folder == state.model_name && state.model_files().contains(file) => {
-            send(request, &opened.dir.join(file)).await
+            let path = opened.dir.join(file);
+            // Those who fetch weights here compare what they compute with what is computed here.
+            let now = tokio::fs::metadata(&path).await.ok();
+            match state.engine.files.get().map_or(Ok(()), |files| files.check_name(file, now)) {
+                Ok(()) => send(request, &path).await,
+                Err(changed) => error(StatusCode::SERVICE_UNAVAILABLE, changed),
+            }
         }
         _ => not_found(request),
     }

@@ -11,6 +11,7 @@ use session::{Continuation, Stop, chat_prompt, read_messages};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{Event, Finished};
+use super::keys::Caller;
 use super::query::{Query, QueryError};
 use super::reply::{self, Body};
 use super::state::State;
@@ -62,7 +63,7 @@ impl Asked {
 }
 
 /// Answers with the events `init`, `token`..., `done`; or with the status that says why not.
-pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
+pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Response<Body> {
     let asked = match Asked::parse(query) {
         Ok(asked) => asked,
         Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
@@ -77,7 +78,7 @@ pub async fn generate(state: &Arc<State>, query: &str) -> Response<Body> {
         Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
         Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
-    match state.engine.submit(generation) {
+    match state.engine.submit(generation, caller) {
         Ok(progress) => {
             let (response, events) = events();
             tokio::spawn(tell(state.clone(), init, progress, events));

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Request, Version};
 
+use super::cors::Cors;
+
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum GuardError {
@@ -62,12 +64,15 @@ pub fn check_host<B>(request: &Request<B>, allowed: &[String]) -> Result<(), Gua
     if ours { Ok(()) } else { Err(GuardError::Host(name.to_string())) }
 }
 
-/// Checks that no page of another site is behind a request that computes. Programs send neither header.
+/// Checks that no page of another site is behind a request, unless that may use this server. Programs send neither header.
 ///
 /// # Errors
-/// If `Sec-Fetch-Site` says cross-site, or `Origin` is not this server.
-pub fn check_site(headers: &HeaderMap) -> Result<(), GuardError> {
-    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+/// If `Sec-Fetch-Site` says that the request comes from another site or port, or `Origin` is not this server.
+pub fn check_site(headers: &HeaderMap, cors: &Cors) -> Result<(), GuardError> {
+    if cors.allowed(headers).is_some() {
+        return Ok(());
+    }
+    if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return Err(GuardError::CrossSite);
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
@@ -129,13 +134,17 @@ mod tests {
 
     #[test]
     fn pages_of_other_sites_may_not_compute() {
-        let check = |headers: &[(&str, &str)]| check_site(request(headers).headers());
+        let cors = Cors::new(&["https://good.example".to_string()]).unwrap();
+        let check = |headers: &[(&str, &str)]| check_site(request(headers).headers(), &cors);
         let host = ("host", "localhost:8080");
         assert_eq!(check(&[host]), Ok(()));
         assert_eq!(check(&[host, ("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8080")]), Ok(()));
         assert_eq!(check(&[host, ("sec-fetch-site", "none")]), Ok(()));
+        assert_eq!(check(&[host, ("sec-fetch-site", "cross-site"), ("origin", "https://good.example")]), Ok(()));
         for header in [
             ("sec-fetch-site", "cross-site"),
+            // Another port of this machine: an image there sends no Origin.
+            ("sec-fetch-site", "same-site"),
             ("origin", "http://localhost:3000"),
             ("origin", "https://evil.example"),
             ("origin", "null"),

@@ -14,6 +14,7 @@ use loader::Checkpoint;
 use tokio::sync::oneshot;
 
 use super::engine::Queue;
+use super::opened_files::OpenedFiles;
 use super::state::State;
 use crate::pool::ThreadPool;
 use crate::{Failure, Outcome};
@@ -41,6 +42,8 @@ pub fn start(state: Arc<State>, queue: Queue) -> Result<impl Future<Output = Fai
 fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let arguments = &state.arguments;
     let opened = arguments.model.open(arguments.context)?;
+    let files = OpenedFiles::open(&opened.dir, &opened.checkpoint, arguments.model.base.access())?;
+    state.engine.files.get_or_init(|| files);
     let pool = ThreadPool::new(arguments.threads.count())?;
     let (model, tokenizer) = (opened.model.clone(), opened.tokenizer.clone());
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };

@@ -1,19 +1,26 @@
 //! `lockstep serve`: the page, the model files and the HTTP API.
 //!
-//! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
+//! [`routes`] is the whole API; [`gate`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
+mod body;
+mod cors;
 pub mod door;
 mod engine;
 mod files;
+mod gate;
 mod generate;
 mod guard;
+mod keys;
 mod load;
+mod opened_files;
+mod patience;
 mod query;
 mod receipts;
 mod reply;
 mod routes;
+mod seats;
 mod send;
 mod state;
 mod stream;
@@ -30,16 +37,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 use crate::{Failure, Outcome, cli};
+use gate::Gate;
+use patience::Patient;
+use seats::{Seat, Seats, within_files};
 use state::State;
 
-/// Connections at a time; further ones wait until one of these ends.
+/// Connections at a time; idle ones make room for further ones.
 const CONNECTIONS: usize = 256;
-/// A client must have sent its request's head within this time.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that a connection keeps of what it has read and not understood yet, or not sent yet: the longest head of a request.
+const BUFFER: usize = 128 * 1024;
 /// Responses that have not ended this long after the server was asked to end are cut off.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -57,28 +66,30 @@ pub fn serve(arguments: cli::Serve) -> Outcome {
 
 async fn listen(arguments: cli::Serve) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
-    let listener = TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|error| {
+    let gate = Gate::new(&arguments)?;
+    let refused = |error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")
-    })?;
+    };
+    let addresses: Vec<_> = lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(refused)?.collect();
+    check_open(&addresses, &gate, arguments.clients.allow_unauthenticated)?;
+    let listener = TcpListener::bind(&addresses[..]).await.map_err(refused)?;
     let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        tracing::warn!("{address} can be reached from the network: anyone there can use this server");
-    }
+    // From here on a signal ends the server in its order.
+    let mut end = pin!(asked_to_end()?);
     // A server whose stderr is closed serves all the same.
     let _ = writeln!(io::stderr(), "listening on http://{}/web/", reachable(address));
 
     let (engine, queue) = engine::engine();
-    let state = Arc::new(State::new(arguments, engine));
+    let state = Arc::new(State::new(arguments, engine, gate));
     let mut engine = pin!(load::start(state.clone(), queue)?);
-    let mut end = pin!(asked_to_end());
     let connections = GracefulShutdown::new();
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Seats::new(within_files(CONNECTIONS));
     let outcome = loop {
         tokio::select! {
             biased;
             signal = &mut end => break signal,
             ended = &mut engine => break Err(ended),
-            (stream, seat) = accept(&listener, seats.clone()) => serve_connection(stream, seat, &state, &connections),
+            (stream, seat) = accept(&listener, &seats) => serve_connection(stream, seat, &state, &connections),
         }
     };
     drop(listener);
@@ -88,6 +99,25 @@ async fn listen(arguments: cli::Serve) -> Outcome {
         () = tokio::time::sleep(GRACE) => tracing::warn!("some connections did not end within {GRACE:?}"),
     }
     outcome
+}
+
+/// Refuses to listen where others can use the server without a key, unless that is insisted on.
+fn check_open(addresses: &[SocketAddr], gate: &Gate, insisted: bool) -> Result<(), String> {
+    let Some(open) = addresses.iter().find(|address| !address.ip().is_loopback()) else { return Ok(()) };
+    let ip = open.ip();
+    match (gate.has_keys(), insisted) {
+        (true, _) => tracing::warn!(
+            "{ip} can be reached from the network, where others can read what is sent: put a proxy with TLS in front"
+        ),
+        (false, true) => tracing::warn!("{ip} can be reached from the network: anyone there can use this server"),
+        (false, false) => {
+            return Err(format!(
+                "{ip} can be reached from the network, and anyone there could use this server: give it a key with --api-key-file FILE \
+                 or LOCKSTEP_API_KEY, or insist with --allow-unauthenticated"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The address under which a browser on this machine finds the server.
@@ -101,8 +131,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The next connection, once there is a seat for it.
-async fn accept(listener: &TcpListener, seats: Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    let seat = seats.acquire_owned().await.ok();
+async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> (TcpStream, Seat) {
+    let seat = seats.take().await;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return (stream, seat),
@@ -115,46 +145,58 @@ async fn accept(listener: &TcpListener, seats: Arc<Semaphore>) -> (TcpStream, Op
     }
 }
 
-fn serve_connection(
-    stream: TcpStream,
-    seat: Option<OwnedSemaphorePermit>,
-    state: &Arc<State>,
-    connections: &GracefulShutdown,
-) {
+fn serve_connection(stream: TcpStream, seat: Seat, state: &Arc<State>, connections: &GracefulShutdown) {
     // Each token is to leave at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("nodelay: {error}");
     }
-    let state = state.clone();
-    let service = service_fn(move |request| routes::answer(state.clone(), request));
+    let patience = state.arguments.limits.client_timeout();
+    let (state, seat) = (state.clone(), Arc::new(seat));
+    let taken = seat.clone();
+    let service = service_fn(move |request| {
+        let (busy, answer) = (taken.busy(), routes::answer(state.clone(), request));
+        async { answer.await.map(|response| response.map(|body| busy.until_end_of(body))) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(patience)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!("connection: {error}");
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!("connection: {error}");
+            },
+            () = seat.asked_to_leave() => tracing::debug!("connection: closed, to make room"),
         }
-        drop(seat);
     });
 }
 
-/// Returns at Ctrl-C, or at SIGTERM where there are signals.
-async fn asked_to_end() -> Outcome {
+/// Listens for Ctrl-C, and for SIGTERM where there are signals; the future is ready when one has come.
+///
+/// # Errors
+/// If the system refuses.
+fn asked_to_end() -> Result<impl Future<Output = Outcome>, Failure> {
     #[cfg(unix)]
-    {
+    let asked = {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::from)?,
-            _ = terminate.recv() => {}
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            io::Result::Ok(())
         }
-    }
+    };
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    tracing::info!("ending");
-    Ok(())
+    let asked = tokio::signal::ctrl_c();
+    Ok(async {
+        asked.await?;
+        tracing::info!("ending");
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::engine::SubmitError;
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Isolation, without which browsers give the page no shared memory, and protection of the page from what others send.
-const EVERYWHERE: [(HeaderName, &str); 6] = [
+const EVERYWHERE: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
@@ -28,6 +28,8 @@ const EVERYWHERE: [(HeaderName, &str); 6] = [
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'",
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    // No page of another site shows ours, under which a click would mean something else.
+    (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
 ];
 
@@ -82,6 +84,8 @@ pub fn refused(why: &SubmitError) -> Response<Body> {
         SubmitError::Full => {
             try_again(StatusCode::TOO_MANY_REQUESTS, "too many generations are waiting; try again in a moment")
         }
+        // Until the server is started again; nobody needs to hurry.
+        SubmitError::Changed(changed) => error(StatusCode::SERVICE_UNAVAILABLE, changed),
         SubmitError::Ended => error(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended; restart the server"),
     }
 }

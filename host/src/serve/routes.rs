@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 
+use super::body::bounded;
+use super::keys::Caller;
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, guard, train};
+use super::{files, generate, train};
 use crate::Failure;
 
 /// Where receipts are, each under its id.
@@ -24,15 +26,17 @@ where
 {
     let (head, body) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let response = match guard::check_host(&request, &state.arguments.allowed_hosts) {
-        Ok(()) => route(&state, &request, body).await,
-        Err(refused) => error(StatusCode::FORBIDDEN, refused),
+    let mut response = match state.gate.admit(&request) {
+        Ok(caller) => route(&state, &request, caller, bounded(body, &state.arguments.limits)).await,
+        Err(answered) => answered,
     };
-    tracing::debug!(method = %request.method(), uri = %request.uri(), status = response.status().as_u16());
+    // Without the query: prompts are not for the log.
+    tracing::debug!(method = %request.method(), path = request.uri().path(), status = response.status().as_u16());
+    state.gate.mark(request.headers(), &mut response);
     Ok(with_policies(response))
 }
 
-async fn route<B>(state: &Arc<State>, request: &Request<()>, body: B) -> Response<Body>
+async fn route<B>(state: &Arc<State>, request: &Request<()>, caller: Caller, body: B) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<Failure>>,
 {
@@ -40,18 +44,14 @@ where
     match (request.method().as_str(), path) {
         ("GET" | "HEAD", "/" | "/web") => redirect("/web/"),
         ("GET" | "HEAD", "/api/status") => json(StatusCode::OK, &state.status()),
-        ("GET", "/api/generate") => match guard::check_site(request.headers()) {
-            Err(refused) => error(StatusCode::FORBIDDEN, refused),
-            // An `EventSource` that lost its connection: 204 tells it to stop, see `stream`.
-            Ok(()) if request.headers().contains_key("last-event-id") => reply(StatusCode::NO_CONTENT, &[], nothing()),
-            Ok(()) => generate::generate(state, request.uri().query().unwrap_or_default()).await,
-        },
-        ("POST", "/api/train" | "/api/train/stop" | "/api/train/reset") => match guard::check_site(request.headers()) {
-            Err(refused) => error(StatusCode::FORBIDDEN, refused),
-            Ok(()) if path == "/api/train/stop" => train::stop(state),
-            Ok(()) if path == "/api/train/reset" => train::reset(state),
-            Ok(()) => train::train(state, request.headers(), body).await,
-        },
+        // An `EventSource` that lost its connection: 204 tells it to stop, see `stream`.
+        ("GET", "/api/generate") if request.headers().contains_key("last-event-id") => {
+            reply(StatusCode::NO_CONTENT, &[], nothing())
+        }
+        ("GET", "/api/generate") => generate::generate(state, caller, request.uri().query().unwrap_or_default()).await,
+        ("POST", "/api/train") => train::train(state, request.headers(), body).await,
+        ("POST", "/api/train/stop") => train::stop(state),
+        ("POST", "/api/train/reset") => train::reset(state),
         ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,

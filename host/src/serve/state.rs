@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::gate::Gate;
 use super::receipts::Receipts;
 use crate::cli;
 use crate::open::{Opened, name_of};
@@ -32,6 +33,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct State {
     /// How it was started.
     pub arguments: cli::Serve,
+    /// Who may call.
+    pub gate: Gate,
     /// The name of the model folder.
     pub model_name: String,
     /// The model, once it is loaded.
@@ -48,8 +51,10 @@ pub struct State {
 
 impl State {
     /// The state before the model is loaded.
-    pub fn new(arguments: cli::Serve, engine: Engine) -> State {
+    pub fn new(arguments: cli::Serve, mut engine: Engine, gate: Gate) -> State {
+        engine.time = arguments.limits.request_timeout();
         State {
+            gate,
             model_name: name_of(&arguments.model.base.folder.model),
             receipts: Receipts::new(arguments.receipts),
             arguments,

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 use kernel::train::StepReport;
 use kernel::transcript::{PROFILE, hex};
@@ -18,6 +17,7 @@ use session::data::text;
 use session::memory::{Plan, training_bytes};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::body;
 use super::engine::{TrainEvent, TrainFinished, TrainRequest};
 use super::reply::{self, Body};
 use super::state::State;
@@ -28,24 +28,14 @@ use settings::Settings;
 
 mod settings;
 
-/// The bytes that a request may have.
-const MAX_BODY: usize = 1 << 20;
 /// Answers with the events `init`, `step`..., `done`; or with the status that says why not.
 pub async fn train<B>(state: &Arc<State>, headers: &HeaderMap, body: B) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<Failure>>,
 {
-    // A type that no form of another site's page can send without asking first.
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
-        return reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the request as Content-Type: application/json");
-    }
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return reply::error(StatusCode::PAYLOAD_TOO_LARGE, format_args!("a request has at most {MAX_BODY} bytes"));
-        }
-        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
+    let body = match body::json(headers, body, &state.arguments.limits).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
     };
     let settings = match Settings::parse(&body) {
         Ok(settings) => settings,

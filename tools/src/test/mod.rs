@@ -1,5 +1,6 @@
 //! `tools test`: sets up all that the tests need, and runs them. `tools bench-browser`: the same for the browsers' speed.
 
+mod dependencies;
 mod setup;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ use crate::workspace::{self, Workspace, WorkspaceError};
 pub enum Part {
     /// Format, lints, and the tests of all crates.
     Rust,
+    /// What the crates depend on: licences, bans and sources, by deny.toml.
+    Dependencies,
     /// The page's modules, in Node.
     Unit,
     /// The golden values of the numeric contract, computed a second time, in Python.
@@ -124,12 +127,21 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
+    let parts =
+        chosen(&options.only, &[Part::Rust, Part::Dependencies, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
         let commands = match part {
             Part::Rust => rust(&workspace)?,
+            Part::Dependencies => {
+                eprintln!("What the crates depend on.");
+                if let Err(error) = dependencies::check(&workspace) {
+                    eprintln!("{error}");
+                    failed.push("  --only dependencies".to_owned());
+                }
+                vec![]
+            }
             Part::Unit => vec![node_tests(&workspace, "unit")?],
             Part::Reference => vec![reference(&workspace)?],
             Part::Code => {

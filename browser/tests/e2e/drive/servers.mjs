@@ -20,11 +20,12 @@ export function setting(name) {
   return value;
 }
 
-/** Starts `lockstep serve` on a free port. @returns {Promise<{url: string, stop: () => Promise<void>, said: () => string}>} */
-export async function startLockstep() {
+/** Starts `lockstep serve` on a free port, with these flags. @param {...string} flags @returns {Promise<{url: string, stop: () => Promise<void>, said: () => string}>} */
+export async function startLockstep(...flags) {
   const child = start(setting("LOCKSTEP_E2E_SERVER"), [
     ...["serve", "--port", "0"],
     ...["--model", setting("LOCKSTEP_E2E_MODEL"), "--web-root", setting("LOCKSTEP_E2E_WEB_ROOT")],
+    ...flags,
   ]);
   const address = () => {
     if (child.exitCode !== null) throw new Error(`lockstep ended: ${child.said()}`);

@@ -1,4 +1,7 @@
 //! Keys and values of past texts, for prompts that begin like them.
+//!
+//! A prompt that begins like a known text is answered sooner, which tells that the text is known. So each caller's texts are of
+//! use to that caller only.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -7,6 +10,7 @@ use kernel::model::KvCache;
 use kernel::simd::LANES;
 use session::Continuation;
 
+use crate::serve::keys::Caller;
 use crate::serve::weights::Trained;
 
 /// What is known of the last texts, the one that was of use last at the end.
@@ -17,6 +21,8 @@ pub struct Prefixes {
 }
 
 struct Text {
+    /// Whose it was.
+    caller: Caller,
     /// With which weights it was computed; they are not held.
     trained: Option<Weak<Trained>>,
     /// The tokens at the positions of the cache.
@@ -30,10 +36,11 @@ impl Prefixes {
         Prefixes { texts: VecDeque::new(), most }
     }
 
-    /// The longest beginning of `prompt` that is known with these weights. Its last token never is: it has to be read.
-    pub fn find(&mut self, trained: Option<&Arc<Trained>>, prompt: &[u32]) -> Option<KvCache> {
+    /// The longest beginning of `prompt` that is known of this caller's texts with these weights. Its last token never is: it has
+    /// to be read.
+    pub fn find(&mut self, caller: Caller, trained: Option<&Arc<Trained>>, prompt: &[u32]) -> Option<KvCache> {
         let asked = &prompt[..prompt.len() - 1];
-        let same = |text: &Text| text.is_of(trained);
+        let same = |text: &Text| text.is_of(caller, trained);
         let lengths = self.texts.iter().map(|text| if same(text) { common(&text.ids, asked) } else { 0 });
         let (length, index) = lengths.zip(0..).max().filter(|(length, _)| *length > 0)?;
         let text = self.texts.remove(index)?;
@@ -44,7 +51,7 @@ impl Prefixes {
 
     /// Keeps what was read of a text, or its beginning if it is too long, and forgets what was of no use for longest where there
     /// is no room.
-    pub fn keep(&mut self, trained: Option<Arc<Trained>>, text: Continuation) {
+    pub fn keep(&mut self, caller: Caller, trained: Option<Arc<Trained>>, text: Continuation) {
         let generation = text.into_generation();
         let generated = generation.steps().iter().map(|step| step.token_id);
         let mut ids: Vec<u32> = generation.prompt().iter().copied().chain(generated).collect();
@@ -55,13 +62,13 @@ impl Prefixes {
             cache = cache.prefix(fit);
         }
         ids.truncate(cache.len());
-        let of_these = |text: &Text| text.is_of(trained.as_ref());
+        let of_these = |text: &Text| text.is_of(caller, trained.as_ref());
         // What another text begins with, too, is known from that one.
         if ids.is_empty() || self.texts.iter().any(|text| of_these(text) && text.ids.starts_with(&ids)) {
             return;
         }
         self.texts.retain(|text| text.is_served() && !(of_these(text) && ids.starts_with(&text.ids)));
-        self.texts.push_back(Text { trained: trained.as_ref().map(Arc::downgrade), ids, cache });
+        self.texts.push_back(Text { caller, trained: trained.as_ref().map(Arc::downgrade), ids, cache });
         let bytes = |texts: &VecDeque<Text>| texts.iter().map(|text| text.cache.bytes()).sum::<usize>();
         while bytes(&self.texts) > self.most {
             self.texts.pop_front();
@@ -70,8 +77,8 @@ impl Prefixes {
 }
 
 impl Text {
-    fn is_of(&self, trained: Option<&Arc<Trained>>) -> bool {
-        self.trained.as_ref().map(Weak::as_ptr) == trained.map(Arc::as_ptr)
+    fn is_of(&self, caller: Caller, trained: Option<&Arc<Trained>>) -> bool {
+        self.caller == caller && self.trained.as_ref().map(Weak::as_ptr) == trained.map(Arc::as_ptr)
     }
 
     /// Whether its weights can still be asked for.

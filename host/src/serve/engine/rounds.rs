@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kernel::generate::{FinishReason, GenerateError, PREFILL_CHUNK, Progress as Advanced, Turn, advance_each};
 use kernel::model::{Model, Workspace};
@@ -57,32 +58,43 @@ impl Rounds {
     /// Lets one more advance with the others, from what is known of the beginning of its prompt.
     pub fn begin(&mut self, mut job: Job, trained: Option<Arc<Trained>>) {
         let generation = job.text.generation_mut();
-        if let Some(cache) = self.prefixes.find(trained.as_ref(), generation.prompt()) {
+        if let Some(cache) = self.prefixes.find(job.caller, trained.as_ref(), generation.prompt()) {
             generation.begin_with(cache);
         }
         self.running.push(Running { job, trained });
     }
 
-    /// One round: each reads a part of its prompt or generates a token. Those whose client has gone end before it.
+    /// Ends all of them with an error.
+    pub fn fail(&mut self, why: &str) {
+        self.running.drain(..).for_each(|running| running.job.fail(why));
+    }
+
+    /// One round: each reads a part of its prompt or generates a token. Those whose client has gone, or whose time is over, end
+    /// before it.
     pub fn advance(&mut self, around: &Surroundings<'_>) {
         let mut rest = std::mem::take(&mut self.running);
         while let Some(first) = rest.first() {
             let weights = first.trained.clone();
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
             let group: Vec<Running> = rest.extract_if(.., same).collect();
-            let (mut here, gone): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|running| !running.job.events.is_closed());
-            gone.into_iter().for_each(|running| self.prefixes.keep(running.trained, running.job.text));
+            let now = Instant::now();
+            let (mut here, ended): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|running| !running.job.has_ended(now));
+            ended.into_iter().for_each(|running| self.keep(running));
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
             let outcomes = compute(&mut here, model, around, &mut self.workspace);
             for (mut running, outcome) in here.into_iter().zip(outcomes) {
                 if running.tell(outcome, model, around) {
                     self.running.push(running);
                 } else {
-                    self.prefixes.keep(running.trained, running.job.text);
+                    self.keep(running);
                 }
             }
         }
+    }
+
+    fn keep(&mut self, Running { job, trained }: Running) {
+        self.prefixes.keep(job.caller, trained, job.text);
     }
 }
 

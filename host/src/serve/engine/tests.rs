@@ -10,6 +10,7 @@ use kernel::pool::{Pool, SerialPool};
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::transcript;
+use loader::{Access, Checkpoint, TensorSource, write_safetensors};
 use session::{Progress, Stop};
 
 use super::*;
@@ -67,6 +68,11 @@ fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> C
     Continuation::new(model, request, stop).unwrap()
 }
 
+/// Hands a generation in, as anyone.
+fn submit(engine: &Engine, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
+    engine.submit(text, Caller::ANYONE)
+}
+
 fn identity() -> Option<Identity> {
     Some(Identity { weights: [1; 32], adapter: None, tokenizer: [2; 32] })
 }
@@ -118,7 +124,7 @@ fn regions(model: &Model, hand_in: impl Fn(&Engine) -> Vec<mpsc::UnboundedReceiv
 fn a_generation_is_told_to_its_end_with_its_proof() {
     let model = model();
     let (engine, queue) = engine();
-    let events = engine.submit(generation(&model, 3, 5)).unwrap();
+    let events = submit(&engine, generation(&model, 3, 5)).unwrap();
     work(engine, queue, &model, &SerialPool, &identity);
     let (tokens, Event::Finished(end)) = heard(events) else { panic!("it failed") };
     let mut alone = generation(&model, 3, 5);
@@ -136,7 +142,7 @@ fn a_stop_string_ends_a_generation_before_its_last_token() {
     while let Progress::Token(_, letter) = alone.advance(&model, &tokenizer(), Exec::serial()).unwrap() {
         three.push_str(&letter);
     }
-    let events = engine.submit(stopping(&model, 3, 50, &["no", &three])).unwrap();
+    let events = submit(&engine, stopping(&model, 3, 50, &["no", &three])).unwrap();
     work(engine, queue, &model, &SerialPool, &identity);
     let (3, Event::Finished(end)) = heard(events) else { panic!("it did not end after three letters") };
     assert_eq!(end.reason, FinishReason::Stop);
@@ -150,7 +156,7 @@ fn a_panic_ends_one_generation_and_not_the_others() {
     let model = model();
     let pool = Watch { regions: AtomicUsize::new(0), bad: 0..2 };
     let (engine, queue) = engine();
-    let [first, second] = [1, 2].map(|prompt| engine.submit(generation(&model, prompt, 3)).unwrap());
+    let [first, second] = [1, 2].map(|prompt| submit(&engine, generation(&model, prompt, 3)).unwrap());
     work(engine, queue, &model, &pool, &identity);
     let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
     assert!(error.contains("internal error"), "{error}");
@@ -169,7 +175,7 @@ fn n11_what_else_is_running_changes_no_bit() {
         Continuation::new(&model, request, Stop::default()).unwrap()
     };
     let (engine, queue) = engine();
-    let events: Vec<_> = (0..WAITING).map(|n| engine.submit(asked(n)).unwrap()).collect();
+    let events: Vec<_> = (0..WAITING).map(|n| submit(&engine, asked(n)).unwrap()).collect();
     work(engine, queue, &model, &SerialPool, &identity);
     for (n, events) in events.into_iter().enumerate() {
         let mut alone = asked(n);
@@ -185,7 +191,7 @@ fn n11_what_else_is_running_changes_no_bit() {
 fn a_text_waits_until_there_is_room() {
     let model = model();
     let (engine, queue) = engine();
-    let events: Vec<_> = (0..TEXTS + 2).map(|_| engine.submit(generation(&model, 500, 12)).unwrap()).collect();
+    let events: Vec<_> = (0..TEXTS + 2).map(|_| submit(&engine, generation(&model, 500, 12)).unwrap()).collect();
     let (load, seen) = (engine.load.clone(), Mutex::new(Vec::new()));
     let identity = || {
         let [active, held] = [&load.active, &load.held].map(|count| count.load(Ordering::Relaxed));
@@ -204,7 +210,7 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
     let regions = |kept: usize| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
         let (engine, queue) = engine();
-        let events: Vec<_> = (0..=TEXTS).map(|_| engine.submit(generation(&model, 500, 12)).unwrap()).collect();
+        let events: Vec<_> = (0..=TEXTS).map(|_| submit(&engine, generation(&model, 500, 12)).unwrap()).collect();
         drop(engine);
         queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, kept);
         assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
@@ -215,14 +221,86 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
     assert!(whole < half && half < none, "{whole}, {half} and {none} regions");
 }
 
+/// The last text waits for room. How soon it is answered must not tell one caller what another one asked.
+#[test]
+fn what_is_known_of_a_prompt_is_of_use_to_its_caller_only() {
+    let model = model();
+    let regions = |last: Caller| {
+        let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
+        let (engine, queue) = engine();
+        let callers = [[Caller(1); TEXTS].as_slice(), &[last]].concat();
+        let submit = |caller| engine.submit(generation(&model, 500, 12), caller).unwrap();
+        let events: Vec<_> = callers.into_iter().map(submit).collect();
+        work(engine, queue, &model, &pool, &identity);
+        assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
+        pool.regions.into_inner()
+    };
+    let [same, other] = [Caller(1), Caller(2)].map(regions);
+    assert!(same < other, "{same} and {other} regions");
+}
+
+#[test]
+fn a_generation_that_takes_too_long_is_ended_and_the_others_are_not() {
+    let model = model();
+    let (mut engine, queue) = engine();
+    let free = submit(&engine, generation(&model, 1, 3)).unwrap();
+    engine.time = Some(Duration::ZERO);
+    let late = submit(&engine, generation(&model, 1, 3)).unwrap();
+    work(engine, queue, &model, &SerialPool, &identity);
+    let (0, Event::Failed(error)) = heard(late) else { panic!("it was not ended") };
+    assert!(error.contains("--request-timeout"), "{error}");
+    assert!(matches!(heard(free), (3, Event::Finished(_))));
+}
+
+/// Cuts a file off at its first region.
+struct Cut(std::fs::File);
+
+impl Pool for Cut {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.0.set_len(8).unwrap();
+        SerialPool.run(parts, job);
+    }
+}
+
+#[test]
+fn weights_that_are_cut_off_meanwhile_are_not_touched_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let weights = TensorSource { name: "w", dtype: loader::DType::F32, shape: &[1], bytes: &[0; 4] };
+    write_safetensors(&path, &[weights], &[].into()).unwrap();
+    let checkpoint = Checkpoint::open(folder.path(), Access::Read).unwrap();
+    let open = |access| OpenedFiles::open(folder.path(), &checkpoint, access).unwrap();
+    let (model, (engine, queue)) = (model(), engine());
+    engine.files.get_or_init(|| open(Access::Map));
+    let read = open(Access::Read);
+    let generating = submit(&engine, generation(&model, 1, 100)).unwrap();
+    let learning = engine.train(training(3)).unwrap();
+    let (again, slot) = (engine.files.clone(), engine.training.clone());
+    let cut = Cut(std::fs::File::options().write(true).open(&path).unwrap());
+    work(engine, queue, &model, &cut, &identity);
+    let (tokens, Event::Failed(error)) = heard(generating) else { panic!("it went on") };
+    assert!(tokens <= 1 && error.contains("has 8 now"), "{tokens}: {error}");
+    let (steps, TrainEvent::Failed(error)) = trained(learning) else { panic!("it went on") };
+    assert!(steps <= 1 && error.contains("has 8 now") && !slot.is_taken(), "{steps}: {error}");
+    // Nothing more is taken, and what was read into memory is as it was.
+    let (later, _queue) = super::engine();
+    let later = Engine { files: again, ..later };
+    assert!(matches!(submit(&later, generation(&model, 1, 1)), Err(SubmitError::Changed(_))));
+    assert_eq!(read.check(), Ok(()));
+}
+
 /// Not even a long prompt is read to its end for a client that has gone.
 #[test]
 fn nothing_is_computed_for_a_client_that_has_gone() {
     let model = model();
-    let stay = |engine: &Engine| vec![engine.submit(generation(&model, 2, 3)).unwrap()];
+    let stay = |engine: &Engine| vec![submit(engine, generation(&model, 2, 3)).unwrap()];
     let expected = regions(&model, stay);
     let got = regions(&model, |engine| {
-        drop(engine.submit(generation(&model, 400, 100)).unwrap());
+        drop(submit(engine, generation(&model, 400, 100)).unwrap());
         stay(engine)
     });
     assert!(expected > 0);
@@ -233,7 +311,7 @@ fn nothing_is_computed_for_a_client_that_has_gone() {
 fn weights_that_could_not_be_hashed_prove_nothing() {
     let model = model();
     let (engine, queue) = engine();
-    let events = engine.submit(generation(&model, 1, 2)).unwrap();
+    let events = submit(&engine, generation(&model, 1, 2)).unwrap();
     work(engine, queue, &model, &SerialPool, &|| None);
     let (2, Event::Failed(error)) = heard(events) else { panic!("it did not fail") };
     assert!(error.contains("hashed"), "{error}");
@@ -243,11 +321,11 @@ fn weights_that_could_not_be_hashed_prove_nothing() {
 fn the_queue_is_bounded_and_an_ended_engine_takes_nothing() {
     let model = model();
     let (engine, queue) = engine();
-    let events: Vec<_> = (0..WAITING).map(|_| engine.submit(generation(&model, 1, 1)).unwrap()).collect();
+    let events: Vec<_> = (0..WAITING).map(|_| submit(&engine, generation(&model, 1, 1)).unwrap()).collect();
     assert_eq!(engine.waiting(), events.len());
-    assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Full));
+    assert_eq!(submit(&engine, generation(&model, 1, 1)).err(), Some(SubmitError::Full));
     drop(queue);
-    assert_eq!(engine.submit(generation(&model, 1, 1)).err(), Some(SubmitError::Ended));
+    assert_eq!(submit(&engine, generation(&model, 1, 1)).err(), Some(SubmitError::Ended));
 }
 
 fn training(steps: u64) -> TrainRequest {
@@ -312,7 +390,7 @@ fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
     let old =
         Arc::new(Trained { model: Trainer::new(&model, training(1).options).into_model().unwrap(), sha256: [9; 32] });
     engine.served.publish(Some(old));
-    let generating = engine.submit(generation(&model, 1, 100)).unwrap();
+    let generating = submit(&engine, generation(&model, 1, 100)).unwrap();
     let pool = ResetAndTrain { engine: Mutex::new(Some(engine)), training: Mutex::new(None) };
     let asked = AtomicUsize::new(0);
     // Asked for at the end of the generation, then at the end of the training.

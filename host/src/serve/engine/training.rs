@@ -92,6 +92,14 @@ impl Training {
         self.events.is_closed()
     }
 
+    /// Ends it with an error.
+    pub fn fail(self, why: &str) {
+        let events = self.events.clone();
+        // First the slot, as below.
+        drop(self);
+        let _ = events.send(failed(why));
+    }
+
     /// Does one unit of work; `None` when the training has ended.
     pub fn advance(mut self, around: &Surroundings<'_>) -> Option<Training> {
         let (phase, events) = (std::mem::replace(&mut self.phase, Phase::Waiting), self.events.clone());

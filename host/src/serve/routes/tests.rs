@@ -7,13 +7,15 @@ use serde_json::Value;
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::serve::engine::engine;
+use crate::serve::gate::Gate;
 
 async fn ask(path: &str) -> (u16, Option<String>, Value) {
     let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b-1.0"]).command else {
         unreachable!("the command is serve")
     };
     let (engine, _queue) = engine();
-    let state = Arc::new(State::new(arguments, engine));
+    let gate = Gate::new(&arguments).unwrap();
+    let state = Arc::new(State::new(arguments, engine, gate));
     let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
     let response = answer(state, request).await.unwrap();
     let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());

@@ -1,0 +1,104 @@
+//! Lets requests in: by the name they call the server by, the site they come from, and their key.
+
+use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Request, Response, StatusCode};
+use serde_json::json;
+
+use super::cors::Cors;
+use super::guard::{check_host, check_site};
+use super::keys::{Caller, Keys};
+use super::reply::{self, Body};
+use crate::{Failure, cli};
+
+/// What decides who may call.
+pub struct Gate {
+    hosts: Vec<String>,
+    keys: Keys,
+    cors: Cors,
+}
+
+impl Gate {
+    /// # Errors
+    /// If a key or an origin is none.
+    pub fn new(arguments: &cli::Serve) -> Result<Gate, Failure> {
+        let clients = &arguments.clients;
+        let hosts = arguments.allowed_hosts.clone();
+        Ok(Gate { hosts, keys: Keys::new(clients)?, cors: Cors::new(&clients.cors_origins)? })
+    }
+
+    /// Whether nobody uses the server without a key.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Whose request it is. What is not known here to be open is not.
+    ///
+    /// # Errors
+    /// The answer, if that is all: a refusal, or leave to send a request.
+    pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Response<Body>> {
+        let (path, headers) = (request.uri().path(), request.headers());
+        if let Err(refused) = check_host(request, &self.hosts) {
+            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "host_not_allowed"));
+        }
+        if let Some(leave) = self.cors.preflight(request) {
+            return Err(leave);
+        }
+        if is_open(path) {
+            return Ok(Caller::ANYONE);
+        }
+        if let Err(refused) = check_site(headers, &self.cors) {
+            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "cross_site"));
+        }
+        self.keys.check(headers).map_err(|_| {
+            let message = "this server wants a key: send Authorization: Bearer KEY, with one that it was started with";
+            let mut response = refusal(path, StatusCode::UNAUTHORIZED, message, "invalid_api_key");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lockstep\""));
+            response
+        })
+    }
+
+    /// Adds what the site of the request has to know.
+    pub fn mark(&self, asked: &HeaderMap, response: &mut Response<Body>) {
+        self.cors.mark(asked, response);
+    }
+}
+
+/// Whether anyone who reaches the server may have what is at `path`: the page, which holds nothing of the model, and the sign of
+/// life.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/web" | "/health") || path.starts_with("/web/")
+}
+
+/// An error in the words of the routes at `path`.
+fn refusal(path: &str, status: StatusCode, message: &str, code: &str) -> Response<Body> {
+    if !path.starts_with("/v1/") {
+        return reply::error(status, message);
+    }
+    let error = json!({ "message": message, "type": "invalid_request_error", "param": null, "code": code });
+    reply::json(status, &json!({ "error": error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_page_and_the_sign_of_life_are_open() {
+        for path in ["/", "/web", "/web/", "/web/page.js", "/health"] {
+            assert!(is_open(path), "{path}");
+        }
+        for path in [
+            "/api/status",
+            "/api/generate",
+            "/models/x/config.json",
+            "/v1/models",
+            "/metrics",
+            "/healthz",
+            "/webs",
+            "//web/",
+            "*",
+        ] {
+            assert!(!is_open(path), "{path}");
+        }
+    }
+}
