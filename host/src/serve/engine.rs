@@ -21,14 +21,14 @@ use std::time::Instant;
 
 use bpe::Tokenizer;
 use kernel::Exec;
-use kernel::generate::{FinishReason, Step};
+use kernel::generate::{FinishReason, Step, TokenLogprob};
 use kernel::model::Model;
 use kernel::transcript::{Identity, Sha256Digest};
 use session::Continuation;
 use session::receipt::Receipt;
 use tokio::sync::mpsc;
 
-use super::weights::{Served, TrainingSlot};
+use super::weights::{Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
 use training::{Surroundings, Training};
@@ -44,12 +44,16 @@ const ACTIVE: usize = 16;
 /// How many texts as long as the context those of all of them may be together.
 const TEXTS: usize = 4;
 /// Generations, and a training, that wait for their turn.
-const WAITING: usize = 32;
+pub const WAITING: usize = 32;
 
 /// What a client hears of its generation.
 pub enum Event {
-    /// The next token, and what it adds to the text.
-    Token(Step, String),
+    /// It begins, with this many tokens of its prompt that need not be read.
+    Begun(usize),
+    /// The prompt was read: the log-probabilities of its tokens, but for the first, if they were asked for.
+    Prompt(Vec<TokenLogprob>),
+    /// The next token, what it adds to the text, and its log-probability if that was asked for.
+    Token(Step, String, Option<TokenLogprob>),
     /// The end.
     Finished(Box<Finished>),
     /// The end, by an error.
@@ -71,6 +75,8 @@ pub struct Finished {
 /// A generation on its way through the engine.
 struct Job {
     text: Continuation,
+    /// What it computes with.
+    weights: Weights,
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
@@ -129,13 +135,31 @@ pub fn engine() -> (Engine, Queue) {
 }
 
 impl Engine {
-    /// Hands a generation in and returns its events. Dropping them stops it.
+    /// Hands a generation in, for the weights that are served, and returns its events. Dropping them stops it.
     ///
     /// # Errors
     /// If the queue is full, or the engine has ended.
     pub fn submit(&self, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Work::Generation(Box::new(Job { text, events }))).map(|()| receiver)
+        self.send(Work::Generation(Box::new(Job { text, weights: Weights::Served, events }))).map(|()| receiver)
+    }
+
+    /// Hands several generations in, all of them or none, and returns the events of each.
+    ///
+    /// # Errors
+    /// If the queue has no room for all, or the engine has ended.
+    pub fn submit_all(
+        &self,
+        texts: Vec<Continuation>,
+        weights: &Weights,
+    ) -> Result<Vec<mpsc::UnboundedReceiver<Event>>, SubmitError> {
+        let places = self.queue.try_reserve_many(texts.len()).map_err(refused)?;
+        let hand_in = |(text, place): (Continuation, mpsc::Permit<'_, Work>)| {
+            let (events, receiver) = mpsc::unbounded_channel();
+            place.send(Work::Generation(Box::new(Job { text, weights: weights.clone(), events })));
+            receiver
+        };
+        Ok(texts.into_iter().zip(places).map(hand_in).collect())
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
@@ -149,10 +173,7 @@ impl Engine {
     }
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
-        self.queue.try_send(work).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
-        })
+        self.queue.try_send(work).map_err(refused)
     }
 
     /// Generations that advance at this moment.
@@ -163,6 +184,13 @@ impl Engine {
     /// Generations that wait for their turn.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity() + self.load.held.load(Ordering::Relaxed)
+    }
+}
+
+fn refused<T>(error: mpsc::error::TrySendError<T>) -> SubmitError {
+    match error {
+        mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+        mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
     }
 }
 
@@ -204,7 +232,11 @@ impl Queue {
                             held = Some(job);
                             break;
                         }
-                        rounds.begin(*job, self.served.now());
+                        match self.served.find(&job.weights) {
+                            Ok(trained) => rounds.begin(*job, trained),
+                            // If the client is gone, nobody needs to hear of it.
+                            Err(error) => drop(job.events.send(Event::Failed(error.to_string()))),
+                        }
                     }
                     // The slot lets in one at a time.
                     Some(Work::Training(next)) => training = Some(*next),

@@ -1,6 +1,7 @@
 //! `lockstep serve`: the page, the model files and the HTTP API.
 //!
-//! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
+//! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`openai`] as
+//! OpenAI's clients want it, [`files`] and
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
@@ -9,6 +10,7 @@ mod files;
 mod generate;
 mod guard;
 mod load;
+mod openai;
 mod query;
 mod receipts;
 mod reply;

@@ -8,7 +8,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, guard, train};
+use super::{files, generate, guard, openai, train};
 use crate::Failure;
 
 /// Where receipts are, each under its id.
@@ -26,6 +26,7 @@ where
     let request = Request::from_parts(head, ());
     let response = match guard::check_host(&request, &state.arguments.allowed_hosts) {
         Ok(()) => route(&state, &request, body).await,
+        Err(refused) if openai::is_ours(request.uri().path()) => openai::forbidden(refused),
         Err(refused) => error(StatusCode::FORBIDDEN, refused),
     };
     tracing::debug!(method = %request.method(), uri = %request.uri(), status = response.status().as_u16());
@@ -53,12 +54,12 @@ where
             Ok(()) => train::train(state, request.headers(), body).await,
         },
         ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
+        _ if openai::is_ours(path) => openai::route(state, request, body).await,
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
-        _ if path.starts_with(RECEIPTS) => wrong_method("GET"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),
     }

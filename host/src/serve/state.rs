@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::openai::Models;
 use super::receipts::Receipts;
 use crate::cli;
 use crate::open::{Opened, name_of};
@@ -34,8 +35,10 @@ pub struct State {
     pub arguments: cli::Serve,
     /// The name of the model folder.
     pub model_name: String,
-    /// The model, once it is loaded.
+    /// The model, without an adapter, once it is loaded.
     pub model: OnceLock<Opened>,
+    /// The models that a request may name.
+    pub models: Models,
     /// The weights digest, once they are hashed.
     pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
@@ -49,8 +52,10 @@ pub struct State {
 impl State {
     /// The state before the model is loaded.
     pub fn new(arguments: cli::Serve, engine: Engine) -> State {
+        let model_name = name_of(&arguments.model.base.folder.model);
         State {
-            model_name: name_of(&arguments.model.base.folder.model),
+            models: Models::new(model_name.clone()),
+            model_name,
             receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),
@@ -70,10 +75,8 @@ impl State {
     pub fn status(&self) -> Value {
         let config = self.model.get().map(|opened| opened.model.config());
         let opened = self.model.get();
-        let trained = self.engine.served.now();
         let base = self.weights.get().copied();
-        let start = (base, opened.and_then(|opened| opened.adapter));
-        let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base));
+        let (weights, adapter) = self.engine.served.now().map_or((base, None), |served| served.digests(base));
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,
@@ -89,7 +92,7 @@ impl State {
             "source": opened.and_then(|o| o.provenance.as_ref()),
             "weightsSha256": weights.as_ref().map(hex),
             "adapterSha256": adapter.as_ref().map(hex),
-            "trained": trained.is_some(),
+            "trained": self.engine.served.trained().is_some(),
             "training": self.engine.training.is_taken(),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
             "profile": PROFILE,

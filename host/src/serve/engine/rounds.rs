@@ -60,6 +60,8 @@ impl Rounds {
         if let Some(cache) = self.prefixes.find(trained.as_ref(), generation.prompt()) {
             generation.begin_with(cache);
         }
+        // If the client is gone, it is seen before the next round.
+        let _ = job.events.send(Event::Begun(job.text.generation().cache().len()));
         self.running.push(Running { job, trained });
     }
 
@@ -121,7 +123,11 @@ impl Running {
         let reason = match told {
             Ok(Progress::Prefill { .. }) => return true,
             Ok(Progress::Token(step, text)) => {
-                if job.events.send(Event::Token(step, text)).is_err() {
+                let generation = job.text.generation();
+                let read = (step.step == 1).then(|| Event::Prompt(generation.prompt_logprobs().to_vec()));
+                let logprob = generation.logprobs().get(step.step - 1).cloned();
+                let mut events = read.into_iter().chain([Event::Token(step, text, logprob)]);
+                if events.any(|event| job.events.send(event).is_err()) {
                     return false;
                 }
                 match step.finish_reason {
@@ -129,7 +135,14 @@ impl Running {
                     Some(reason) => Ok(reason),
                 }
             }
-            Ok(Progress::Finished(reason)) => Ok(reason),
+            Ok(Progress::Finished(reason)) => {
+                // A prompt that is only read has no step that tells of it.
+                let read = job.text.generation().prompt_logprobs().to_vec();
+                if job.events.send(Event::Prompt(read)).is_err() {
+                    return false;
+                }
+                Ok(reason)
+            }
             Err(error) => Err(error),
         };
         let finished = reason.and_then(|reason| finished(reason, job, trained.as_ref(), model, around));

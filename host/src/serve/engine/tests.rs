@@ -81,7 +81,8 @@ fn heard(mut events: mpsc::UnboundedReceiver<Event>) -> (usize, Event) {
     let mut tokens = 0;
     loop {
         match events.blocking_recv().unwrap() {
-            Event::Token(step, _) => tokens = step.step,
+            Event::Begun(_) | Event::Prompt(_) => {}
+            Event::Token(step, _, _) => tokens = step.step,
             last => return (tokens, last),
         }
     }
@@ -308,8 +309,11 @@ impl Pool for ResetAndTrain {
 fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
     let model = model();
     let (engine, queue) = engine();
-    let old =
-        Arc::new(Trained { model: Trainer::new(&model, training(1).options).into_model().unwrap(), sha256: [9; 32] });
+    let old = Arc::new(Trained {
+        model: Trainer::new(&model, training(1).options).into_model().unwrap(),
+        sha256: [9; 32],
+        stays: false,
+    });
     engine.served.publish(Some(old));
     let generating = engine.submit(generation(&model, 1, 100)).unwrap();
     let pool = ResetAndTrain { engine: Mutex::new(Some(engine)), training: Mutex::new(None) };
