@@ -82,6 +82,12 @@ export type GenerateOptions = Prompt & {
   minP?: number;
   /** What the logits of tokens that occur already are divided by (negative ones multiplied); 1 unless told. */
   repetitionPenalty?: number;
+  /** What is taken from the logits of generated tokens for each time that they are in the output, from -2 to 2; 0 unless told. */
+  frequencyPenalty?: number;
+  /** What is taken from the logits of generated tokens once, from -2 to 2; 0 unless told. */
+  presencePenalty?: number;
+  /** What is added to the logits of single tokens, by their ids, from -100 to 100; at most 1,024 of them. */
+  logitBias?: Record<number, number>;
   /** The same seed gives the same tokens everywhere; 0 unless told. */
   seed?: number | bigint;
 };

@@ -31,13 +31,26 @@ function stopOf(stop) {
 }
 
 /** The settings of the sampler, complete. */
-function samplingOf({ temperature = 0, topK = 0, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0, ...others }) {
-  for (const name of Object.keys(others)) throw new TypeError(`generate has no option ${name}`);
-  for (const [name, value] of Object.entries({ temperature, topP, minP, repetitionPenalty })) {
+function samplingOf({ topK = 0, logitBias = {}, seed = 0, ...others }) {
+  const { temperature = 0, topP = 1, minP = 0, repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, ...unknown } = others;
+  for (const name of Object.keys(unknown)) throw new TypeError(`generate has no option ${name}`);
+  const numbers = { temperature, topP, minP, repetitionPenalty, frequencyPenalty, presencePenalty };
+  for (const [name, value] of Object.entries(numbers)) {
     if (typeof value !== "number") throw new TypeError(`${name} is a number, not ${value}`);
   }
   if (!(Number.isInteger(topK) && topK >= 0 && topK < 2 ** 32)) throw new RangeError(`topK is an integer from 0 on, not ${topK}`);
   const exact = typeof seed === "bigint" || Number.isSafeInteger(seed);
   if (!(exact && seed >= 0 && seed < 2n ** 64n)) throw new RangeError(`seed is an integer from 0 on, above 2^53 a BigInt, not ${seed}`);
-  return { temperature, topK, topP, minP, repetitionPenalty, seed: BigInt(seed) };
+  return { ...numbers, topK, ...biasesOf(logitBias), seed: BigInt(seed) };
+}
+
+/** The tokens that are biased, and by how much. @param {Record<number, number>} logitBias */
+function biasesOf(logitBias) {
+  if (typeof logitBias !== "object" || logitBias === null) throw new TypeError(`logitBias is an object, not ${logitBias}`);
+  for (const [token, bias] of Object.entries(logitBias)) {
+    const id = Number(token);
+    if (String(id) !== token || !(Number.isInteger(id) && id >= 0 && id < 2 ** 32)) throw new RangeError(`logitBias: ${token} is no token id`);
+    if (typeof bias !== "number") throw new TypeError(`logitBias: the bias of token ${token} is a number, not ${bias}`);
+  }
+  return { biased: Uint32Array.from(Object.keys(logitBias), Number), biases: Float64Array.from(Object.values(logitBias)) };
 }

@@ -38,8 +38,9 @@ const operations = {
 
   start({ run, prompt, turns, maxTokens, sampling, stop }) {
     const ids = idsOf(prompt, turns);
-    const { temperature, topK, topP, minP, repetitionPenalty, seed } = sampling;
-    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop));
+    const { temperature, topK, topP, minP, repetitionPenalty, frequencyPenalty, presencePenalty, biased, biases, seed } = sampling;
+    const penalties = [repetitionPenalty, frequencyPenalty, presencePenalty];
+    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, ...penalties, biased, biases, seed, stop));
     return { promptIds: ids };
   },
 

@@ -162,8 +162,8 @@ impl Engine {
         Ok(self.0.decode(ids)?)
     }
 
-    /// Prepares a generation whose text ends before the first of the `stop` strings; the other names are those of the contract's
-    /// sampling rules.
+    /// Prepares a generation whose text ends before the first of the `stop` strings; `biases` are those of the tokens `biased`, and
+    /// the other names are those of the contract's sampling rules.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's numbers come one by one")]
     pub fn start(
         &self,
@@ -174,10 +174,25 @@ impl Engine {
         top_p: f64,
         min_p: f64,
         repetition_penalty: f64,
+        frequency_penalty: f64,
+        presence_penalty: f64,
+        biased: Vec<u32>,
+        biases: Vec<f64>,
         seed: u64,
         stop: Vec<String>,
     ) -> Result<Run, JsError> {
-        let settings = SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed };
+        let settings = SamplerSettings {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            logit_bias: biased.into_iter().zip(biases).collect(),
+            seed,
+            stream: 0,
+        };
         Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?))
     }
 

@@ -197,7 +197,7 @@ impl Run {
         sampler: Sampler,
         stop: Vec<String>,
     ) -> Result<Run, EngineError> {
-        let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
+        let request = Request { prompt, max_tokens, ignore_eos: false, sampler, logprobs: None };
         let stop = Stop::new(stop).map_err(EngineError::Stop)?;
         let text = Continuation::new(engine.model()?, request, stop).map_err(EngineError::Generate)?;
         Ok(Run { text, _under_way: engine.generations.clone() })

@@ -282,7 +282,7 @@ fn timings(opened: &Opened, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -
 }
 
 fn request(prompt: &[u32], max_tokens: usize) -> Request {
-    Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY }
+    Request { prompt: prompt.to_vec(), max_tokens, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None }
 }
 
 /// A line for each part, a column for each number of threads.

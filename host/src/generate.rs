@@ -57,6 +57,7 @@ pub fn generate(mut arguments: cli::Generate) -> Outcome {
         max_tokens: arguments.max_tokens.get(),
         ignore_eos: arguments.ignore_eos,
         sampler: arguments.sampling.sampler()?,
+        logprobs: None,
     };
     let text = Continuation::new(&opened.model, request, stop)?;
     let issue = Issue::new(&arguments.receipt)?;

@@ -13,6 +13,7 @@ mod diff;
 mod generate;
 mod gradients;
 mod keys;
+mod logit_bias;
 mod logits;
 mod memory;
 mod merge;

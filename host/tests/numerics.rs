@@ -52,7 +52,8 @@ fn greedy_ids_and_text_equal_the_reference() {
     for reference in references() {
         let Reference { prompt, prompt_ids, greedy_ids, text, .. } = reference;
         assert_eq!(model.tokenizer.encode(&prompt, bpe::Special::Parse), prompt_ids, "{prompt:?}");
-        let request = Request { prompt: prompt_ids, max_tokens: 64, ignore_eos: true, sampler: Sampler::GREEDY };
+        let request =
+            Request { prompt: prompt_ids, max_tokens: 64, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
         let mut generation = Generation::new(&model.model, request).unwrap();
         while !matches!(generation.advance(&model.model, exec).unwrap(), Progress::Finished(_)) {}
         let ids: Vec<u32> = generation.steps().iter().map(|step| step.token_id).collect();

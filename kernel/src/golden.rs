@@ -108,7 +108,7 @@ pub fn generate(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
 /// If a logit is not finite.
 pub fn sample(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
     let all = Sampler { temperature: 1.5, seed: 1, ..Sampler::GREEDY };
-    let cut = Sampler { top_k: 20, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.25, seed: 2, ..all };
+    let cut = Sampler { top_k: 20, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.25, seed: 2, ..all.clone() };
     transcripts(exec, [cut, all])
 }
 
@@ -118,7 +118,8 @@ fn transcripts(exec: Exec<'_>, samplers: [Sampler; 2]) -> Result<Sha256Digest, G
     for ((seed, (config, dtype)), sampler) in (1..).zip(configs()).zip(samplers) {
         let prompt = (0..70).map(|i| i * 7 % config.vocab as u32).collect();
         let model = model(seed, config, dtype);
-        let mut generation = Generation::new(&model, Request { prompt, max_tokens: 40, ignore_eos: true, sampler })?;
+        let request = Request { prompt, max_tokens: 40, ignore_eos: true, sampler, logprobs: None };
+        let mut generation = Generation::new(&model, request)?;
         while !matches!(generation.advance(&model, exec)?, Progress::Finished(_)) {}
         digest.update(&transcript(&identity, &generation));
     }

@@ -43,7 +43,8 @@ inEachBrowser("with the server", (scenario, name) => {
       const { Engine } = await import("./engine.js");
       const engine = await Engine.load({ baseUrl: (await (await fetch("../api/status")).json()).modelUrl });
       const ids = [...(await engine.encode(prompt))];
-      const settings = { temperature: 1.2, topK: 40, topP: 0.95, minP: 0.01, repetitionPenalty: 1.1, seed: 7 };
+      const penalties = { repetitionPenalty: 1.1, frequencyPenalty: 0.5, presencePenalty: -0.25, logitBias: { 28: 1.5, 30: -100 } };
+      const settings = { temperature: 1.2, topK: 40, topP: 0.95, minP: 0.01, ...penalties, seed: 7 };
       const drawn = [];
       for await (const token of engine.generate({ prompt, maxTokens: 8, ...settings })) drawn.push(token);
       engine.dispose();
@@ -51,7 +52,8 @@ inEachBrowser("with the server", (scenario, name) => {
     }, PROMPT);
     assert.deepEqual(ids, PROMPT_IDS);
     // Drawn tokens are the server's, too, and not the greedy ones.
-    const settings = "temperature=1.2&top_k=40&top_p=0.95&min_p=0.01&repetition_penalty=1.1&seed=7";
+    const penalties = "repetition_penalty=1.1&frequency_penalty=0.5&presence_penalty=-0.25&logit_bias=30:-100&logit_bias=28:1.5";
+    const settings = `temperature=1.2&top_k=40&top_p=0.95&min_p=0.01&${penalties}&seed=7`;
     const events = await (await fetch(`${server.url}/api/generate?max_tokens=8&${settings}`)).text();
     const native = [...events.matchAll(/"tokenId":(\d+)/g)].map(([, id]) => Number(id));
     assert.deepEqual(drawn.map(({ tokenId }) => tokenId), native);

@@ -171,7 +171,8 @@ inEachBrowser("receipts", (scenario, name) => {
     const [file, mine, theirs] = ["messages.json", "native.json", "browser.json"].map((file) => join(folder, `${name}-${file}`));
     const messages = [{ role: "user", content: "What lives in the sea? <|im_end|>" }];
     await writeFile(file, JSON.stringify(messages));
-    const flags = "--max-tokens 60 --temperature 0.9 --top-k 50 --top-p 0.95 --min-p 0.02 --repetition-penalty 1.1 --seed 11".split(" ");
+    const penalties = "--repetition-penalty 1.1 --frequency-penalty 0.1 --presence-penalty -0.1 --logit-bias 28:-1.5";
+    const flags = `--max-tokens 60 --temperature 0.9 --top-k 50 --top-p 0.95 --min-p 0.02 ${penalties} --seed 11`.split(" ");
     const model = ["--model", setting("LOCKSTEP_E2E_MODEL")];
     const text = run(["generate", ...model, "--messages", file, ...flags, "--stop", "no such text", "--stop", "s ", "--receipt", mine], { trim: false });
     const native = await readFile(mine, "utf8");
@@ -181,7 +182,8 @@ inEachBrowser("receipts", (scenario, name) => {
       async (messages, native) => {
         const { Engine } = await import("./engine.js");
         const engine = await Engine.load({ baseUrl: (await (await fetch("../api/status")).json()).modelUrl });
-        const settings = { maxTokens: 60, temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, repetitionPenalty: 1.1, seed: 11 };
+        const penalties = { repetitionPenalty: 1.1, frequencyPenalty: 0.1, presencePenalty: -0.1, logitBias: { 28: -1.5 } };
+        const settings = { maxTokens: 60, temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, ...penalties, seed: 11 };
         const tokens = [];
         for await (const token of engine.generate({ messages, ...settings, stop: ["no such text", "s "] })) tokens.push(token);
         const { verdict, why } = await engine.verify(native);

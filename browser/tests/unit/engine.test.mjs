@@ -102,9 +102,11 @@ test("an engine loads, encodes, decodes and generates", async () => {
 test("the sampler's settings are complete, checked, and greedy unless told", async () => {
   const engine = await load();
   await collect(engine.generate({ prompt: "p", maxTokens: 1 }));
-  assert.deepEqual(sampled, { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0n });
+  const none = { frequencyPenalty: 0, presencePenalty: 0, biased: new Uint32Array(), biases: new Float64Array() };
+  const rest = { topP: 1, minP: 0, repetitionPenalty: 1, ...none };
+  assert.deepEqual(sampled, { temperature: 0, topK: 0, ...rest, seed: 0n });
   await collect(engine.generate({ prompt: "p", maxTokens: 1, temperature: 0.8, topK: 5, seed: 2n ** 64n - 1n }));
-  assert.deepEqual(sampled, { temperature: 0.8, topK: 5, topP: 1, minP: 0, repetitionPenalty: 1, seed: 2n ** 64n - 1n });
+  assert.deepEqual(sampled, { temperature: 0.8, topK: 5, ...rest, seed: 2n ** 64n - 1n });
   for (const wrong of [{ temperature: "1" }, { topK: 1.5 }, { topK: -1 }, { seed: -1 }, { seed: 0.5 }, { seed: 2n ** 64n }, { top_k: 5 }]) {
     await assert.rejects(collect(engine.generate({ prompt: "p", maxTokens: 1, ...wrong })), new RegExp(Object.keys(wrong)[0]));
   }

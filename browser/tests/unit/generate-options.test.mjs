@@ -3,7 +3,9 @@ import { test } from "node:test";
 import { generateSettings } from "../../page/generate-options.js";
 
 test("what is not told has its default", () => {
-  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0n };
+  const penalties = { repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
+  const none = { biased: new Uint32Array(), biases: new Float64Array() };
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, ...penalties, ...none, seed: 0n };
   assert.deepEqual(generateSettings({ prompt: "p" }), { prompt: "p", maxTokens: 25, stop: [], sampling });
 });
 
@@ -18,6 +20,12 @@ test("stop is one string or several", () => {
   assert.deepEqual(generateSettings({ prompt: [1], stop: ["a", "b"] }).stop, ["a", "b"]);
 });
 
+test("a bias is given for each token", () => {
+  const { sampling } = generateSettings({ prompt: "p", frequencyPenalty: -1, presencePenalty: 0.5, logitBias: { 50256: -100, 7: 2.5 } });
+  assert.deepEqual([sampling.frequencyPenalty, sampling.presencePenalty], [-1, 0.5]);
+  assert.deepEqual([sampling.biased, sampling.biases], [Uint32Array.of(7, 50256), Float64Array.of(2.5, -100)]);
+});
+
 for (const [options, words] of [
   [{}, /either prompt or messages/],
   [{ prompt: "p", messages: [] }, /either prompt or messages/],
@@ -27,6 +35,13 @@ for (const [options, words] of [
   [{ prompt: "p", stop: ["a", null] }, /stop is a string or an array of strings, not null/],
   [{ prompt: "p", maxTokens: 0 }, /maxTokens is an integer from 1 on, not 0/],
   [{ prompt: "p", stops: "a" }, /no option stops/],
+  [{ prompt: "p", frequencyPenalty: "1" }, /frequencyPenalty is a number, not 1/],
+  [{ prompt: "p", logitBias: 5 }, /logitBias is an object, not 5/],
+  [{ prompt: "p", logitBias: null }, /logitBias is an object, not null/],
+  [{ prompt: "p", logitBias: { "-1": 1 } }, /logitBias: -1 is no token id/],
+  [{ prompt: "p", logitBias: { "01": 1 } }, /logitBias: 01 is no token id/],
+  [{ prompt: "p", logitBias: { 4294967296: 1 } }, /logitBias: 4294967296 is no token id/],
+  [{ prompt: "p", logitBias: { 5: "1" } }, /the bias of token 5 is a number, not 1/],
 ]) {
   test(`${JSON.stringify(options)} is refused`, () => assert.throws(() => generateSettings(options), words));
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use session::receipt::Receipt;
 use session::{Stop, chat_prompt, read_messages};
 
+use crate::logit_bias::LogitBias;
 use crate::open::Opened;
 use crate::{Failure, cli};
 
@@ -44,6 +45,9 @@ struct Line {
     top_p: Option<f64>,
     min_p: Option<f64>,
     repetition_penalty: Option<f64>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
+    logit_bias: Option<LogitBias>,
     seed: Option<u64>,
     stop: Option<Texts>,
 }
@@ -102,7 +106,11 @@ fn prompted(
         top_p: line.top_p.unwrap_or(flags.top_p),
         min_p: line.min_p.unwrap_or(flags.min_p),
         repetition_penalty: line.repetition_penalty.unwrap_or(flags.repetition_penalty),
+        frequency_penalty: line.frequency_penalty.unwrap_or(flags.frequency_penalty),
+        presence_penalty: line.presence_penalty.unwrap_or(flags.presence_penalty),
+        logit_bias: line.logit_bias.map_or(flags.logit_bias, |bias| bias.0),
         seed: line.seed.unwrap_or(flags.seed),
+        stream: flags.stream,
     })?;
     let stop = match line.stop {
         Some(Texts::One(text)) => vec![text],
@@ -110,7 +118,7 @@ fn prompted(
         None => arguments.stop.clone(),
     };
     let max_tokens = line.max_tokens.unwrap_or(arguments.max_tokens.get());
-    let request = Request { prompt, max_tokens, ignore_eos: arguments.ignore_eos, sampler };
+    let request = Request { prompt, max_tokens, ignore_eos: arguments.ignore_eos, sampler, logprobs: None };
     Generation::new(&opened.model, request.clone())?;
     Receipt::check_generation_limits(&request)?;
     Ok(Prompted { name, request, stop: Stop::new(stop)? })

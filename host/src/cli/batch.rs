@@ -8,8 +8,8 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct Batch {
     /// Prompts in a file of JSON lines: {"prompt":...}, {"messages":[...]} or {"prompt_ids":[...]}, with an "id" and settings of
-    /// their own ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop") where they are others
-    /// than the flags
+    /// their own ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
+    /// "presence_penalty", "logit_bias", "seed", "stop") where they are others than the flags
     #[arg(long, value_name = "FILE", group = "PromptSource", requires = "output", conflicts_with = "receipt")]
     pub input: Option<PathBuf>,
     /// File for the answers to --input: a line for each, as --json prints it, with its receipt; one that is there already, of a

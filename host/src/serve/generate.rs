@@ -103,7 +103,7 @@ fn prepare(state: &State, asked: Asked) -> Result<(Continuation, Value), Failure
         }
     };
     let init = json!({ "prompt": text, "inputTokens": prompt, "maxTokens": max_tokens });
-    let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
+    let request = Request { prompt, max_tokens, ignore_eos: false, sampler, logprobs: None };
     Ok((Continuation::new(&opened.model, request, stop)?, init))
 }
 

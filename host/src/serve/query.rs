@@ -7,6 +7,8 @@ use kernel::generate::{Sampler, SamplerError, SamplerSettings};
 use percent_encoding::percent_decode;
 use session::StopError;
 
+use crate::logit_bias::{WANTED, pair};
+
 /// The names and values of a query, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
@@ -77,10 +79,11 @@ impl Query {
         }
     }
 
-    /// How tokens are chosen: `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `seed`; greedily unless told.
+    /// How tokens are chosen: `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `frequency_penalty`,
+    /// `presence_penalty`, `logit_bias` (each time of one token), `seed`; greedily unless told.
     ///
     /// # Errors
-    /// If a value is no number, or out of its range.
+    /// If a value is no number, or no bias, or out of its range.
     pub fn sampler(&self) -> Result<Sampler, QueryError> {
         let default = SamplerSettings::default();
         let settings = SamplerSettings {
@@ -89,9 +92,18 @@ impl Query {
             top_p: self.number("top_p", "a number")?.unwrap_or(default.top_p),
             min_p: self.number("min_p", "a number")?.unwrap_or(default.min_p),
             repetition_penalty: self.number("repetition_penalty", "a number")?.unwrap_or(default.repetition_penalty),
+            frequency_penalty: self.number("frequency_penalty", "a number")?.unwrap_or(default.frequency_penalty),
+            presence_penalty: self.number("presence_penalty", "a number")?.unwrap_or(default.presence_penalty),
+            logit_bias: self.logit_bias()?,
             seed: self.number("seed", "an integer from 0 on")?.unwrap_or(default.seed),
+            stream: default.stream,
         };
         Sampler::new(settings).map_err(QueryError::Sampler)
+    }
+
+    fn logit_bias(&self) -> Result<Vec<(u32, f64)>, QueryError> {
+        let wrong = |value| QueryError::Value { name: "logit_bias", value, wanted: WANTED };
+        self.all("logit_bias").into_iter().map(|value| pair(&value).ok_or(wrong(value))).collect()
     }
 
     fn number<T: FromStr>(&self, name: &'static str, wanted: &'static str) -> Result<Option<T>, QueryError> {
@@ -163,9 +175,18 @@ mod tests {
         let settings = SamplerSettings { temperature: 0.5, top_k: 3, seed: u64::MAX, ..SamplerSettings::default() };
         let drawn = Sampler::new(settings).unwrap();
         assert_eq!(sampler("temperature=0.5&top_k=3&seed=18446744073709551615"), Ok(drawn));
-        for text in
-            ["temperature=-1", "temperature=", "top_k=1.5", "top_p=0", "min_p=x", "repetition_penalty=NaN", "seed=-1"]
-        {
+        let penalised = SamplerSettings {
+            frequency_penalty: 0.5,
+            presence_penalty: -1.0,
+            logit_bias: vec![(3, 1.0), (50256, -100.0)],
+            ..SamplerSettings::default()
+        };
+        let text = "frequency_penalty=.5&presence_penalty=-1&logit_bias=50256:-100&logit_bias=3%3A1";
+        assert_eq!(sampler(text), Ok(Sampler::new(penalised).unwrap()));
+        let wrong =
+            ["temperature=-1", "temperature=", "top_k=1.5", "top_p=0", "min_p=x", "repetition_penalty=NaN", "seed=-1"];
+        let others = ["frequency_penalty=3", "presence_penalty=x", "logit_bias=", "logit_bias=3", "logit_bias=3:101"];
+        for text in wrong.into_iter().chain(others).chain(["logit_bias=3:1&logit_bias=3:1"]) {
             assert!(sampler(text).is_err(), "{text}");
         }
     }

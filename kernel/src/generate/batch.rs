@@ -2,7 +2,7 @@
 
 use super::{GenerateError, Generation, Progress};
 use crate::Exec;
-use crate::model::{Model, Workspace};
+use crate::model::{Model, Reading, Workspace};
 use alloc::vec::Vec;
 
 /// A generation that has its turn.
@@ -28,16 +28,21 @@ pub fn advance_each(
     turns: &mut [Turn<'_>],
     workspace: &mut Workspace,
 ) -> Vec<Result<Progress, GenerateError>> {
-    let mut readings: Vec<_> = turns.iter_mut().filter_map(|turn| turn.generation.reading(turn.most)).collect();
+    let readings: Vec<_> = turns.iter_mut().map(|turn| turn.generation.reading(turn.most)).collect();
+    let rows: Vec<usize> = readings.iter().map(|reading| reading.as_ref().map_or(0, Reading::rows)).collect();
+    let mut readings: Vec<_> = readings.into_iter().flatten().collect();
     if !readings.is_empty()
         && let Err(error) = model.forward_each(exec, &mut readings, workspace)
     {
         return turns.iter().map(|_| Err(error.into())).collect();
     }
-    let mut rows = workspace.logits().chunks_exact(model.config().vocab);
-    let eos = &model.config().eos;
-    let outcome = |turn: &mut Turn<'_>| turn.generation.outcome(exec, eos, || rows.next().unwrap_or_default());
-    let progress: Vec<_> = turns.iter_mut().map(outcome).collect();
-    turns.iter_mut().zip(&progress).for_each(|(turn, progress)| turn.generation.note(progress));
-    progress
+    let mut rest = workspace.logits();
+    let outcome = |(turn, rows): (&mut Turn<'_>, usize)| {
+        let (logits, others) = rest.split_at(rows * model.config().vocab);
+        rest = others;
+        turn.generation.outcome(exec, model.config(), logits)
+    };
+    let outcomes: Vec<_> = turns.iter_mut().zip(rows).map(outcome).collect();
+    // Only now: nothing panics any more.
+    turns.iter_mut().zip(outcomes).map(|(turn, outcome)| outcome.map(|outcome| turn.generation.note(outcome))).collect()
 }

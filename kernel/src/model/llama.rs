@@ -37,6 +37,18 @@ pub enum Logits {
     All,
 }
 
+impl Logits {
+    /// Of how many of so many new positions.
+    pub(crate) fn rows(self, tokens: usize) -> usize {
+        match self {
+            Logits::None => 0,
+            Logits::Last => tokens.min(1),
+            Logits::Tail(rows) => rows.min(tokens),
+            Logits::All => tokens,
+        }
+    }
+}
+
 /// What a step reads of one text.
 #[derive(Debug)]
 pub struct Reading<'a> {
@@ -46,6 +58,13 @@ pub struct Reading<'a> {
     pub tokens: &'a [u32],
     /// Of which of them the logits are wanted.
     pub wanted: Logits,
+}
+
+impl Reading<'_> {
+    /// The rows of logits that are wanted.
+    pub(crate) fn rows(&self) -> usize {
+        self.wanted.rows(self.tokens.len())
+    }
 }
 
 /// Memory between the operators of a step. One value serves any number of steps of any length.
@@ -253,14 +272,9 @@ impl Model {
     fn head(&self, exec: Exec<'_>, readings: &[Reading<'_>], w: &mut Workspace) {
         let Config { vocab, dim, .. } = self.config;
         let (mut last, mut end) = (Vec::new(), 0);
-        for Reading { tokens, wanted, .. } in readings {
-            end += tokens.len();
-            let rows = match *wanted {
-                Logits::None => 0,
-                Logits::Last => 1,
-                Logits::Tail(rows) => rows.min(tokens.len()),
-                Logits::All => tokens.len(),
-            };
+        for reading in readings {
+            let rows = reading.rows();
+            end += reading.tokens.len();
             last.extend_from_slice(&w.x[(end - rows) * dim..end * dim]);
         }
         let rows = last.len() / dim;

@@ -60,15 +60,22 @@ impl Op for CrossEntropy<'_> {
         let mut e = vec![0.0; self.vocab];
         let rows = self.losses.iter_mut().zip(self.logits.chunks_exact(self.vocab)).zip(self.targets);
         for ((loss, l), target) in rows {
-            let m = order::max_of(s, l);
-            let ((e_blocks, e_tail), (l_blocks, l_tail)) = (e.as_chunks_mut::<LANES>(), l.as_chunks());
-            for (e, l) in e_blocks.iter_mut().zip(l_blocks) {
-                s.store(exp(s, s.sub(s.load(l), s.splat(m))), e);
-            }
-            store(s, exp(s, s.sub(s.load(&padded(l_tail)), s.splat(m))), e_tail);
-            *loss = ln(order::sum(s, &e)) - (l[*target as usize] - m);
+            let (m, ln_z) = normaliser(s, l, &mut e);
+            *loss = ln_z - (l[*target as usize] - m);
         }
     }
+}
+
+/// `m = max(l)` and `ln(Z)`, `Z = sum(exp(l - m))` (N3-N5, N7), of one row; `e` is working memory of its length.
+#[inline(always)]
+pub(super) fn normaliser<S: Simd>(s: S, l: &[f32], e: &mut [f32]) -> (f32, f32) {
+    let m = order::max_of(s, l);
+    let ((e_blocks, e_tail), (l_blocks, l_tail)) = (e.as_chunks_mut::<LANES>(), l.as_chunks());
+    for (e, l) in e_blocks.iter_mut().zip(l_blocks) {
+        s.store(exp(s, s.sub(s.load(l), s.splat(m))), e);
+    }
+    store(s, exp(s, s.sub(s.load(&padded(l_tail)), s.splat(m))), e_tail);
+    (m, ln(order::sum(s, e)))
 }
 
 struct Gradient<'a> {

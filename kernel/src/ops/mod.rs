@@ -32,6 +32,7 @@ pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use keys::Keys;
 pub use log_probability::log_probability_forward;
+pub(crate) use log_probability::{log_normalisers, log_probability};
 pub use lora::{Lora, lora_backward, lora_forward, lora_merge};
 pub use matmul::{matmul_forward, matmul_forward_each};
 pub use matmul_gradients::{matmul_backward_bias, matmul_backward_input};

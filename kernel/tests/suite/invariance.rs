@@ -2,7 +2,7 @@
 
 use crate::inputs::{Numbers, Threads, backends};
 use kernel::Exec;
-use kernel::generate::{Generation, Progress, Request, Sampler};
+use kernel::generate::{Generation, Progress, Request, Sampler, SamplerSettings};
 use kernel::model::{Config, DType, KvCache, Logits, Model, RawTensor, Workspace, parameters};
 use kernel::pool::SerialPool;
 use proptest::prelude::*;
@@ -123,7 +123,8 @@ fn a_generation_ends_where_it_should() {
     let config = Config { vocab: 7, context: 154, ..tiny() };
     let model = model(&config, 2);
     let run = |model: &Model, prompt: usize, max_tokens: usize, ignore_eos: bool| {
-        let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos, sampler: Sampler::GREEDY };
+        let request =
+            Request { prompt: vec![1; prompt], max_tokens, ignore_eos, sampler: Sampler::GREEDY, logprobs: None };
         let mut generation = Generation::new(model, request).map_err(|e| e.to_string())?;
         let mut reading = vec![];
         loop {
@@ -143,6 +144,16 @@ fn a_generation_ends_where_it_should() {
     assert!(refused(135, 20).contains("135 tokens and 20 new ones exceed the context of 154"));
     assert!(refused(1, usize::MAX).contains("exceed the context"));
     assert!(refused(0, 1).contains("no tokens") && refused(1, 0).contains("at least 1"));
+    let biases = SamplerSettings { logit_bias: vec![(3, 1.0), (7, 1.0)], ..SamplerSettings::default() };
+    let request = Request {
+        prompt: vec![1],
+        max_tokens: 1,
+        ignore_eos: false,
+        sampler: Sampler::new(biases).unwrap(),
+        logprobs: None,
+    };
+    let refusal = Generation::new(&model, request).unwrap_err().to_string();
+    assert_eq!(refusal, "logit_bias: token 7 is outside the vocabulary, whose ids end at 6");
 
     let stopping = self::model(&Config { eos: vec![ids[2]], ..config }, 2);
     let first = ids.iter().position(|id| *id == ids[2]).unwrap();

@@ -9,6 +9,7 @@ mod differences;
 mod gradients;
 mod inputs;
 mod invariance;
+mod logprobs;
 mod ops;
 mod page;
 mod replay;

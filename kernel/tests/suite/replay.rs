@@ -46,14 +46,27 @@ proptest! {
         max_tokens in prop_oneof![1..4_usize, 62..68_usize],
         temperature in prop_oneof![Just(0.0), Just(1.0)],
         repetition_penalty in prop_oneof![Just(1.0), Just(1.5)],
+        (frequency_penalty, presence_penalty) in prop_oneof![Just((0.0, 0.0)), Just((0.25, -1.0)), Just((0.0, 2.0))],
+        biases in prop::collection::btree_map(0..5_u32, -3.0..3.0, 0..3),
+        stream in 0..3_u32,
     ) {
         let config = config();
         let model = model(&config, seed);
         let prompt = (0..prompt as u64).map(|i| ((seed ^ (i * 31)) % config.vocab as u64) as u32).collect();
-        let settings = SamplerSettings { temperature, repetition_penalty, seed, ..Default::default() };
+        let logit_bias = biases.into_iter().collect();
+        let settings = SamplerSettings {
+            temperature,
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            logit_bias,
+            seed,
+            stream,
+            ..Default::default()
+        };
         let sampler = Sampler::new(settings).unwrap();
-        prop_assert_eq!(Sampler::new(sampler.settings()).unwrap(), sampler);
-        let request = Request { prompt, max_tokens, ignore_eos: false, sampler };
+        prop_assert_eq!(&Sampler::new(sampler.settings()).unwrap(), &sampler);
+        let request = Request { prompt, max_tokens, ignore_eos: false, sampler, logprobs: None };
         let steps = generated(&model, &request);
         let tokens = ids(&steps);
         prop_assert_eq!(&replayed(&model, Exec::serial(), &request, &tokens), &steps);
@@ -68,7 +81,8 @@ proptest! {
 #[test]
 fn a_replay_tells_the_first_token_that_was_not_chosen() {
     let model = model(&config(), 5);
-    let request = Request { prompt: vec![1, 2, 3], max_tokens: 70, ignore_eos: true, sampler: Sampler::GREEDY };
+    let request =
+        Request { prompt: vec![1, 2, 3], max_tokens: 70, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
     let steps = generated(&model, &request);
     for wrong in [0, 40, 69] {
         let mut tokens = ids(&steps);
@@ -83,7 +97,8 @@ fn a_replay_tells_the_first_token_that_was_not_chosen() {
 #[test]
 fn what_cannot_be_replayed_is_refused() {
     let model = model(&config(), 5);
-    let request = Request { prompt: vec![1], max_tokens: 2, ignore_eos: true, sampler: Sampler::GREEDY };
+    let request =
+        Request { prompt: vec![1], max_tokens: 2, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
     let vocab = config().vocab;
     let unknown = Replay::new(&model, request.clone(), &[vocab as u32]).unwrap_err();
     assert_eq!(unknown, GenerateError::Forward(ForwardError::Token { token: vocab as u32, vocab }));

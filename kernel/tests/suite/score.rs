@@ -125,7 +125,8 @@ fn a_prompt_is_read_once_for_all_of_its_completions() {
 #[test]
 fn what_is_generated_greedily_is_greedy_and_nothing_else_is() {
     let model = model(&config(), 5);
-    let request = Request { prompt: vec![1, 2, 3], max_tokens: 20, ignore_eos: true, sampler: Sampler::GREEDY };
+    let request =
+        Request { prompt: vec![1, 2, 3], max_tokens: 20, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
     let mut generation = Generation::new(&model, request).unwrap();
     while !matches!(generation.advance(&model, Exec::serial()).unwrap(), Progress::Finished(_)) {}
     let generated = generation.steps().iter().map(|step| step.token_id);

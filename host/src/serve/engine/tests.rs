@@ -61,7 +61,8 @@ fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
 }
 
 fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> Continuation {
-    let request = Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY };
+    let request =
+        Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
     let stop = Stop::new(stop.iter().map(|text| text.to_string()).collect()).unwrap();
     Continuation::new(model, request, stop).unwrap()
 }
@@ -165,7 +166,7 @@ fn n11_what_else_is_running_changes_no_bit() {
         let prompt = (0..1 + n * 37 % 200).map(|i| if i < 40 { 1 } else { ((i * i + n) % 8) as u32 }).collect();
         let settings = SamplerSettings { temperature: (n % 3) as f64, seed: n as u64, ..Default::default() };
         let sampler = Sampler::new(settings).unwrap();
-        let request = Request { prompt, max_tokens: 1 + n * 7 % 30, ignore_eos: true, sampler };
+        let request = Request { prompt, max_tokens: 1 + n * 7 % 30, ignore_eos: true, sampler, logprobs: None };
         Continuation::new(&model, request, Stop::default()).unwrap()
     };
     let (engine, queue) = engine();

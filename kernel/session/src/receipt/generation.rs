@@ -46,14 +46,22 @@ pub struct Asked {
     pub stop: Option<Vec<String>>,
 }
 
-/// How tokens were chosen; real numbers by their bits.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+/// How tokens were chosen; real numbers by their bits. What is optional is left out where it is the default.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names are those of the contract")]
 pub struct SamplerBits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<Bits32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logit_bias: Option<Vec<(u32, Bits32)>>,
     pub min_p: Bits32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<Bits32>,
     pub repetition_penalty: Bits32,
     pub seed: Decimal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u32>,
     pub temperature: Bits32,
     pub top_k: u32,
     pub top_p: Bits32,
@@ -80,16 +88,22 @@ impl From<FinishReason> for Finish {
 
 impl From<&Sampler> for SamplerBits {
     fn from(sampler: &Sampler) -> SamplerBits {
-        let SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampler.settings();
+        let settings = sampler.settings();
         // These are binary32 values, as binary64.
         let bits = |value: f64| Bits32::from(value as f32);
+        let penalty = |value: f64| (value != 0.0).then(|| bits(value));
+        let biases = settings.logit_bias.iter().map(|(token, bias)| (*token, bits(*bias)));
         SamplerBits {
-            min_p: bits(min_p),
-            repetition_penalty: bits(repetition_penalty),
-            seed: Decimal(seed),
-            temperature: bits(temperature),
-            top_k,
-            top_p: bits(top_p),
+            frequency_penalty: penalty(settings.frequency_penalty),
+            logit_bias: (!settings.logit_bias.is_empty()).then(|| biases.collect()),
+            min_p: bits(settings.min_p),
+            presence_penalty: penalty(settings.presence_penalty),
+            repetition_penalty: bits(settings.repetition_penalty),
+            seed: Decimal(settings.seed),
+            stream: (settings.stream != 0).then_some(settings.stream),
+            temperature: bits(settings.temperature),
+            top_k: settings.top_k,
+            top_p: bits(settings.top_p),
         }
     }
 }
@@ -97,20 +111,26 @@ impl From<&Sampler> for SamplerBits {
 impl SamplerBits {
     /// The sampler, if it is one that can be and that writes itself like this.
     fn sampler(&self) -> Result<Sampler, ReceiptError> {
+        let value = |bits: &Bits32| f64::from(bits.value());
+        let biases = self.logit_bias.iter().flatten();
         let sampler = Sampler::new(SamplerSettings {
-            temperature: self.temperature.value().into(),
+            temperature: value(&self.temperature),
             top_k: self.top_k,
-            top_p: self.top_p.value().into(),
-            min_p: self.min_p.value().into(),
-            repetition_penalty: self.repetition_penalty.value().into(),
+            top_p: value(&self.top_p),
+            min_p: value(&self.min_p),
+            repetition_penalty: value(&self.repetition_penalty),
+            frequency_penalty: self.frequency_penalty.as_ref().map_or(0.0, value),
+            presence_penalty: self.presence_penalty.as_ref().map_or(0.0, value),
+            logit_bias: biases.map(|(token, bias)| (*token, value(bias))).collect(),
             seed: self.seed.0,
+            stream: self.stream.unwrap_or(0),
         });
         let sampler = sampler.map_err(|error| ReceiptError::Content(format!("sampler: {error}")))?;
-        if SamplerBits::from(&sampler) == *self {
-            Ok(sampler)
-        } else {
-            Err(ReceiptError::Content("sampler: -0 is written as 00000000".to_string()))
-        }
+        let spelling = || {
+            "sampler: -0 is written as 00000000, the biases by rising token, and what has no effect is left out"
+                .to_string()
+        };
+        content(SamplerBits::from(&sampler) == *self, spelling).map(|()| sampler)
     }
 }
 
@@ -132,7 +152,7 @@ pub struct GenerationTerms<'a> {
 impl GenerationTerms<'_> {
     /// What is asked for, as a receipt tells it.
     fn asked(&self) -> Result<Asked, ReceiptError> {
-        let Request { prompt, max_tokens, ignore_eos, sampler } = self.request;
+        let Request { prompt, max_tokens, ignore_eos, sampler, logprobs: _ } = self.request;
         Ok(Asked {
             end_tokens: if *ignore_eos { Vec::new() } else { self.eos.to_vec() },
             max_tokens: u32::try_from(*max_tokens)
@@ -150,7 +170,7 @@ impl GenerationTerms<'_> {
     /// If there are no steps, or more of something than a receipt may hold.
     pub fn receipt(&self, steps: &[Step]) -> Result<Receipt, ReceiptError> {
         let Some(finish_reason) = steps.last().and_then(|step| step.finish_reason) else {
-            return Err(ReceiptError::Content("the generation has not ended".to_string()));
+            return Err(ReceiptError::Content("the generation has not ended, or has no tokens".to_string()));
         };
         let ids: Vec<u32> = steps.iter().map(|step| step.token_id).collect();
         let generated = Generated {
@@ -189,7 +209,8 @@ impl Generated {
     pub(super) fn request(&self, prompt: Vec<u32>) -> Result<Request, ReceiptError> {
         let sampler = self.request.sampler.sampler()?;
         let ignore_eos = self.request.end_tokens.is_empty();
-        Ok(Request { prompt, max_tokens: self.request.max_tokens as usize, ignore_eos, sampler })
+        let max_tokens = self.request.max_tokens as usize;
+        Ok(Request { prompt, max_tokens, ignore_eos, sampler, logprobs: None })
     }
 
     /// The texts before which it was to end.

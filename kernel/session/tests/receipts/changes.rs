@@ -36,16 +36,26 @@ fn receipts() -> Vec<(String, Vec<std::ops::Range<usize>>)> {
     let stopped = text(stopped(&model, &request(80, |s| (s.temperature, s.seed) = (1.5, 3)), &["a"], false));
     assert!(stopped.contains("\"finish_reason\":\"stop\""));
     let stop = free(&stopped, &["\"max_tokens\":", "\"stop\":"]);
+    let penalised = text(generated(
+        &model,
+        &request(6, |s| {
+            (s.temperature, s.seed, s.stream) = (1.5, 4, 1);
+            (s.frequency_penalty, s.presence_penalty, s.logit_bias) = (0.5, 0.25, vec![(9, -1.0), (10, 2.0)]);
+        }),
+        false,
+    ));
+    let no_ends = free(&penalised, &["\"end_tokens\":"]);
     let training = text(trained(&model, Some(1), &options(Optimizer::Sgd { momentum: 0.5 }), false));
     let scoring = text(scored(&model, false));
-    vec![(greedy, ends), (stops, most), (stopped, stop), (training, vec![]), (scoring, vec![])]
+    let generations = [(greedy, ends), (stops, most), (stopped, stop), (penalised, no_ends)];
+    generations.into_iter().chain([(training, vec![]), (scoring, vec![])]).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_changed_byte_is_a_match(which in 0..5_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
+    fn no_changed_byte_is_a_match(which in 0..6_usize, place: prop::sample::Index, byte: u8, kind in 0..4_u8) {
         let (receipt, free) = receipts().swap_remove(which);
         let place = place.index(receipt.len());
         let mut bytes = receipt.clone().into_bytes();

@@ -66,7 +66,8 @@ pub fn tokenizer() -> Tokenizer {
 pub fn request(max_tokens: usize, change: impl FnOnce(&mut SamplerSettings)) -> Request {
     let mut settings = SamplerSettings::default();
     change(&mut settings);
-    Request { prompt: PROMPT.to_vec(), max_tokens, ignore_eos: false, sampler: Sampler::new(settings).unwrap() }
+    let sampler = Sampler::new(settings).unwrap();
+    Request { prompt: PROMPT.to_vec(), max_tokens, ignore_eos: false, sampler, logprobs: None }
 }
 
 /// The receipt of a generation.

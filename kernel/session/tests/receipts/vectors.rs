@@ -46,6 +46,11 @@ fn valid() -> Vec<(&'static str, Receipt)> {
     let greedy = generated(&model, &request(6, |_| ()), false);
     let drawn = request(80, |s| (s.temperature, s.top_k, s.repetition_penalty, s.seed) = (1.5, 40, 1.25, u64::MAX));
     let stops = request(200, |s| (s.temperature, s.seed) = (8.0, 3));
+    let penalised = request(40, |s| {
+        (s.temperature, s.seed, s.stream) = (1.5, 9, 2);
+        (s.frequency_penalty, s.presence_penalty) = (0.5, -0.25);
+        s.logit_bias = vec![(40, -100.0), (3, 1.5)];
+    });
     // Of the text of `drawn`, "jw" is the end of token 6 and the beginning of token 7, and "xy" the middle of the latter.
     let across = ["\u{1f}\"\\é\n", "jw"];
     let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 });
@@ -54,6 +59,8 @@ fn valid() -> Vec<(&'static str, Receipt)> {
         ("drawn.json", generated(&model, &drawn, false)),
         ("stops.json", generated(&model, &stops, false)),
         ("private.json", generated(&model, &drawn, true)),
+        ("penalised.json", generated(&model, &penalised, false)),
+        ("penalised-private.json", generated(&model, &penalised, true)),
         ("signed.json", greedy.sign(&SecretKey::from_bytes(&[7; 32]))),
         ("scoring.json", scored(&model, false)),
         ("scoring-private.json", scored(&model, true)),
