@@ -5,7 +5,8 @@
 //! anyone waits for tokens: prompts share a few tokens then, so that a long one holds nobody up. A generation whose client
 //! is gone is dropped before its next round. Which others run beside it decides no bit of a generation (N11).
 //!
-//! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those.
+//! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those. What several that
+//! advance begin with is read once, too.
 //!
 //! A training advances by turns with the generations: after each of its steps they get as much time as the step took. It
 //! always begins with the weights of the model folder, works on a copy of its own (of the weights, or of a new adapter beside

@@ -20,6 +20,9 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 BINARY = os.environ["LOCKSTEP_CLIENTS_SERVER"]
 MODEL = Path(os.environ["LOCKSTEP_CLIENTS_MODEL"]).resolve()
 PATIENCE = 120
+# This machine's own settings are none of the tests'.
+for name in [name for name in os.environ if name.startswith("LOCKSTEP_")]:
+    del os.environ[name]
 
 
 class Server:

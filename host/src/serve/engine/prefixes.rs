@@ -30,6 +30,12 @@ impl Prefixes {
         Prefixes { texts: VecDeque::new(), most }
     }
 
+    /// How much of the beginning of `ids` is known with these weights.
+    pub fn known(&self, trained: Option<&Arc<Trained>>, ids: &[u32]) -> usize {
+        let same = self.texts.iter().filter(|text| text.is_of(trained));
+        same.map(|text| common(&text.ids, ids)).max().unwrap_or(0)
+    }
+
     /// The longest beginning of `prompt` that is known with these weights. Its last token never is: it has to be read.
     pub fn find(&mut self, trained: Option<&Arc<Trained>>, prompt: &[u32]) -> Option<KvCache> {
         let asked = &prompt[..prompt.len() - 1];
@@ -81,6 +87,6 @@ impl Text {
 }
 
 /// How many ids are the same at the beginning.
-fn common(a: &[u32], b: &[u32]) -> usize {
+pub fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

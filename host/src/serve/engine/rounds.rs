@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kernel::generate::{FinishReason, GenerateError, PREFILL_CHUNK, Progress as Advanced, Turn, advance_each};
-use kernel::model::{Model, Workspace};
+use kernel::model::{KvCache, Model, Workspace};
 use kernel::transcript::{Identity, transcript};
 use session::Progress;
 
-use super::prefixes::Prefixes;
+use super::prefixes::{Prefixes, common};
 use super::training::Surroundings;
 use super::{Event, Finished, Job};
 use crate::serve::weights::{Served, Trained};
@@ -24,6 +24,16 @@ type Outcome = Option<Result<Advanced, GenerateError>>;
 struct Running {
     job: Job,
     trained: Option<Arc<Trained>>,
+    /// Whether it has been given what is known of the beginning of its prompt.
+    begun: bool,
+}
+
+/// How a generation begins.
+enum Beginning {
+    /// With these keys and values, if any.
+    Now(Option<KvCache>),
+    /// Once another one has read what both begin with.
+    Later,
 }
 
 /// Those that advance.
@@ -54,15 +64,9 @@ impl Rounds {
         self.running.iter().any(|running| served.has_replaced(running.trained.as_ref()))
     }
 
-    /// Lets one more advance with the others, from what is known of the beginning of its prompt.
-    pub fn begin(&mut self, mut job: Job, trained: Option<Arc<Trained>>) {
-        let generation = job.text.generation_mut();
-        if let Some(cache) = self.prefixes.find(trained.as_ref(), generation.prompt()) {
-            generation.begin_with(cache);
-        }
-        // If the client is gone, it is seen before the next round.
-        let _ = job.events.send(Event::Begun(job.text.generation().cache().len()));
-        self.running.push(Running { job, trained });
+    /// Lets one more advance with the others.
+    pub fn begin(&mut self, job: Job, trained: Option<Arc<Trained>>) {
+        self.running.push(Running { job, trained, begun: false });
     }
 
     /// One round: each reads a part of its prompt or generates a token. Those whose client has gone end before it.
@@ -72,10 +76,11 @@ impl Rounds {
             let weights = first.trained.clone();
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
             let group: Vec<Running> = rest.extract_if(.., same).collect();
-            let (mut here, gone): (Vec<_>, Vec<_>) =
+            let (here, gone): (Vec<_>, Vec<_>) =
                 group.into_iter().partition(|running| !running.job.events.is_closed());
             gone.into_iter().for_each(|running| self.prefixes.keep(running.trained, running.job.text));
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
+            let (mut here, waiting) = self.enter(here);
             let outcomes = compute(&mut here, model, around, &mut self.workspace);
             for (mut running, outcome) in here.into_iter().zip(outcomes) {
                 if running.tell(outcome, model, around) {
@@ -84,6 +89,47 @@ impl Rounds {
                     self.prefixes.keep(running.trained, running.job.text);
                 }
             }
+            // Behind those that they wait for.
+            self.running.extend(waiting);
+        }
+    }
+
+    /// Lets those of the same weights begin that have not: who gets a turn, and who waits. A beginning that several prompts have
+    /// is read by the first of them, once.
+    fn enter(&mut self, here: Vec<Running>) -> (Vec<Running>, Vec<Running>) {
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        for mut running in here {
+            if !running.begun {
+                match self.beginning(&running, &ready) {
+                    Beginning::Now(cache) => running.begin(cache),
+                    Beginning::Later => {
+                        waiting.push(running);
+                        continue;
+                    }
+                }
+            }
+            ready.push(running);
+        }
+        (ready, waiting)
+    }
+
+    /// From what is known: of past texts, or of those that get a turn.
+    fn beginning(&mut self, running: &Running, ready: &[Running]) -> Beginning {
+        let request = running.job.text.generation().request();
+        // A prompt whose log-probabilities are told is read anew, and its last token is, of any.
+        if request.logprobs.is_some_and(|logprobs| logprobs.prompt) {
+            return Beginning::Now(None);
+        }
+        let (prompt, trained) = (&request.prompt, running.trained.as_ref());
+        let asked = &prompt[..prompt.len() - 1];
+        let others = ready.iter().map(|other| other.job.text.generation());
+        let shared = others.map(|other| (common(other.prompt(), asked), other)).max_by_key(|(length, _)| *length);
+        match shared {
+            Some((length, other)) if length > self.prefixes.known(trained, asked) => {
+                let read = other.cache().len() >= length;
+                if read { Beginning::Now(Some(other.cache().prefix(length))) } else { Beginning::Later }
+            }
+            _ => Beginning::Now(self.prefixes.find(trained, prompt)),
         }
     }
 }
@@ -113,9 +159,20 @@ fn compute(here: &mut [Running], model: &Model, around: &Surroundings<'_>, works
 }
 
 impl Running {
+    /// Gives it what is known of its prompt, and tells how much that is.
+    fn begin(&mut self, known: Option<KvCache>) {
+        self.begun = true;
+        let generation = self.job.text.generation_mut();
+        if let Some(cache) = known {
+            generation.begin_with(cache);
+        }
+        // If the client is gone, it is seen before the next round.
+        let _ = self.job.events.send(Event::Begun(generation.cache().len()));
+    }
+
     /// Tells the client what came of its turn; whether the generation goes on.
     fn tell(&mut self, outcome: Outcome, model: &Model, around: &Surroundings<'_>) -> bool {
-        let Running { job, trained } = self;
+        let Running { job, trained, .. } = self;
         let told = match outcome {
             None => Err(PANICKED.to_string()),
             Some(outcome) => job.text.tell(around.tokenizer, outcome).map_err(|error| error.to_string()),

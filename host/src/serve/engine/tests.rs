@@ -216,6 +216,35 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
     assert!(whole < half && half < none, "{whole}, {half} and {none} regions");
 }
 
+/// Those with another prompt have to read it.
+#[test]
+fn what_several_begin_with_is_read_once() {
+    let model = model();
+    let asked = |first: usize| {
+        let prompt = (0..400).map(|i| ((first + i) % 8) as u32).collect();
+        let sampler = Sampler::new(SamplerSettings { temperature: 1.0, ..Default::default() }).unwrap();
+        let request = Request { prompt, max_tokens: 12, ignore_eos: true, sampler, logprobs: None };
+        Continuation::new(&model, request, Stop::default()).unwrap()
+    };
+    let transcripts = |firsts: [usize; 4]| {
+        let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
+        let (engine, queue) = engine();
+        let texts = firsts.map(asked).into();
+        let events = engine.submit_all(texts, &Weights::Base).unwrap();
+        work(engine, queue, &model, &pool, &identity);
+        let ends = events.into_iter().map(|events| match heard(events) {
+            (12, Event::Finished(end)) => end.transcript,
+            _ => panic!("it failed"),
+        });
+        (ends.collect::<Vec<_>>(), pool.regions.into_inner())
+    };
+    let (different, apart) = transcripts([0, 1, 2, 3]);
+    let (same, together) = transcripts([0; 4]);
+    assert_eq!(same, vec![different[0]; 4]);
+    // Four prompts are read in four times as many rounds as one.
+    assert!(together < apart, "{together} and {apart} regions");
+}
+
 /// Not even a long prompt is read to its end for a client that has gone.
 #[test]
 fn nothing_is_computed_for_a_client_that_has_gone() {

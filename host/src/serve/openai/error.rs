@@ -144,6 +144,7 @@ impl ApiError {
             GenerateError::Forward(ForwardError::NoTokens) => {
                 ApiError::invalid(param, format_args!("{param} has no tokens: give at least one"))
             }
+            GenerateError::Bias { .. } => ApiError::invalid("logit_bias", error),
             GenerateError::Forward(_) => ApiError::invalid(param, format_args!("{param}: {error}")),
             _ => ApiError::invalid("max_tokens", error),
         }

@@ -42,10 +42,6 @@ pub fn prepare(state: &State, asked: Asked) -> Result<(Prepared, Vec<Choice>, Ve
     let Asked { model, source, n, stream, include_usage, max_tokens, settings, stop, logprobs, ignore_eos } = asked;
     let model = state.models.find(state, model.as_deref())?;
     let config = opened.model.config();
-    if let Some((id, _)) = settings.logit_bias.iter().find(|(id, _)| *id as usize >= config.vocab) {
-        let message = format_args!("logit_bias: token {id} is outside the vocabulary of {} tokens", config.vocab);
-        return Err(ApiError::invalid("logit_bias", message));
-    }
     let (chat, field, default) = (matches!(source, Source::Messages(_)), source.field(), source.default_tokens());
     let echo = matches!(source, Source::Prompts { echo: true, .. });
     let logprobs = logprobs.map(|top| Logprobs { top, prompt: echo });
