@@ -62,5 +62,5 @@ def test_options_and_errors(llm):
     words = ["-m", "lockstep", "Write a line.", "-o", "max_tokens", "8", "-o", "temperature", "1", "-o", "seed", "3"]
     assert llm(*words) == llm(*words)
     assert "." not in llm("-m", "lockstep", QUESTION, "-o", "max_tokens", "20", "-o", "stop", ".")
-    assert "max_tokens" in llm("-m", "lockstep", "Hi", "-o", "max_tokens", "100000", code=1)
+    assert "100000 new ones" in llm("-m", "lockstep", "Hi", "-o", "max_tokens", "100000", code=1)
     assert "response_format" in llm("-m", "lockstep", "Hi", "-o", "json_object", "1", code=1)

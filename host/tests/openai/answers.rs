@@ -235,7 +235,9 @@ fn n11_sixteen_at_once_get_what_each_gets_alone() {
             }
         };
         for choice in choices.as_array_mut().unwrap() {
-            ["timings", "receipt_id"].map(|name| choice.as_object_mut().unwrap().remove(name).unwrap());
+            for name in ["timings", "receipt_id"] {
+                choice.as_object_mut().unwrap().remove(name).unwrap();
+            }
         }
         choices
     };

@@ -23,7 +23,12 @@ fn bad_input_is_400_with_the_field_that_is_wrong() {
         (COMPLETIONS, json!({ "prompt": "x", "presence_penalty": -3 }), json!("presence_penalty"), "invalid_value"),
         (COMPLETIONS, json!({ "prompt": "x", "logit_bias": { "49152": 1 } }), json!("logit_bias"), "invalid_value"),
         (COMPLETIONS, json!({ "prompt": "x", "logit_bias": { "1": 101 } }), json!("logit_bias"), "invalid_value"),
-        (COMPLETIONS, json!({ "prompt": "x", "logit_bias": { "1": 1, "01": 2 } }), json!("logit_bias"), "invalid_value"),
+        (
+            COMPLETIONS,
+            json!({ "prompt": "x", "logit_bias": { "1": 1, "01": 2 } }),
+            json!("logit_bias"),
+            "invalid_value",
+        ),
         (COMPLETIONS, json!({ "prompt": [1, 49152] }), json!("prompt"), "invalid_value"),
         (COMPLETIONS, json!({ "prompt": [[1, 49152]], "echo": true }), json!("prompt"), "invalid_value"),
         (COMPLETIONS, json!({ "prompt": "x", "max_tokens": 64 }), json!("prompt"), "context_length_exceeded"),

@@ -76,8 +76,7 @@ impl Rounds {
             let weights = first.trained.clone();
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
             let group: Vec<Running> = rest.extract_if(.., same).collect();
-            let (here, gone): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|running| !running.job.events.is_closed());
+            let (here, gone): (Vec<_>, Vec<_>) = group.into_iter().partition(|running| !running.job.events.is_closed());
             gone.into_iter().for_each(|running| self.prefixes.keep(running.trained, running.job.text));
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
             let (mut here, waiting) = self.enter(here);

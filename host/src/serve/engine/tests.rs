@@ -60,6 +60,13 @@ fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
     stopping(model, prompt, max_tokens, &[])
 }
 
+/// Twelve tokens after a prompt that begins with another token than those of other `first`.
+fn rising(model: &Model, first: usize, prompt: usize) -> Continuation {
+    let prompt = (0..prompt).map(|i| ((first + i) % 8) as u32).collect();
+    let request = Request { prompt, max_tokens: 12, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
+    Continuation::new(model, request, Stop::default()).unwrap()
+}
+
 fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> Continuation {
     let request =
         Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
@@ -194,18 +201,20 @@ fn a_text_waits_until_there_is_room() {
         identity()
     };
     work(engine, queue, &model, &SerialPool, &identity);
-    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0); 2]].concat());
+    // Of each two the second one begins when the first one has read the prompt.
+    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0), (1, 0)]].concat());
     assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
 }
 
-/// The last text waits for room, and its prompt is known then.
+/// The last text waits for room until the others have ended, and its prompt, that of the last one, is known then.
 #[test]
 fn what_is_known_of_a_prompt_is_not_computed_again() {
     let model = model();
     let regions = |kept: usize| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
         let (engine, queue) = engine();
-        let events: Vec<_> = (0..=TEXTS).map(|_| engine.submit(generation(&model, 500, 12)).unwrap()).collect();
+        let texts = (0..=TEXTS).map(|n| rising(&model, n.min(TEXTS - 1), 500));
+        let events: Vec<_> = texts.map(|text| engine.submit(text).unwrap()).collect();
         drop(engine);
         queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, kept);
         assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
@@ -220,16 +229,10 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
 #[test]
 fn what_several_begin_with_is_read_once() {
     let model = model();
-    let asked = |first: usize| {
-        let prompt = (0..400).map(|i| ((first + i) % 8) as u32).collect();
-        let sampler = Sampler::new(SamplerSettings { temperature: 1.0, ..Default::default() }).unwrap();
-        let request = Request { prompt, max_tokens: 12, ignore_eos: true, sampler, logprobs: None };
-        Continuation::new(&model, request, Stop::default()).unwrap()
-    };
     let transcripts = |firsts: [usize; 4]| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
         let (engine, queue) = engine();
-        let texts = firsts.map(asked).into();
+        let texts = firsts.map(|first| rising(&model, first, 400)).into();
         let events = engine.submit_all(texts, &Weights::Base).unwrap();
         work(engine, queue, &model, &pool, &identity);
         let ends = events.into_iter().map(|events| match heard(events) {
