@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
+mod adapters;
 mod aggregate;
 mod batch;
 mod bench;
@@ -24,6 +25,7 @@ mod sampling;
 mod score;
 mod train;
 
+pub use adapters::ServedModel;
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use bench::{Bench, Part};
@@ -208,7 +210,7 @@ impl Special {
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
     #[command(flatten)]
-    pub model: ModelArguments,
+    pub model: ServedModel,
     #[command(flatten)]
     pub threads: Threads,
     #[command(flatten)]

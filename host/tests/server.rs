@@ -69,11 +69,19 @@ impl Server {
         stream
     }
 
-    /// Sends `request` as it is and reads the whole answer.
+    /// Sends `request` as it is, `\n` for CRLF, and reads the whole answer.
     pub fn exchange(&self, request: &str) -> Answer {
         let mut bytes = Vec::new();
         self.send(request).read_to_end(&mut bytes).unwrap();
         Answer::parse(&bytes, request.starts_with("HEAD"))
+    }
+
+    /// Sends bytes as they are and reads the whole answer.
+    pub fn exchange_bytes(&self, request: &[u8]) -> Answer {
+        let (mut stream, mut bytes) = (self.send(""), Vec::new());
+        stream.write_all(request).unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes, false)
     }
 
     /// A request with these lines of headers, each with its line feed.
@@ -113,7 +121,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8], head_only: bool) -> Answer {
+    pub fn parse(bytes: &[u8], head_only: bool) -> Answer {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();

@@ -10,10 +10,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Response, StatusCode};
 use tokio::time::{Sleep, sleep};
 
-use super::reply;
+use super::api_error::ApiError;
 use crate::{Failure, cli};
 
 /// A body that fails if it has not arrived within a time.
@@ -69,30 +68,25 @@ where
 /// Reads a bounded body that has to be JSON, which no form of another site's page can send without asking first.
 ///
 /// # Errors
-/// The answer that says what is wrong with it.
-pub async fn json<B>(headers: &HeaderMap, body: B, limits: &cli::Limits) -> Result<Bytes, Response<reply::Body>>
+/// What is wrong with it.
+pub async fn json<B>(headers: &HeaderMap, body: B, limits: &cli::Limits) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes, Error: Into<Failure>>,
 {
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
-        let message = "send the request as Content-Type: application/json";
-        return Err(reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(ApiError::media_type());
     }
     let error = match body.collect().await {
         Ok(body) => return Ok(body.to_bytes()),
         Err(error) => error.into(),
     };
-    let most = limits.max_body_bytes;
     Err(if error.is::<LengthLimitError>() {
-        reply::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format_args!("a request has at most {most} bytes (--max-body-bytes)"),
-        )
+        ApiError::too_large(limits.max_body_bytes)
     } else if error.is::<Late>() {
-        reply::error(StatusCode::REQUEST_TIMEOUT, error)
+        ApiError::slow(error)
     } else {
-        reply::error(StatusCode::BAD_REQUEST, error)
+        ApiError::unreadable(error)
     })
 }
 

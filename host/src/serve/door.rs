@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 
 use super::engine::{self, Queue};
+use super::gate::Gate;
 use super::query::Query;
 use super::routes;
 use super::state::State;
@@ -37,7 +38,8 @@ impl Door {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let (engine, queue) = engine::engine();
-        Ok(Door { runtime, state: Arc::new(State::new(arguments, engine)), _queue: queue })
+        let gate = Gate::new(&arguments)?;
+        Ok(Door { runtime, state: Arc::new(State::new(arguments, engine, gate)), _queue: queue })
     }
 
     /// All that a client receives that sends these bytes and then no more.

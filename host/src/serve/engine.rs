@@ -5,7 +5,8 @@
 //! anyone waits for tokens: prompts share a few tokens then, so that a long one holds nobody up. A generation whose client
 //! is gone is dropped before its next round. Which others run beside it decides no bit of a generation (N11).
 //!
-//! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those.
+//! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those. What several that
+//! advance begin with is read once, too.
 //!
 //! A training advances by turns with the generations: after each of its steps they get as much time as the step took. It
 //! always begins with the weights of the model folder, works on a copy of its own (of the weights, or of a new adapter beside
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bpe::Tokenizer;
 use kernel::Exec;
-use kernel::generate::{FinishReason, Step};
+use kernel::generate::{FinishReason, Step, TokenLogprob};
 use kernel::model::Model;
 use kernel::transcript::{Identity, Sha256Digest};
 use session::Continuation;
@@ -30,7 +31,7 @@ use tokio::sync::mpsc;
 
 use super::keys::Caller;
 use super::opened_files::{Changed, OpenedFiles};
-use super::weights::{Served, TrainingSlot};
+use super::weights::{Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
 use training::{Surroundings, Training};
@@ -46,12 +47,16 @@ const ACTIVE: usize = 16;
 /// How many texts as long as the context those of all of them may be together.
 const TEXTS: usize = 4;
 /// Generations, and a training, that wait for their turn.
-const WAITING: usize = 32;
+pub const WAITING: usize = 32;
 
 /// What a client hears of its generation.
 pub enum Event {
-    /// The next token, and what it adds to the text.
-    Token(Step, String),
+    /// It begins, with this many tokens of its prompt that need not be read.
+    Begun(usize),
+    /// The prompt was read: the log-probabilities of its tokens, but for the first, if they were asked for.
+    Prompt(Vec<TokenLogprob>),
+    /// The next token, what it adds to the text, and its log-probability if that was asked for.
+    Token(Step, String, Option<TokenLogprob>),
     /// The end.
     Finished(Box<Finished>),
     /// The end, by an error.
@@ -74,6 +79,8 @@ pub struct Finished {
 struct Job {
     text: Continuation,
     caller: Caller,
+    /// What it computes with.
+    weights: Weights,
     /// When it is to end, and how much time it had.
     end: Option<(Instant, Duration)>,
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
@@ -142,14 +149,38 @@ pub fn engine() -> (Engine, Queue) {
 }
 
 impl Engine {
-    /// Hands a generation in and returns its events. Dropping them stops it.
+    /// Hands a generation in, for the weights that are served, and returns its events. Dropping them stops it.
     ///
     /// # Errors
     /// If the weights were changed, the queue is full, or the engine has ended.
     pub fn submit(&self, text: Continuation, caller: Caller) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
+        self.send(Work::Generation(Box::new(self.job(text, Weights::Served, caller, events)))).map(|()| receiver)
+    }
+
+    /// Hands several generations in, all of them or none, and returns the events of each.
+    ///
+    /// # Errors
+    /// If the weights were changed, the queue has no room for all, or the engine has ended.
+    pub fn submit_all(
+        &self,
+        texts: Vec<Continuation>,
+        weights: &Weights,
+        caller: Caller,
+    ) -> Result<Vec<mpsc::UnboundedReceiver<Event>>, SubmitError> {
+        check(&self.files).map_err(SubmitError::Changed)?;
+        let places = self.queue.try_reserve_many(texts.len()).map_err(refused)?;
+        let hand_in = |(text, place): (Continuation, mpsc::Permit<'_, Work>)| {
+            let (events, receiver) = mpsc::unbounded_channel();
+            place.send(Work::Generation(Box::new(self.job(text, weights.clone(), caller, events))));
+            receiver
+        };
+        Ok(texts.into_iter().zip(places).map(hand_in).collect())
+    }
+
+    fn job(&self, text: Continuation, weights: Weights, caller: Caller, events: mpsc::UnboundedSender<Event>) -> Job {
         let end = self.time.map(|time| (Instant::now() + time, time));
-        self.send(Work::Generation(Box::new(Job { text, caller, end, events }))).map(|()| receiver)
+        Job { text, caller, weights, end, events }
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
@@ -164,10 +195,7 @@ impl Engine {
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
         check(&self.files).map_err(SubmitError::Changed)?;
-        self.queue.try_send(work).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
-        })
+        self.queue.try_send(work).map_err(refused)
     }
 
     /// Generations that advance at this moment.
@@ -184,6 +212,13 @@ impl Engine {
 /// Whether the weights are those that were opened.
 fn check(files: &OnceLock<OpenedFiles>) -> Result<(), Changed> {
     files.get().map_or(Ok(()), OpenedFiles::check)
+}
+
+fn refused<T>(error: mpsc::error::TrySendError<T>) -> SubmitError {
+    match error {
+        mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+        mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
+    }
 }
 
 impl Job {
@@ -245,7 +280,11 @@ impl Queue {
                             held = Some(job);
                             break;
                         }
-                        rounds.begin(*job, self.served.now());
+                        match self.served.find(&job.weights) {
+                            Ok(trained) => rounds.begin(*job, trained),
+                            // If the client is gone, nobody needs to hear of it.
+                            Err(error) => drop(job.events.send(Event::Failed(error.to_string()))),
+                        }
                     }
                     // The slot lets in one at a time.
                     Some(Work::Training(next)) => training = Some(*next),

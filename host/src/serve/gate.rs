@@ -1,13 +1,13 @@
 //! Lets requests in: by the name they call the server by, the site they come from, and their key.
 
-use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use hyper::{Request, Response, StatusCode};
-use serde_json::json;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response};
 
+use super::api_error::ApiError;
 use super::cors::Cors;
 use super::guard::{check_host, check_site};
 use super::keys::{Caller, Keys};
-use super::reply::{self, Body};
+use super::reply::Body;
 use crate::{Failure, cli};
 
 /// What decides who may call.
@@ -38,7 +38,7 @@ impl Gate {
     pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Response<Body>> {
         let (path, headers) = (request.uri().path(), request.headers());
         if let Err(refused) = check_host(request, &self.hosts) {
-            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "host_not_allowed"));
+            return Err(refusal(path, &ApiError::forbidden("host_not_allowed", refused)));
         }
         if let Some(leave) = self.cors.preflight(request) {
             return Err(leave);
@@ -47,14 +47,9 @@ impl Gate {
             return Ok(Caller::ANYONE);
         }
         if let Err(refused) = check_site(headers, &self.cors) {
-            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "cross_site"));
+            return Err(refusal(path, &ApiError::forbidden("cross_site", refused)));
         }
-        self.keys.check(headers).map_err(|_| {
-            let message = "this server wants a key: send Authorization: Bearer KEY, with one that it was started with";
-            let mut response = refusal(path, StatusCode::UNAUTHORIZED, message, "invalid_api_key");
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lockstep\""));
-            response
-        })
+        self.keys.check(headers).map_err(|_| refusal(path, &ApiError::no_key()))
     }
 
     /// Adds what the site of the request has to know.
@@ -70,12 +65,12 @@ fn is_open(path: &str) -> bool {
 }
 
 /// An error in the words of the routes at `path`.
-fn refusal(path: &str, status: StatusCode, message: &str, code: &str) -> Response<Body> {
-    if !path.starts_with("/v1/") {
-        return reply::error(status, message);
+fn refusal(path: &str, error: &ApiError) -> Response<Body> {
+    if path.starts_with("/api/") || path.starts_with("/models/") || is_open(path) {
+        error.plain()
+    } else {
+        error.response()
     }
-    let error = json!({ "message": message, "type": "invalid_request_error", "param": null, "code": code });
-    reply::json(status, &json!({ "error": error }))
 }
 
 #[cfg(test)]

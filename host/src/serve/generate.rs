@@ -149,7 +149,8 @@ async fn follow(
             event = progress.recv() => event,
         };
         match event {
-            Some(Event::Token(step, text)) => {
+            Some(Event::Begun(_) | Event::Prompt(_)) => {}
+            Some(Event::Token(step, text, _)) => {
                 (tokens, elapsed) = (step.step, start.elapsed());
                 events.send(tokens, "token", &token(&step, &text)).await?;
             }

@@ -4,6 +4,7 @@ use std::cell::LazyCell;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,11 +12,14 @@ use kernel::Exec;
 use kernel::pool::Pool;
 use kernel::transcript::{Identity, Sha256Digest};
 use loader::Checkpoint;
+use session::adapter::adapter_digest;
 use tokio::sync::oneshot;
 
 use super::engine::Queue;
 use super::opened_files::OpenedFiles;
 use super::state::State;
+use super::weights::Trained;
+use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::{Failure, Outcome};
 
@@ -41,21 +45,35 @@ pub fn start(state: Arc<State>, queue: Queue) -> Result<impl Future<Output = Fai
 
 fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let arguments = &state.arguments;
-    let opened = arguments.model.open(arguments.context)?;
+    let names = arguments.model.names(&state.model_name)?;
+    let opened = arguments.model.base.open(arguments.context)?;
     let files = OpenedFiles::open(&opened.dir, &opened.checkpoint, arguments.model.base.access())?;
     state.engine.files.get_or_init(|| files);
+    let adapters = adapters(&opened, names)?;
+    state.engine.served.start_with(adapters.first().map(|(_, first)| first.clone()));
+    state.models.load(adapters);
     let pool = ThreadPool::new(arguments.threads.count())?;
     let (model, tokenizer) = (opened.model.clone(), opened.tokenizer.clone());
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    let (adapter, tokenizer_sha256) = (opened.adapter, opened.tokenizer_sha256);
+    let tokenizer_sha256 = opened.tokenizer_sha256;
     let weights = hash(state.clone(), opened.checkpoint.clone())?;
     let identity =
-        LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter, tokenizer: tokenizer_sha256 }));
+        LazyCell::new(|| Some(Identity { weights: weights.join().ok()?, adapter: None, tokenizer: tokenizer_sha256 }));
     state.model.get_or_init(|| opened);
     tracing::info!(model = state.model_name, backend = exec.backend.name(), threads = pool.threads(), "ready");
     let kept = (arguments.prefix_cache as usize) << 20;
     queue.work(&model, &tokenizer, exec, &|| (*identity).clone(), kept);
     Ok(())
+}
+
+/// The adapters in these folders, under their names; they share the weights.
+fn adapters(opened: &Opened, names: Vec<(String, PathBuf)>) -> Result<Vec<(String, Arc<Trained>)>, Failure> {
+    let load = |(name, dir): (String, PathBuf)| {
+        let model = opened.adapted(&dir)?;
+        let sha256 = adapter_digest(&model).ok_or_else(|| format!("{} has no adapter", dir.display()))?;
+        Ok((name, Arc::new(Trained { model, sha256, stays: true })))
+    };
+    names.into_iter().map(load).collect()
 }
 
 /// Hashes the weights beside everything else.

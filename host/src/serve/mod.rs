@@ -1,9 +1,11 @@
 //! `lockstep serve`: the page, the model files and the HTTP API.
 //!
-//! [`routes`] is the whole API; [`gate`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
+//! [`routes`] is the whole API; [`gate`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`openai`] as
+//! OpenAI's clients want it, [`files`] and
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
+mod api_error;
 mod body;
 mod cors;
 pub mod door;
@@ -14,6 +16,7 @@ mod generate;
 mod guard;
 mod keys;
 mod load;
+mod openai;
 mod opened_files;
 mod patience;
 mod query;

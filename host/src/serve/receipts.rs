@@ -35,16 +35,28 @@ impl Receipts {
         if self.most == 0 {
             return;
         }
-        let json = receipt.to_json();
-        event["receipt"] = serde_json::from_slice(&json).unwrap_or_default();
+        event["receipt"] = serde_json::from_slice(&receipt.to_json()).unwrap_or_default();
+        if let Some(id) = self.issue(receipt) {
+            event["receiptId"] = id.into();
+        }
+    }
+
+    /// Keeps a receipt and returns its id; none if that is turned off.
+    pub fn issue(&self, receipt: &Receipt) -> Option<String> {
+        if self.most == 0 {
+            return None;
+        }
         let mut random = [0; 16];
         match getrandom::fill(&mut random) {
             Ok(()) => {
                 let id = Hex(random).digits();
-                event["receiptId"] = id.clone().into();
-                self.keep(id, json.into());
+                self.keep(id.clone(), receipt.to_json().into());
+                Some(id)
             }
-            Err(error) => tracing::warn!("a receipt is not kept, since the system gives no random numbers: {error}"),
+            Err(error) => {
+                tracing::warn!("a receipt is not kept, since the system gives no random numbers: {error}");
+                None
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::body::bounded;
 use super::keys::Caller;
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, train};
+use super::{files, generate, openai, train};
 use crate::Failure;
 
 /// Where receipts are, each under its id.
@@ -53,12 +53,12 @@ where
         ("POST", "/api/train/stop") => train::stop(state),
         ("POST", "/api/train/reset") => train::reset(state),
         ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
+        _ if openai::is_ours(path) => openai::route(state, request, caller, body).await,
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
-        _ if path.starts_with(RECEIPTS) => wrong_method("GET"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::gate::Gate;
+use super::openai::Models;
 use super::receipts::Receipts;
 use crate::cli;
 use crate::open::{Opened, name_of};
@@ -37,8 +38,10 @@ pub struct State {
     pub gate: Gate,
     /// The name of the model folder.
     pub model_name: String,
-    /// The model, once it is loaded.
+    /// The model, without an adapter, once it is loaded.
     pub model: OnceLock<Opened>,
+    /// The models that a request may name.
+    pub models: Models,
     /// The weights digest, once they are hashed.
     pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
@@ -53,9 +56,11 @@ impl State {
     /// The state before the model is loaded.
     pub fn new(arguments: cli::Serve, mut engine: Engine, gate: Gate) -> State {
         engine.time = arguments.limits.request_timeout();
+        let model_name = name_of(&arguments.model.base.folder.model);
         State {
             gate,
-            model_name: name_of(&arguments.model.base.folder.model),
+            models: Models::new(model_name.clone()),
+            model_name,
             receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),
@@ -75,10 +80,8 @@ impl State {
     pub fn status(&self) -> Value {
         let config = self.model.get().map(|opened| opened.model.config());
         let opened = self.model.get();
-        let trained = self.engine.served.now();
         let base = self.weights.get().copied();
-        let start = (base, opened.and_then(|opened| opened.adapter));
-        let (weights, adapter) = trained.as_ref().map_or(start, |trained| trained.digests(base));
+        let (weights, adapter) = self.engine.served.now().map_or((base, None), |served| served.digests(base));
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,
@@ -94,7 +97,7 @@ impl State {
             "source": opened.and_then(|o| o.provenance.as_ref()),
             "weightsSha256": weights.as_ref().map(hex),
             "adapterSha256": adapter.as_ref().map(hex),
-            "trained": trained.is_some(),
+            "trained": self.engine.served.trained().is_some(),
             "training": self.engine.training.is_taken(),
             "tokenizerSha256": opened.map(|o| hex(&o.tokenizer_sha256)),
             "profile": PROFILE,

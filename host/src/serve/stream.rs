@@ -1,7 +1,7 @@
 //! Server-sent events, as `EventSource` reads them.
 //!
-//! Every event has an `id`, the step it belongs to: an `EventSource` whose connection breaks asks again with
-//! `Last-Event-ID`, and the route then answers 204, which ends it, instead of generating once more.
+//! Every event of `/api` has an `id`, the step it belongs to: an `EventSource` whose connection breaks asks again with
+//! `Last-Event-ID`, and the route then answers 204, which ends it, instead of generating once more. Those of `/v1` have `data` alone.
 //!
 //! Cancellation: the body that hyper holds is the receiving end of a channel. When the client goes, hyper drops it; the task
 //! that fills it sees that at once and drops its generation's events, which is how the engine learns of it.
@@ -40,6 +40,17 @@ impl Events {
     pub async fn send(&self, id: usize, event: &str, data: &Value) -> Result<(), Gone> {
         let text = format!("id: {id}\nevent: {event}\ndata: {data}\n\n");
         self.0.send(Bytes::from(text)).await.map_err(|_| Gone)
+    }
+
+    /// Writes one event of the other form, that OpenAI's clients read: nothing but `data`, one line of JSON or a word.
+    /// Waits while the client is slow.
+    ///
+    /// # Errors
+    /// If the client has gone.
+    pub async fn data(&self, line: &str) -> Result<(), Gone> {
+        // Some clients take these for the end of a line; in JSON they are within strings.
+        let line = line.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+        self.0.send(Bytes::from(format!("data: {line}\n\n"))).await.map_err(|_| Gone)
     }
 
     /// Waits for the client to go.
@@ -87,6 +98,15 @@ mod tests {
         assert_eq!((frame, before.elapsed()), (Bytes::from_static(b": ping\n\n"), PING));
         drop(events);
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_other_form_has_data_lines_only() {
+        let (response, events) = events();
+        let mut body = response.into_body();
+        events.data(&json!({"text": "a\r\nb\u{85}\u{2028}\u{2029}é"}).to_string()).await.unwrap();
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame, "data: {\"text\":\"a\\r\\nb\\u0085\\u2028\\u2029é\"}\n\n");
     }
 
     #[tokio::test]

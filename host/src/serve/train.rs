@@ -35,7 +35,7 @@ where
 {
     let body = match body::json(headers, body, &state.arguments.limits).await {
         Ok(body) => body,
-        Err(refused) => return refused,
+        Err(refused) => return refused.plain(),
     };
     let settings = match Settings::parse(&body) {
         Ok(settings) => settings,
@@ -79,8 +79,9 @@ pub fn reset(state: &State) -> Response<Body> {
         return reply::error(StatusCode::CONFLICT, "a training runs; wait for it, or end it with POST /api/train/stop");
     }
     state.engine.served.publish(None);
-    let adapter = state.model.get().and_then(|opened| opened.adapter);
-    let (weights, adapter) = (state.weights.get().map(hex), adapter.as_ref().map(hex));
+    let base = state.weights.get().copied();
+    let (weights, adapter) = state.engine.served.now().map_or((base, None), |served| served.digests(base));
+    let [weights, adapter] = [weights, adapter].map(|digest| digest.as_ref().map(hex));
     reply::json(StatusCode::OK, &json!({ "trained": false, "weightsSha256": weights, "adapterSha256": adapter }))
 }
 

@@ -30,6 +30,8 @@ pub enum Part {
     Reference,
     /// The instructions that the kernel became: none that is fused or estimates.
     Code,
+    /// The server with the real model, asked by OpenAI's client, LangChain, llm and lm-evaluation-harness.
+    Clients,
     /// The page with the real model and the real server, in the browsers.
     E2e,
 }
@@ -127,8 +129,16 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts =
-        chosen(&options.only, &[Part::Rust, Part::Dependencies, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
+    let all = [
+        Part::Rust,
+        Part::Dependencies,
+        Part::Unit,
+        Part::Reference,
+        Part::Code,
+        Part::Clients,
+        Part::E2e,
+    ];
+    let parts = chosen(&options.only, &all);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
@@ -152,6 +162,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
                 }
                 vec![]
             }
+            Part::Clients => vec![clients(&workspace)?],
             Part::E2e => vec![end_to_end(&workspace, &browsers)?],
         };
         for mut command in commands {
@@ -234,6 +245,20 @@ fn reference(workspace: &Workspace) -> Result<Command, TestError> {
     eprintln!("The golden values, by {}.", workspace.short(&script));
     let mut command = Command::new(setup::numpy(&workspace.target)?);
     command.arg(script);
+    Ok(command)
+}
+
+/// Programs of others that speak to the server.
+fn clients(workspace: &Workspace) -> Result<Command, TestError> {
+    let tests = workspace.root.join("host/tests/clients");
+    eprintln!("The server's clients, in {}.", workspace.short(&tests));
+    let python = setup::clients(&workspace.target, &tests)?;
+    let model = fetch::test_model()?;
+    start::build_server(workspace)?;
+    let mut command = Command::new(python);
+    command.args(["-m", "pytest", "-p", "no:cacheprovider", "--quiet"]).current_dir(tests);
+    command.env("LOCKSTEP_CLIENTS_SERVER", workspace.lockstep()).env("LOCKSTEP_CLIENTS_MODEL", model);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(command)
 }
 

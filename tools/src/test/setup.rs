@@ -54,6 +54,13 @@ pub(super) fn numpy(target: &Path) -> Result<PathBuf, TestError> {
     Ok(python::with_package(&target.join("numpy-venv"), "numpy", NUMPY, "docs/reference.py computes with it")?)
 }
 
+/// The clients that the server is tested with, in a virtual environment inside the target folder; returns the Python that has them.
+pub(super) fn clients(target: &Path, tests: &Path) -> Result<PathBuf, TestError> {
+    packages::ensure(&[Need::program(&["curl"], "curl", "runs the examples of docs/http-api.md")])?;
+    let list = tests.join("requirements.txt");
+    Ok(python::with_packages(&target.join("clients-venv"), &list, "programs that speak to the server")?)
+}
+
 /// The browsers, for WebKit a display and a message bus, and what the examples of the README call.
 pub(super) fn browsers(browsers: &[Browser]) -> Result<(), TestError> {
     let mut needs: Vec<Need> = browsers.iter().flat_map(|&browser| needs(browser)).collect();

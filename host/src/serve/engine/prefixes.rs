@@ -36,6 +36,12 @@ impl Prefixes {
         Prefixes { texts: VecDeque::new(), most }
     }
 
+    /// How much of the beginning of `ids` is known of this caller's texts with these weights.
+    pub fn known(&self, caller: Caller, trained: Option<&Arc<Trained>>, ids: &[u32]) -> usize {
+        let same = self.texts.iter().filter(|text| text.is_of(caller, trained));
+        same.map(|text| common(&text.ids, ids)).max().unwrap_or(0)
+    }
+
     /// The longest beginning of `prompt` that is known of this caller's texts with these weights. Its last token never is: it has
     /// to be read.
     pub fn find(&mut self, caller: Caller, trained: Option<&Arc<Trained>>, prompt: &[u32]) -> Option<KvCache> {
@@ -88,6 +94,6 @@ impl Text {
 }
 
 /// How many ids are the same at the beginning.
-fn common(a: &[u32], b: &[u32]) -> usize {
+pub fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

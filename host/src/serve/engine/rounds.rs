@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernel::generate::{FinishReason, GenerateError, PREFILL_CHUNK, Progress as Advanced, Turn, advance_each};
-use kernel::model::{Model, Workspace};
+use kernel::model::{KvCache, Model, Workspace};
 use kernel::transcript::{Identity, transcript};
 use session::Progress;
 
-use super::prefixes::Prefixes;
+use super::prefixes::{Prefixes, common};
 use super::training::Surroundings;
 use super::{Event, Finished, Job};
 use crate::serve::weights::{Served, Trained};
@@ -25,6 +25,16 @@ type Outcome = Option<Result<Advanced, GenerateError>>;
 struct Running {
     job: Job,
     trained: Option<Arc<Trained>>,
+    /// Whether it has been given what is known of the beginning of its prompt.
+    begun: bool,
+}
+
+/// How a generation begins.
+enum Beginning {
+    /// With these keys and values, if any.
+    Now(Option<KvCache>),
+    /// Once another one has read what both begin with.
+    Later,
 }
 
 /// Those that advance.
@@ -55,13 +65,9 @@ impl Rounds {
         self.running.iter().any(|running| served.has_replaced(running.trained.as_ref()))
     }
 
-    /// Lets one more advance with the others, from what is known of the beginning of its prompt.
-    pub fn begin(&mut self, mut job: Job, trained: Option<Arc<Trained>>) {
-        let generation = job.text.generation_mut();
-        if let Some(cache) = self.prefixes.find(job.caller, trained.as_ref(), generation.prompt()) {
-            generation.begin_with(cache);
-        }
-        self.running.push(Running { job, trained });
+    /// Lets one more advance with the others.
+    pub fn begin(&mut self, job: Job, trained: Option<Arc<Trained>>) {
+        self.running.push(Running { job, trained, begun: false });
     }
 
     /// Ends all of them with an error.
@@ -78,10 +84,10 @@ impl Rounds {
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
             let group: Vec<Running> = rest.extract_if(.., same).collect();
             let now = Instant::now();
-            let (mut here, ended): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|running| !running.job.has_ended(now));
+            let (here, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|running| !running.job.has_ended(now));
             ended.into_iter().for_each(|running| self.keep(running));
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
+            let (mut here, waiting) = self.enter(here);
             let outcomes = compute(&mut here, model, around, &mut self.workspace);
             for (mut running, outcome) in here.into_iter().zip(outcomes) {
                 if running.tell(outcome, model, around) {
@@ -90,10 +96,51 @@ impl Rounds {
                     self.keep(running);
                 }
             }
+            // Behind those that they wait for.
+            self.running.extend(waiting);
         }
     }
 
-    fn keep(&mut self, Running { job, trained }: Running) {
+    /// Lets those of the same weights begin that have not: who gets a turn, and who waits. A beginning that several prompts have
+    /// is read by the first of them, once.
+    fn enter(&mut self, here: Vec<Running>) -> (Vec<Running>, Vec<Running>) {
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        for mut running in here {
+            if !running.begun {
+                match self.beginning(&running, &ready) {
+                    Beginning::Now(cache) => running.begin(cache),
+                    Beginning::Later => {
+                        waiting.push(running);
+                        continue;
+                    }
+                }
+            }
+            ready.push(running);
+        }
+        (ready, waiting)
+    }
+
+    /// From what is known: of past texts, or of those that get a turn.
+    fn beginning(&mut self, running: &Running, ready: &[Running]) -> Beginning {
+        let request = running.job.text.generation().request();
+        // A prompt whose log-probabilities are told is read anew, and its last token is, of any.
+        if request.logprobs.is_some_and(|logprobs| logprobs.prompt) {
+            return Beginning::Now(None);
+        }
+        let (prompt, trained, caller) = (&request.prompt, running.trained.as_ref(), running.job.caller);
+        let asked = &prompt[..prompt.len() - 1];
+        let others = ready.iter().filter(|other| other.job.caller == caller).map(|other| other.job.text.generation());
+        let shared = others.map(|other| (common(other.prompt(), asked), other)).max_by_key(|(length, _)| *length);
+        match shared {
+            Some((length, other)) if length > self.prefixes.known(caller, trained, asked) => {
+                let read = other.cache().len() >= length;
+                if read { Beginning::Now(Some(other.cache().prefix(length))) } else { Beginning::Later }
+            }
+            _ => Beginning::Now(self.prefixes.find(caller, trained, prompt)),
+        }
+    }
+
+    fn keep(&mut self, Running { job, trained, .. }: Running) {
         self.prefixes.keep(job.caller, trained, job.text);
     }
 }
@@ -123,9 +170,20 @@ fn compute(here: &mut [Running], model: &Model, around: &Surroundings<'_>, works
 }
 
 impl Running {
+    /// Gives it what is known of its prompt, and tells how much that is.
+    fn begin(&mut self, known: Option<KvCache>) {
+        self.begun = true;
+        let generation = self.job.text.generation_mut();
+        if let Some(cache) = known {
+            generation.begin_with(cache);
+        }
+        // If the client is gone, it is seen before the next round.
+        let _ = self.job.events.send(Event::Begun(generation.cache().len()));
+    }
+
     /// Tells the client what came of its turn; whether the generation goes on.
     fn tell(&mut self, outcome: Outcome, model: &Model, around: &Surroundings<'_>) -> bool {
-        let Running { job, trained } = self;
+        let Running { job, trained, .. } = self;
         let told = match outcome {
             None => Err(PANICKED.to_string()),
             Some(outcome) => job.text.tell(around.tokenizer, outcome).map_err(|error| error.to_string()),
@@ -133,7 +191,11 @@ impl Running {
         let reason = match told {
             Ok(Progress::Prefill { .. }) => return true,
             Ok(Progress::Token(step, text)) => {
-                if job.events.send(Event::Token(step, text)).is_err() {
+                let generation = job.text.generation();
+                let read = (step.step == 1).then(|| Event::Prompt(generation.prompt_logprobs().to_vec()));
+                let logprob = generation.logprobs().get(step.step - 1).cloned();
+                let mut events = read.into_iter().chain([Event::Token(step, text, logprob)]);
+                if events.any(|event| job.events.send(event).is_err()) {
                     return false;
                 }
                 match step.finish_reason {
@@ -141,7 +203,14 @@ impl Running {
                     Some(reason) => Ok(reason),
                 }
             }
-            Ok(Progress::Finished(reason)) => Ok(reason),
+            Ok(Progress::Finished(reason)) => {
+                // A prompt that is only read has no step that tells of it.
+                let read = job.text.generation().prompt_logprobs().to_vec();
+                if job.events.send(Event::Prompt(read)).is_err() {
+                    return false;
+                }
+                Ok(reason)
+            }
             Err(error) => Err(error),
         };
         let finished = reason.and_then(|reason| finished(reason, job, trained.as_ref(), model, around));

@@ -61,6 +61,13 @@ fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
     stopping(model, prompt, max_tokens, &[])
 }
 
+/// Twelve tokens after a prompt that begins with another token than those of other `first`.
+fn rising(model: &Model, first: usize, prompt: usize) -> Continuation {
+    let prompt = (0..prompt).map(|i| ((first + i) % 8) as u32).collect();
+    let request = Request { prompt, max_tokens: 12, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
+    Continuation::new(model, request, Stop::default()).unwrap()
+}
+
 fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> Continuation {
     let request =
         Request { prompt: vec![1; prompt], max_tokens, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
@@ -88,7 +95,8 @@ fn heard(mut events: mpsc::UnboundedReceiver<Event>) -> (usize, Event) {
     let mut tokens = 0;
     loop {
         match events.blocking_recv().unwrap() {
-            Event::Token(step, _) => tokens = step.step,
+            Event::Begun(_) | Event::Prompt(_) => {}
+            Event::Token(step, _, _) => tokens = step.step,
             last => return (tokens, last),
         }
     }
@@ -199,18 +207,20 @@ fn a_text_waits_until_there_is_room() {
         identity()
     };
     work(engine, queue, &model, &SerialPool, &identity);
-    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0); 2]].concat());
+    // Of each two the second one begins when the first one has read the prompt.
+    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0), (1, 0)]].concat());
     assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
 }
 
-/// The last text waits for room, and its prompt is known then.
+/// The last text waits for room until the others have ended, and its prompt, that of the last one, is known then.
 #[test]
 fn what_is_known_of_a_prompt_is_not_computed_again() {
     let model = model();
     let regions = |kept: usize| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
         let (engine, queue) = engine();
-        let events: Vec<_> = (0..=TEXTS).map(|_| submit(&engine, generation(&model, 500, 12)).unwrap()).collect();
+        let texts = (0..=TEXTS).map(|n| rising(&model, n.min(TEXTS - 1), 500));
+        let events: Vec<_> = texts.map(|text| submit(&engine, text).unwrap()).collect();
         drop(engine);
         queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, kept);
         assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
@@ -291,6 +301,29 @@ fn weights_that_are_cut_off_meanwhile_are_not_touched_again() {
     let later = Engine { files: again, ..later };
     assert!(matches!(submit(&later, generation(&model, 1, 1)), Err(SubmitError::Changed(_))));
     assert_eq!(read.check(), Ok(()));
+}
+
+/// Those with another prompt have to read it.
+#[test]
+fn what_several_begin_with_is_read_once() {
+    let model = model();
+    let transcripts = |firsts: [usize; 4]| {
+        let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
+        let (engine, queue) = engine();
+        let texts = firsts.map(|first| rising(&model, first, 400)).into();
+        let events = engine.submit_all(texts, &Weights::Base, Caller::ANYONE).unwrap();
+        work(engine, queue, &model, &pool, &identity);
+        let ends = events.into_iter().map(|events| match heard(events) {
+            (12, Event::Finished(end)) => end.transcript,
+            _ => panic!("it failed"),
+        });
+        (ends.collect::<Vec<_>>(), pool.regions.into_inner())
+    };
+    let (different, apart) = transcripts([0, 1, 2, 3]);
+    let (same, together) = transcripts([0; 4]);
+    assert_eq!(same, vec![different[0]; 4]);
+    // Four prompts are read in four times as many rounds as one.
+    assert!(together < apart, "{together} and {apart} regions");
 }
 
 /// Not even a long prompt is read to its end for a client that has gone.
@@ -387,8 +420,11 @@ impl Pool for ResetAndTrain {
 fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
     let model = model();
     let (engine, queue) = engine();
-    let old =
-        Arc::new(Trained { model: Trainer::new(&model, training(1).options).into_model().unwrap(), sha256: [9; 32] });
+    let old = Arc::new(Trained {
+        model: Trainer::new(&model, training(1).options).into_model().unwrap(),
+        sha256: [9; 32],
+        stays: false,
+    });
     engine.served.publish(Some(old));
     let generating = submit(&engine, generation(&model, 1, 100)).unwrap();
     let pool = ResetAndTrain { engine: Mutex::new(Some(engine)), training: Mutex::new(None) };

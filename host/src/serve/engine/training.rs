@@ -175,7 +175,7 @@ impl Training {
         let (steps, chain) = self.reports.last().map_or((0, [0; 32]), |last| (last.step, last.digest));
         let data = data_digest([sequence]);
         let transcript = TrainingTranscript { base, data, options: *options, steps: chain, trained: sha256 };
-        around.served.publish(Some(Arc::new(Trained { model, sha256 })));
+        around.served.publish(Some(Arc::new(Trained { model, sha256, stays: false })));
         TrainEvent::Finished(Box::new(TrainFinished { steps, transcript, receipt }))
     }
 }

@@ -44,3 +44,14 @@ async fn what_needs_the_model_is_503_with_a_time_to_come_back() {
 async fn a_wrong_request_is_400_all_the_same() {
     assert_eq!(ask("/api/generate?max_tokens=0").await.0, 400);
 }
+
+/// Also at the routes of OpenAI's clients, in their form; a wrong path is 404 all the same.
+#[tokio::test]
+async fn the_models_are_not_listed_before_they_are_loaded() {
+    for path in ["/v1/models", "/v1/models/a%20b-1.0"] {
+        let (status, retry, body) = ask(path).await;
+        assert_eq!((status, retry.as_deref()), (503, Some("1")), "{path}");
+        assert_eq!(body["error"]["code"], "model_loading");
+    }
+    assert_eq!(ask("/v1/nothing").await.0, 404);
+}

@@ -1,0 +1,24 @@
+"""The examples of docs/http-api.md."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[3] / "docs/http-api.md"
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_examples():
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python"} and len(BLOCKS) > 4
+
+
+@pytest.mark.parametrize("kind, code", BLOCKS)
+def test_an_example_runs(server, kind, code):
+    code = code.replace("http://localhost:8080", server.url)
+    words = ["bash", "-euo", "pipefail", "-c", code] if kind == "sh" else [sys.executable, "-c", code]
+    finished = subprocess.run(words, capture_output=True, text=True)
+    assert finished.returncode == 0 and finished.stdout.strip(), finished
+    assert '"error"' not in finished.stdout, finished.stdout
