@@ -17,6 +17,7 @@ mod lifetime;
 mod memory;
 mod model;
 mod numerics;
+mod observability;
 mod receipts;
 mod resume;
 mod scores;

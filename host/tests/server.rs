@@ -56,6 +56,15 @@ impl Server {
         stream
     }
 
+    /// Sends these bytes and reads the whole answer.
+    pub fn exchange_bytes(&self, request: &[u8]) -> Answer {
+        let mut stream = self.send("");
+        stream.write_all(request).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes, false)
+    }
+
     /// Sends `request` as it is and reads the whole answer.
     pub fn exchange(&self, request: &str) -> Answer {
         let mut bytes = Vec::new();

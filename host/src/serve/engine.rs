@@ -28,6 +28,7 @@ use session::Continuation;
 use session::receipt::Receipt;
 use tokio::sync::mpsc;
 
+use super::metrics::{Generations, Watch};
 use super::weights::{Served, TrainingSlot};
 use prefixes::Prefixes;
 use rounds::Rounds;
@@ -40,11 +41,11 @@ mod training;
 pub use training::{TrainEvent, TrainFinished, TrainRequest};
 
 /// Generations that advance together; each has a cache of keys and values of its own.
-const ACTIVE: usize = 16;
+pub const ACTIVE: usize = 16;
 /// How many texts as long as the context those of all of them may be together.
 const TEXTS: usize = 4;
 /// Generations, and a training, that wait for their turn.
-const WAITING: usize = 32;
+pub const WAITING: usize = 32;
 
 /// What a client hears of its generation.
 pub enum Event {
@@ -74,6 +75,7 @@ struct Job {
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
+    watch: Watch,
 }
 
 /// What waits in the queue.
@@ -95,6 +97,8 @@ struct Load {
 pub struct Engine {
     queue: mpsc::Sender<Work>,
     load: Arc<Load>,
+    /// What all generations did.
+    pub counts: Arc<Generations>,
     /// The weights that generations get.
     pub served: Served,
     /// The training that runs.
@@ -125,7 +129,7 @@ pub fn engine() -> (Engine, Queue) {
     let load = Arc::new(Load::default());
     let served = Served::default();
     let queue = Queue { queue: receiver, load: load.clone(), served: served.clone() };
-    (Engine { queue: sender, load, served, training: TrainingSlot::default() }, queue)
+    (Engine { queue: sender, load, counts: Arc::default(), served, training: TrainingSlot::default() }, queue)
 }
 
 impl Engine {
@@ -135,7 +139,8 @@ impl Engine {
     /// If the queue is full, or the engine has ended.
     pub fn submit(&self, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Work::Generation(Box::new(Job { text, events }))).map(|()| receiver)
+        let watch = Watch::new(self.counts.clone());
+        self.send(Work::Generation(Box::new(Job { text, events, watch }))).map(|()| receiver)
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
@@ -150,7 +155,10 @@ impl Engine {
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
         self.queue.try_send(work).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Full(_) => {
+                self.counts.refused.inc();
+                SubmitError::Full
+            }
             mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
         })
     }

@@ -2,24 +2,28 @@
 //!
 //! [`routes`] is the whole API; [`guard`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`files`] and
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
-//! its own.
+//! its own. [`requests`] logs each request, [`metrics`] counts.
 
+mod about;
+mod api_error;
 mod engine;
 mod files;
 mod generate;
 mod guard;
 mod load;
+mod metrics;
 mod query;
 mod receipts;
 mod reply;
+mod requests;
 mod routes;
 mod send;
 mod state;
 mod stream;
+mod text;
 mod train;
 mod weights;
 
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,6 +36,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::logs::{self, LogFormat};
 use crate::{Failure, Outcome, cli};
 use state::State;
 
@@ -46,15 +51,15 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the address cannot be listened on, or the model cannot be loaded.
-pub fn serve(arguments: cli::Serve) -> Outcome {
+pub fn serve(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(listen(arguments));
+    let outcome = runtime.block_on(listen(arguments, log));
     // A file being read by a runtime's thread is not waited for.
     runtime.shutdown_background();
     outcome
 }
 
-async fn listen(arguments: cli::Serve) -> Outcome {
+async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
     let listener = TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")
@@ -63,8 +68,7 @@ async fn listen(arguments: cli::Serve) -> Outcome {
     if !address.ip().is_loopback() {
         tracing::warn!("{address} can be reached from the network: anyone there can use this server");
     }
-    // A server whose stderr is closed serves all the same.
-    let _ = writeln!(io::stderr(), "listening on http://{}/web/", reachable(address));
+    logs::say(log, &format!("listening on http://{}/web/", reachable(address)));
 
     let (engine, queue) = engine::engine();
     let state = Arc::new(State::new(arguments, engine));

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 
+use super::api_error::ApiError;
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, guard, train};
+use super::{about, files, generate, guard, metrics, requests, text, train};
 use crate::Failure;
 
 /// Where receipts are, each under its id.
@@ -24,12 +25,13 @@ where
 {
     let (head, body) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let response = match guard::check_host(&request, &state.arguments.allowed_hosts) {
-        Ok(()) => route(&state, &request, body).await,
-        Err(refused) => error(StatusCode::FORBIDDEN, refused),
-    };
-    tracing::debug!(method = %request.method(), uri = %request.uri(), status = response.status().as_u16());
-    Ok(with_policies(response))
+    let response = requests::reported(&state, &request, async {
+        match guard::check_host(&request, &state.arguments.allowed_hosts) {
+            Ok(()) => route(&state, &request, body).await,
+            Err(refused) => error(StatusCode::FORBIDDEN, refused),
+        }
+    });
+    Ok(with_policies(response.await))
 }
 
 async fn route<B>(state: &Arc<State>, request: &Request<()>, body: B) -> Response<Body>
@@ -52,11 +54,24 @@ where
             Ok(()) if path == "/api/train/reset" => train::reset(state),
             Ok(()) => train::train(state, request.headers(), body).await,
         },
+        ("GET" | "HEAD", "/health") => about::health(state),
+        ("GET" | "HEAD", "/health/live") => about::alive(),
+        ("GET" | "HEAD", "/info") => about::info(state),
+        ("GET" | "HEAD", "/metrics") => metrics::answer(state),
+        ("GET" | "HEAD", "/openapi.json") => about::openapi(),
+        ("POST", "/tokenize" | "/detokenize" | "/apply-template") => match guard::check_site(request.headers()) {
+            Err(refused) => ApiError::forbidden(refused).response(),
+            Ok(()) => text::answer(state, path, request.headers(), body).await,
+        },
         ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
+        (_, "/health" | "/health/live" | "/info" | "/metrics" | "/openapi.json") => {
+            ApiError::method("GET, HEAD").response()
+        }
+        (_, "/tokenize" | "/detokenize" | "/apply-template") => ApiError::method("POST").response(),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
         _ if path.starts_with(RECEIPTS) => wrong_method("GET"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::metrics::Metrics;
 use super::receipts::Receipts;
 use crate::cli;
 use crate::open::{Opened, name_of};
@@ -40,6 +41,8 @@ pub struct State {
     pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
     pub engine: Engine,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The receipts of the last results.
     pub receipts: Receipts,
     /// Cancelled when the server is asked to end.
@@ -51,6 +54,7 @@ impl State {
     pub fn new(arguments: cli::Serve, engine: Engine) -> State {
         State {
             model_name: name_of(&arguments.model.base.folder.model),
+            metrics: Metrics::new(&arguments, &engine.counts),
             receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),

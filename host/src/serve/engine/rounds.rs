@@ -60,6 +60,7 @@ impl Rounds {
         if let Some(cache) = self.prefixes.find(trained.as_ref(), generation.prompt()) {
             generation.begin_with(cache);
         }
+        job.watch.begins(generation.prompt().len(), generation.cache().len());
         self.running.push(Running { job, trained });
     }
 
@@ -121,6 +122,7 @@ impl Running {
         let reason = match told {
             Ok(Progress::Prefill { .. }) => return true,
             Ok(Progress::Token(step, text)) => {
+                job.watch.token();
                 if job.events.send(Event::Token(step, text)).is_err() {
                     return false;
                 }

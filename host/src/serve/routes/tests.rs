@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use http_body_util::{BodyExt, Empty};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::{Cli, Command};
@@ -36,6 +36,18 @@ async fn what_needs_the_model_is_503_with_a_time_to_come_back() {
         assert_eq!((status, retry.as_deref()), (503, Some("1")), "{path}");
         assert!(body["error"].as_str().unwrap().contains("loading"));
     }
+}
+
+#[tokio::test]
+async fn the_server_is_alive_and_not_ready() {
+    for (path, status, retry, body) in [
+        ("/health", 503, Some("1"), json!({ "status": "loading" })),
+        ("/health/live", 200, None, json!({ "status": "alive" })),
+    ] {
+        assert_eq!(ask(path).await, (status, retry.map(String::from), body), "{path}");
+    }
+    let (status, retry, body) = ask("/info").await;
+    assert_eq!((status, retry.as_deref(), &body["error"]["code"]), (503, Some("1"), &json!("model_loading")));
 }
 
 #[tokio::test]
