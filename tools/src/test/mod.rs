@@ -1,6 +1,8 @@
 //! `tools test`: sets up all that the tests need, and runs them. `tools bench-browser`: the same for the browsers' speed.
 
+mod openapi;
 mod setup;
+mod tiny;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ pub enum Part {
     Unit,
     /// The golden values of the numeric contract, computed a second time, in Python.
     Reference,
+    /// What the server answers, beside what its OpenAPI document says.
+    Openapi,
     /// The instructions that the kernel became: none that is fused or estimates.
     Code,
     /// The page with the real model and the real server, in the browsers.
@@ -124,14 +128,21 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::Code, Part::E2e]);
+    let parts = chosen(&options.only, &[Part::Rust, Part::Unit, Part::Reference, Part::Openapi, Part::Code, Part::E2e]);
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
+        // Asked by the commands, and ended after them.
+        let mut _served = None;
         let commands = match part {
             Part::Rust => rust(&workspace)?,
             Part::Unit => vec![node_tests(&workspace, "unit")?],
             Part::Reference => vec![reference(&workspace)?],
+            Part::Openapi => {
+                let (served, command) = openapi::requests(&workspace)?;
+                _served = Some(served);
+                vec![command]
+            }
             Part::Code => {
                 eprintln!("The instructions that the kernel became.");
                 if let Err(error) = code::check_here(&workspace) {

@@ -9,11 +9,17 @@ use crate::cli::{Cli, Command};
 use crate::serve::engine::engine;
 
 async fn ask(path: &str) -> (u16, Option<String>, Value) {
+    ask_state(path, state()).await
+}
+
+fn state() -> Arc<State> {
     let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b-1.0"]).command else {
         unreachable!("the command is serve")
     };
-    let (engine, _queue) = engine();
-    let state = Arc::new(State::new(arguments, engine));
+    Arc::new(State::new(arguments, engine().0))
+}
+
+async fn ask_state(path: &str, state: Arc<State>) -> (u16, Option<String>, Value) {
     let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
     let response = answer(state, request).await.unwrap();
     let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());
@@ -46,6 +52,9 @@ async fn the_server_is_alive_and_not_ready() {
     ] {
         assert_eq!(ask(path).await, (status, retry.map(String::from), body), "{path}");
     }
+    let ending = state();
+    ending.ending.cancel();
+    assert_eq!(ask_state("/health", ending).await.2, json!({ "status": "ending" }));
     let (status, retry, body) = ask("/info").await;
     assert_eq!((status, retry.as_deref(), &body["error"]["code"]), (503, Some("1"), &json!("model_loading")));
 }
