@@ -9,6 +9,7 @@ use kernel::simd::Backend;
 use loader::Access;
 use tracing::level_filters::LevelFilter;
 
+use crate::logs::LogFormat;
 use crate::open::{self, OpenError, Opened};
 use crate::pool::{MAX_THREADS, ThreadPool};
 
@@ -48,6 +49,9 @@ pub struct Cli {
     /// What to log on stderr: off, error, warn, info, debug or trace
     #[arg(long, env = "LOCKSTEP_LOG_LEVEL", default_value = "info", global = true)]
     pub log_level: LevelFilter,
+    /// How to log: lines of text, or JSON, one object a line
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
 }

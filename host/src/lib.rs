@@ -15,6 +15,7 @@ mod gradients;
 mod keys;
 mod logit_bias;
 mod logits;
+mod logs;
 mod memory;
 mod merge;
 pub mod open;
@@ -29,11 +30,12 @@ mod trace;
 mod train;
 mod verify;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use logs::LogFormat;
 pub use serve::door;
 
 /// Why a command failed; shown to the user as it is.
@@ -47,16 +49,10 @@ pub type Outcome = Result<(), Failure>;
 /// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` and `diff` from 3 on.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(cli.log_level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // Where stderr is closed they could only be written there, which would end the program.
-        .log_internal_errors(false)
-        .init();
+    let log = cli.log_format;
+    logs::start(cli.log_level, log);
     let outcome = match cli.command {
-        Command::Serve(arguments) => serve::serve(arguments),
+        Command::Serve(arguments) => serve::serve(arguments, log),
         Command::Generate(arguments) => generate::generate(arguments),
         Command::Tokenize(arguments) => tokenize::tokenize(arguments),
         Command::Logits(arguments) => logits::logits(arguments),
@@ -67,14 +63,14 @@ pub fn main() -> ExitCode {
         Command::Merge(arguments) => merge::merge(arguments),
         Command::Aggregate(arguments) => aggregate::aggregate(arguments),
         Command::Keygen(arguments) => keys::keygen(arguments),
-        Command::Verify(arguments) => return end(verify::verify(arguments)),
-        Command::Diff(arguments) => return end(diff::diff(arguments)),
+        Command::Verify(arguments) => return end(verify::verify(arguments), log),
+        Command::Diff(arguments) => return end(diff::diff(arguments), log),
     };
-    end(outcome.map(|()| ExitCode::SUCCESS))
+    end(outcome.map(|()| ExitCode::SUCCESS), log)
 }
 
 /// The exit code of what a command returned.
-fn end(outcome: Result<ExitCode, Failure>) -> ExitCode {
+fn end(outcome: Result<ExitCode, Failure>, log: LogFormat) -> ExitCode {
     match outcome {
         Ok(code) => code,
         // Whoever read our output has seen enough.
@@ -82,7 +78,7 @@ fn end(outcome: Result<ExitCode, Failure>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            logs::fail(log, &*error);
             ExitCode::FAILURE
         }
     }

@@ -36,6 +36,13 @@ pub fn require(what: &'static str, needed: u64, advice: Vec<&'static str>) -> Re
     }
 }
 
+/// The bytes of memory that this process has in use, mapped files included; where the system tells.
+pub fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * kilobytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()?)
+}
+
 /// The bytes that a process may still take under Linux, by what is mounted under `root`: of the machine (`MemAvailable`), and
 /// of the control groups that the process is in. Pages of files that can be read again count as free.
 fn available(root: &Path) -> Option<u64> {

@@ -20,6 +20,7 @@ mod lifetime;
 mod memory;
 mod model;
 mod numerics;
+mod observability;
 mod openai;
 mod receipts;
 mod resume;

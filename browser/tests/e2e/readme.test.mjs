@@ -10,7 +10,7 @@ import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
 
-const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md", "docs/federated.md"];
+const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md", "docs/federated.md", "docs/http-api-operations.md"];
 const DOCS = await Promise.all(PATHS.map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
 const [README] = DOCS;
 const PORT_IN_README = "http://127.0.0.1:8080";

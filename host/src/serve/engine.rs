@@ -30,6 +30,7 @@ use session::receipt::Receipt;
 use tokio::sync::mpsc;
 
 use super::keys::Caller;
+use super::metrics::{Generations, Watch};
 use super::opened_files::{Changed, OpenedFiles};
 use super::weights::{Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
@@ -43,7 +44,7 @@ mod training;
 pub use training::{TrainEvent, TrainFinished, TrainRequest};
 
 /// Generations that advance together; each has a cache of keys and values of its own.
-const ACTIVE: usize = 16;
+pub const ACTIVE: usize = 16;
 /// How many texts as long as the context those of all of them may be together.
 const TEXTS: usize = 4;
 /// Generations, and a training, that wait for their turn.
@@ -86,6 +87,7 @@ struct Job {
     /// Holds all events of the generation, whose number its context bounds: a slow reader neither stops the engine nor keeps
     /// its cache. Closed when the client is gone.
     events: mpsc::UnboundedSender<Event>,
+    watch: Watch,
 }
 
 /// What waits in the queue.
@@ -111,6 +113,8 @@ pub struct Engine {
     pub time: Option<Duration>,
     /// The weight files, once they are open.
     pub files: Arc<OnceLock<OpenedFiles>>,
+    /// What all generations did.
+    pub counts: Arc<Generations>,
     /// The weights that generations get.
     pub served: Served,
     /// The training that runs.
@@ -145,7 +149,8 @@ pub fn engine() -> (Engine, Queue) {
     let served = Served::default();
     let files = Arc::default();
     let queue = Queue { queue: receiver, load: load.clone(), files: Arc::clone(&files), served: served.clone() };
-    (Engine { queue: sender, load, time: None, files, served, training: TrainingSlot::default() }, queue)
+    let (counts, training) = (Arc::default(), TrainingSlot::default());
+    (Engine { queue: sender, load, time: None, files, counts, served, training }, queue)
 }
 
 impl Engine {
@@ -169,7 +174,7 @@ impl Engine {
         caller: Caller,
     ) -> Result<Vec<mpsc::UnboundedReceiver<Event>>, SubmitError> {
         check(&self.files).map_err(SubmitError::Changed)?;
-        let places = self.queue.try_reserve_many(texts.len()).map_err(refused)?;
+        let places = self.queue.try_reserve_many(texts.len()).map_err(|error| self.refused(&error))?;
         let hand_in = |(text, place): (Continuation, mpsc::Permit<'_, Work>)| {
             let (events, receiver) = mpsc::unbounded_channel();
             place.send(Work::Generation(Box::new(self.job(text, weights.clone(), caller, events))));
@@ -180,7 +185,7 @@ impl Engine {
 
     fn job(&self, text: Continuation, weights: Weights, caller: Caller, events: mpsc::UnboundedSender<Event>) -> Job {
         let end = self.time.map(|time| (Instant::now() + time, time));
-        Job { text, caller, weights, end, events }
+        Job { text, caller, weights, end, events, watch: Watch::new(self.counts.clone()) }
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
@@ -195,7 +200,17 @@ impl Engine {
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
         check(&self.files).map_err(SubmitError::Changed)?;
-        self.queue.try_send(work).map_err(refused)
+        self.queue.try_send(work).map_err(|error| self.refused(&error))
+    }
+
+    fn refused<T>(&self, error: &mpsc::error::TrySendError<T>) -> SubmitError {
+        match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.counts.refused.inc();
+                SubmitError::Full
+            }
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
+        }
     }
 
     /// Generations that advance at this moment.
@@ -212,13 +227,6 @@ impl Engine {
 /// Whether the weights are those that were opened.
 fn check(files: &OnceLock<OpenedFiles>) -> Result<(), Changed> {
     files.get().map_or(Ok(()), OpenedFiles::check)
-}
-
-fn refused<T>(error: mpsc::error::TrySendError<T>) -> SubmitError {
-    match error {
-        mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-        mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
-    }
 }
 
 impl Job {

@@ -61,7 +61,7 @@ impl Gate {
 /// Whether anyone who reaches the server may have what is at `path`: the page, which holds nothing of the model, and the sign of
 /// life.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/" | "/web" | "/health") || path.starts_with("/web/")
+    matches!(path, "/" | "/web" | "/health" | "/health/live") || path.starts_with("/web/")
 }
 
 /// An error in the words of the routes at `path`.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_the_page_and_the_sign_of_life_are_open() {
-        for path in ["/", "/web", "/web/", "/web/page.js", "/health"] {
+        for path in ["/", "/web", "/web/", "/web/page.js", "/health", "/health/live"] {
             assert!(is_open(path), "{path}");
         }
         for path in [

@@ -118,8 +118,8 @@ async fn tell(state: Arc<State>, init: Value, progress: UnboundedReceiver<Event>
         told = follow(&state, &init, progress, &events) => told,
     };
     match told {
-        Ok(Told { tokens, reason }) => tracing::info!(tokens, reason, "generate"),
-        Err(Gone) => tracing::info!("generate: the client went away"),
+        Ok(Told { tokens, reason }) => tracing::debug!(tokens, reason, "generate"),
+        Err(Gone) => tracing::debug!("generate: the client went away"),
     }
 }
 

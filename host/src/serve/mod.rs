@@ -3,8 +3,9 @@
 //! [`routes`] is the whole API; [`gate`] decides who may ask; [`generate`], [`train`] and [`stream`] answer with events, [`openai`] as
 //! OpenAI's clients want it, [`files`] and
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
-//! its own.
+//! its own. [`requests`] logs each request, [`metrics`] counts.
 
+mod about;
 mod api_error;
 mod body;
 mod cors;
@@ -16,21 +17,23 @@ mod generate;
 mod guard;
 mod keys;
 mod load;
+mod metrics;
 mod openai;
 mod opened_files;
 mod patience;
 mod query;
 mod receipts;
 mod reply;
+mod requests;
 mod routes;
 mod seats;
 mod send;
 mod state;
 mod stream;
+mod text;
 mod train;
 mod weights;
 
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -42,6 +45,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
+use crate::logs::{self, LogFormat};
 use crate::{Failure, Outcome, cli};
 use gate::Gate;
 use patience::Patient;
@@ -59,15 +63,15 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the address cannot be listened on, or the model cannot be loaded.
-pub fn serve(arguments: cli::Serve) -> Outcome {
+pub fn serve(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(listen(arguments));
+    let outcome = runtime.block_on(listen(arguments, log));
     // A file being read by a runtime's thread is not waited for.
     runtime.shutdown_background();
     outcome
 }
 
-async fn listen(arguments: cli::Serve) -> Outcome {
+async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
     let gate = Gate::new(&arguments)?;
     let refused = |error| {
@@ -79,8 +83,7 @@ async fn listen(arguments: cli::Serve) -> Outcome {
     let address = listener.local_addr()?;
     // From here on a signal ends the server in its order.
     let mut end = pin!(asked_to_end()?);
-    // A server whose stderr is closed serves all the same.
-    let _ = writeln!(io::stderr(), "listening on http://{}/web/", reachable(address));
+    logs::say(log, &format!("listening on http://{}/web/", reachable(address)));
 
     let (engine, queue) = engine::engine();
     let state = Arc::new(State::new(arguments, engine, gate));

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 
+use super::api_error::ApiError;
 use super::body::bounded;
 use super::keys::Caller;
 use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
 use super::state::State;
-use super::{files, generate, openai, train};
+use super::{about, files, generate, metrics, openai, requests, text, train};
 use crate::Failure;
 
 /// Where receipts are, each under its id.
@@ -26,12 +27,13 @@ where
 {
     let (head, body) = request.into_parts();
     let request = Request::from_parts(head, ());
-    let mut response = match state.gate.admit(&request) {
-        Ok(caller) => route(&state, &request, caller, bounded(body, &state.arguments.limits)).await,
-        Err(answered) => answered,
-    };
-    // Without the query: prompts are not for the log.
-    tracing::debug!(method = %request.method(), path = request.uri().path(), status = response.status().as_u16());
+    let response = requests::reported(&state, &request, async {
+        match state.gate.admit(&request) {
+            Ok(caller) => route(&state, &request, caller, bounded(body, &state.arguments.limits)).await,
+            Err(answered) => answered,
+        }
+    });
+    let mut response = response.await;
     state.gate.mark(request.headers(), &mut response);
     Ok(with_policies(response))
 }
@@ -52,12 +54,24 @@ where
         ("POST", "/api/train") => train::train(state, request.headers(), body).await,
         ("POST", "/api/train/stop") => train::stop(state),
         ("POST", "/api/train/reset") => train::reset(state),
+        ("GET" | "HEAD", "/health") => about::health(state),
+        ("GET" | "HEAD", "/health/live") => about::alive(),
+        ("GET" | "HEAD", "/info") => about::info(state),
+        ("GET" | "HEAD", "/metrics") => metrics::answer(state),
+        ("GET" | "HEAD", "/openapi.json") => about::openapi(),
+        ("POST", "/tokenize" | "/detokenize" | "/apply-template") => {
+            text::answer(state, path, request.headers(), body).await
+        }
         ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
         _ if openai::is_ours(path) => openai::route(state, request, caller, body).await,
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
+        (_, "/health" | "/health/live" | "/info" | "/metrics" | "/openapi.json") => {
+            ApiError::method("GET, HEAD").response()
+        }
+        (_, "/tokenize" | "/detokenize" | "/apply-template") => ApiError::method("POST").response(),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::gate::Gate;
+use super::metrics::Metrics;
 use super::openai::Models;
 use super::receipts::Receipts;
 use crate::cli;
@@ -46,6 +47,8 @@ pub struct State {
     pub weights: OnceLock<Sha256Digest>,
     /// The thread that computes.
     pub engine: Engine,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The receipts of the last results.
     pub receipts: Receipts,
     /// Cancelled when the server is asked to end.
@@ -61,6 +64,7 @@ impl State {
             gate,
             models: Models::new(model_name.clone()),
             model_name,
+            metrics: Metrics::new(&arguments, &engine.counts),
             receipts: Receipts::new(arguments.receipts),
             arguments,
             model: OnceLock::new(),

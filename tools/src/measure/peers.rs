@@ -31,16 +31,9 @@ impl Peers {
         let (scripts, folder) = (workspace.root.join("tools/peers"), workspace.target.join("measure"));
         let peers = Peers { scripts, folder, model: model.to_owned() };
         fs::create_dir_all(&peers.folder).map_err(at(&peers.folder))?;
-        let (list, done) = (peers.scripts.join("requirements.txt"), peers.folder.join("venv/installed.txt"));
-        let wanted = fs::read(&list).map_err(at(&list))?;
-        if fs::read(&done).is_ok_and(|installed| installed == wanted) {
-            return Ok(peers);
-        }
         packages::ensure(&[Need::program(&["c++"], "g++", "compiles llama.cpp")])?;
-        eprintln!("Installing the packages of {}; this takes several gigabytes.", workspace.short(&list));
-        let python = python::environment(&peers.folder.join("venv"), "installs llama.cpp, PyTorch and tokenizers")?;
-        process::run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list))?;
-        fs::write(&done, wanted).map_err(at(&done))?;
+        let (venv, list) = (peers.folder.join("venv"), peers.scripts.join("requirements.txt"));
+        python::with_packages(&venv, &list, "other engines, which take several gigabytes")?;
         Ok(peers)
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::report::{Figure, Unit, field};
 use super::{MeasureError, RUNS};
+use crate::served::Served;
 use crate::workspace::Workspace;
 
 /// Starts of which the fastest counts.
@@ -15,7 +16,6 @@ const STARTS: usize = 4 * RUNS;
 const CONTEXT: usize = 512;
 /// Of which so many tokens are generated; the others are the prompt.
 const NEW: usize = 32;
-const LISTENING: &str = "listening on ";
 
 /// The time from the start of `lockstep generate` to its first byte, and the most memory of its own that `lockstep serve` has
 /// while it fills a context of 512 tokens (Linux tells it).
@@ -80,19 +80,9 @@ fn first_byte(workspace: &Workspace, model: &Path) -> Result<f64, MeasureError> 
 /// Megabytes.
 fn server_memory(workspace: &Workspace, model: &Path) -> Result<f64, MeasureError> {
     let mut command = Command::new(workspace.lockstep());
-    command.args(["serve", "--port", "0", "--ctx-size", &CONTEXT.to_string(), "--model"]).arg(model);
-    let mut server = started(command.stderr(Stdio::piped()))?;
-    let mut said = server.0.stderr.take().map(BufReader::new).ok_or_else(|| MeasureError::silent(&command))?;
-    let mut line = String::new();
-    while !line.starts_with(LISTENING) {
-        line.clear();
-        if said.read_line(&mut line).unwrap_or_default() == 0 {
-            return Err(MeasureError::silent(&command));
-        }
-    }
-    // It serves on when nobody reads what else it says.
-    drop(said);
-    let origin = line.trim_start_matches(LISTENING).trim_end().trim_end_matches("web/");
+    command.args(["serve", "--port", "0", "--log-level", "error", "--ctx-size", &CONTEXT.to_string(), "--model"]);
+    let server = Served::start(command.arg(model))?;
+    let origin = &server.origin;
     let prompt = "%20word".repeat(CONTEXT - NEW);
     let url = format!("{origin}api/generate?prompt={prompt}&max_tokens={NEW}");
     let answer = loop {
@@ -107,7 +97,7 @@ fn server_memory(workspace: &Workspace, model: &Path) -> Result<f64, MeasureErro
     let (mut most, mut tokens) = (0.0_f64, 0);
     for event in BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok) {
         tokens += usize::from(event == "event: token");
-        most = most.max(own_memory(server.0.id()).unwrap_or_default());
+        most = most.max(own_memory(server.process()).unwrap_or_default());
     }
     if tokens == 0 || most == 0.0 {
         return Err(MeasureError::Said { line: origin.into(), said: format!("{tokens} tokens, {most} MB") });

@@ -1,7 +1,9 @@
 //! `tools test`: sets up all that the tests need, and runs them. `tools bench-browser`: the same for the browsers' speed.
 
 mod dependencies;
+mod openapi;
 mod setup;
+mod tiny;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub enum Part {
     Unit,
     /// The golden values of the numeric contract, computed a second time, in Python.
     Reference,
+    /// What the server answers, beside what its OpenAPI document says.
+    Openapi,
     /// The instructions that the kernel became: none that is fused or estimates.
     Code,
     /// The server with the real model, asked by OpenAI's client, LangChain, llm and lm-evaluation-harness.
@@ -134,6 +138,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
         Part::Dependencies,
         Part::Unit,
         Part::Reference,
+        Part::Openapi,
         Part::Code,
         Part::Clients,
         Part::E2e,
@@ -142,6 +147,8 @@ pub fn run(options: &Options) -> Result<(), TestError> {
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut failed = Vec::new();
     for part in parts {
+        // Asked by the commands, and ended after them.
+        let mut _served = None;
         let commands = match part {
             Part::Rust => rust(&workspace)?,
             Part::Dependencies => {
@@ -154,6 +161,11 @@ pub fn run(options: &Options) -> Result<(), TestError> {
             }
             Part::Unit => vec![node_tests(&workspace, "unit")?],
             Part::Reference => vec![reference(&workspace)?],
+            Part::Openapi => {
+                let (served, command) = openapi::requests(&workspace)?;
+                _served = Some(served);
+                vec![command]
+            }
             Part::Code => {
                 eprintln!("The instructions that the kernel became.");
                 if let Err(error) = code::check_here(&workspace) {

@@ -177,6 +177,7 @@ impl Running {
         if let Some(cache) = known {
             generation.begin_with(cache);
         }
+        self.job.watch.begins(generation.prompt().len(), generation.cache().len());
         // If the client is gone, it is seen before the next round.
         let _ = self.job.events.send(Event::Begun(generation.cache().len()));
     }
@@ -191,6 +192,7 @@ impl Running {
         let reason = match told {
             Ok(Progress::Prefill { .. }) => return true,
             Ok(Progress::Token(step, text)) => {
+                job.watch.token();
                 let generation = job.text.generation();
                 let read = (step.step == 1).then(|| Event::Prompt(generation.prompt_logprobs().to_vec()));
                 let logprob = generation.logprobs().get(step.step - 1).cloned();

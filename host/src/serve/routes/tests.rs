@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use http_body_util::{BodyExt, Empty};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::{Cli, Command};
@@ -10,12 +10,18 @@ use crate::serve::engine::engine;
 use crate::serve::gate::Gate;
 
 async fn ask(path: &str) -> (u16, Option<String>, Value) {
+    ask_state(path, state()).await
+}
+
+fn state() -> Arc<State> {
     let Command::Serve(arguments) = Cli::parse_from(["lockstep", "serve", "--model", "none/a b-1.0"]).command else {
         unreachable!("the command is serve")
     };
-    let (engine, _queue) = engine();
     let gate = Gate::new(&arguments).unwrap();
-    let state = Arc::new(State::new(arguments, engine, gate));
+    Arc::new(State::new(arguments, engine().0, gate))
+}
+
+async fn ask_state(path: &str, state: Arc<State>) -> (u16, Option<String>, Value) {
     let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
     let response = answer(state, request).await.unwrap();
     let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());
@@ -38,6 +44,21 @@ async fn what_needs_the_model_is_503_with_a_time_to_come_back() {
         assert_eq!((status, retry.as_deref()), (503, Some("1")), "{path}");
         assert!(body["error"].as_str().unwrap().contains("loading"));
     }
+}
+
+#[tokio::test]
+async fn the_server_is_alive_and_not_ready() {
+    for (path, status, retry, body) in [
+        ("/health", 503, Some("1"), json!({ "status": "loading" })),
+        ("/health/live", 200, None, json!({ "status": "alive" })),
+    ] {
+        assert_eq!(ask(path).await, (status, retry.map(String::from), body), "{path}");
+    }
+    let ending = state();
+    ending.ending.cancel();
+    assert_eq!(ask_state("/health", ending).await.2, json!({ "status": "ending" }));
+    let (status, retry, body) = ask("/info").await;
+    assert_eq!((status, retry.as_deref(), &body["error"]["code"]), (503, Some("1"), &json!("model_loading")));
 }
 
 #[tokio::test]
