@@ -186,7 +186,7 @@ impl std::error::Error for ApiError {}
 
 impl From<SamplerError> for ApiError {
     fn from(error: SamplerError) -> ApiError {
-        ApiError::invalid(error.parameter, &error)
+        ApiError::invalid(error.parameter, error)
     }
 }
 
