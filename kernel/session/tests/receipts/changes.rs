@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 use session::adapter::{attach, export};
 use session::receipt::{Given, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState};
+use session::{Continuation, Progress, Stop};
 
 use crate::model::{
-    PROMPT, SEED, data, generated, identity, model, options, request, scored, stopped, trained, verify,
+    PROMPT, SEED, data, generated, identity, model, options, request, scored, stopped, tokenizer, trained, verify,
 };
+use kernel::Exec;
+use kernel::generate::{FinishReason, Logprobs, Request};
 use kernel::model::Sequence;
 use kernel::train::Optimizer;
 
@@ -40,7 +43,7 @@ fn receipts() -> Vec<(String, Vec<std::ops::Range<usize>>)> {
         &model,
         &request(6, |s| {
             (s.temperature, s.seed, s.stream) = (1.5, 4, 1);
-            (s.frequency_penalty, s.presence_penalty, s.logit_bias) = (0.5, 0.25, vec![(9, -1.0), (10, 2.0)]);
+            (s.frequency_penalty, s.presence_penalty, s.logit_bias) = (0.5, 0.25, vec![(7, -100.0), (10, 2.0)]);
         }),
         false,
     ));
@@ -127,6 +130,29 @@ fn a_private_receipt_tells_no_ids_and_needs_them() {
     changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
     let verdict = verify(&changed, &model, Given { prompt: Some(PROMPT.to_vec()), ..Given::default() });
     assert_eq!((verdict.word(), verdict.step()), ("MISMATCH", None));
+}
+
+#[test]
+fn log_probabilities_are_no_part_of_a_receipt_and_a_scored_prompt_has_none() {
+    let (model, tokenizer) = (model(SEED), tokenizer());
+    let run = |max_tokens| {
+        let logprobs = Some(Logprobs { top: 3, prompt: true });
+        let request = Request { logprobs, ..request(max_tokens, |s| (s.temperature, s.seed) = (1.0, 4)) };
+        let mut text = Continuation::new(&model, request, Stop::default()).unwrap();
+        loop {
+            if let Progress::Finished(reason) = text.advance(&model, &tokenizer, Exec::serial()).unwrap() {
+                return (text, reason);
+            }
+        }
+    };
+    let (text, _) = run(3);
+    assert_eq!((text.logprobs().len(), text.prompt_logprobs().len()), (3, PROMPT.len() - 1));
+    let plain = generated(&model, &request(3, |s| (s.temperature, s.seed) = (1.0, 4)), false);
+    assert_eq!(text.receipt(&model, &identity(&model), false).unwrap(), plain);
+    let (scored, reason) = run(0);
+    assert_eq!((scored.prompt_logprobs(), reason), (text.prompt_logprobs(), FinishReason::Length));
+    let refused = scored.receipt(&model, &identity(&model), false).unwrap_err().to_string();
+    assert!(refused.contains("no tokens"), "{refused}");
 }
 
 #[test]
