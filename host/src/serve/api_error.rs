@@ -201,7 +201,7 @@ impl std::error::Error for ApiError {}
 
 impl From<SamplerError> for ApiError {
     fn from(error: SamplerError) -> ApiError {
-        ApiError::invalid(error.parameter, &error)
+        ApiError::invalid(error.parameter, error)
     }
 }
 

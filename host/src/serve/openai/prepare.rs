@@ -54,7 +54,7 @@ pub fn prepare(state: &State, asked: Asked) -> Result<(Prepared, Vec<Choice>, Ve
         for stream in 0..n as u32 {
             let sampler = Sampler::new(SamplerSettings { stream, ..settings.clone() })?;
             let prompt_ids = prompt.to_vec();
-            let request = Request { prompt: prompt_ids, max_tokens, ignore_eos, sampler, logprobs: logprobs.clone() };
+            let request = Request { prompt: prompt_ids, max_tokens, ignore_eos, sampler, logprobs };
             let text = Continuation::new(&opened.model, request, stop.clone());
             texts.push(text.map_err(|error| ApiError::prompt(field, error))?);
             choices.push(Choice::new(prompt.clone(), stream == 0, start, chat, logprobs.is_some()));
