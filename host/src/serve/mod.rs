@@ -34,6 +34,7 @@ mod text;
 mod train;
 mod weights;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
