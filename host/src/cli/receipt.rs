@@ -9,6 +9,7 @@ use super::{BaseModel, Context, Special, Threads};
 
 /// Whether a receipt is written, and how.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Receipt")]
 pub struct Receipting {
     /// Write a receipt of the result, from which anyone can compute it again (see `lockstep verify`); a file that is there is
     /// replaced
@@ -35,8 +36,6 @@ pub struct Keygen {
 
 /// `lockstep verify`
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit codes: 0 MATCH, 3 MISMATCH, 4 CANNOT_VERIFY, 5 MALFORMED, 6 the signature that \
-                        --require-signature asks for is missing or bad, 1 failure, 2 usage.")]
 pub struct Verify {
     /// The receipt; - reads it from stdin
     #[arg(value_name = "RECEIPT")]
