@@ -21,6 +21,7 @@ mod config;
 mod diff;
 mod doctor;
 mod examples;
+mod headings;
 mod lora;
 mod merge;
 mod receipt;
@@ -110,7 +111,6 @@ pub enum Command {
 
 /// Which model, with or without an adapter, and what it runs on.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Model and machine")]
 pub struct ModelArguments {
     #[command(flatten)]
     pub base: BaseModel,
@@ -135,7 +135,6 @@ impl ModelArguments {
 
 /// Which model, and what it runs on.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Model and machine")]
 pub struct BaseModel {
     #[command(flatten)]
     pub folder: Folder,
@@ -160,7 +159,6 @@ impl BaseModel {
 
 /// The model folder.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Model and machine")]
 pub struct Folder {
     /// Model folder as Hugging Face lays it out
     #[arg(long, env = "LOCKSTEP_MODEL", value_name = "DIR", default_value = "models/SmolLM2-135M-Instruct")]
@@ -169,7 +167,6 @@ pub struct Folder {
 
 /// How many threads compute.
 #[derive(Args, Clone, Copy, Debug)]
-#[command(next_help_heading = "Model and machine")]
 pub struct Threads {
     /// Threads that compute [default: one per processor core]; the results are the same bits
     #[arg(long, env = "LOCKSTEP_THREADS", value_parser = threads)]
@@ -185,7 +182,6 @@ impl Threads {
 
 /// How long a sequence may be.
 #[derive(Args, Clone, Copy, Debug, Default)]
-#[command(next_help_heading = "Model and machine")]
 pub struct Context {
     /// Limit prompt and output together to N tokens [default: the model's own limit]
     #[arg(long, env = "LOCKSTEP_CTX_SIZE", value_name = "N")]

@@ -1,5 +1,7 @@
 //! The settings of a server: flag, variable, file, default.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::command::{lockstep, run};
@@ -36,4 +38,20 @@ fn a_wrong_file_is_a_usage_error() {
     assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:?}");
     let words = ["lockstep.toml, line 2: prot", "the nearest one is port"];
     assert!(words.iter().all(|word| finished.stderr.contains(word)), "{finished:?}");
+}
+
+#[test]
+fn every_shell_gets_a_script_that_completes_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let finished = run(lockstep("completions").arg(shell), b"");
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(
+            ["lockstep", "doctor", "shutdown-timeout"].iter().all(|word| finished.stdout.contains(word)),
+            "{shell}"
+        );
+        if shell == "bash" {
+            let syntax = run(Command::new("bash").arg("-n"), finished.stdout.as_bytes());
+            assert_eq!(syntax.code, Some(0), "{syntax:?}");
+        }
+    }
 }

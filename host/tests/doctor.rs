@@ -34,7 +34,16 @@ fn a_fit_machine_has_no_failure_and_every_backend_its_bits() {
     let report = report(&finished);
     assert_eq!(report["ok"], true);
     let names = Backend::available().into_iter().map(|backend| format!("bits {}", backend.name()));
-    let others = ["backend", "arithmetic", "memory, 1 thread", "memory, 2 threads", "model", "tokenizer", "chat template", "files"];
+    let others = [
+        "backend",
+        "arithmetic",
+        "memory, 1 thread",
+        "memory, 2 threads",
+        "model",
+        "tokenizer",
+        "chat template",
+        "files",
+    ];
     for name in names.chain(others.map(str::to_string)) {
         assert_eq!(check(&report, &name)["status"], "ok", "{report}");
     }

@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,8 @@ struct Terminal {
     child: Child,
     screen: File,
     seen: String,
+    /// How much of it was looked at.
+    looked: usize,
 }
 
 impl Terminal {
@@ -35,13 +36,17 @@ impl Terminal {
         // The copies that this process has of the program's side are gone with the command.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         fcntl_setfl(&master, fcntl_getfl(&master).unwrap() | OFlags::NONBLOCK).unwrap();
-        Terminal { child, screen: File::from(OwnedFd::from(master)), seen: String::new() }
+        Terminal { child, screen: File::from(master), seen: String::new(), looked: 0 }
     }
 
-    /// Reads until `wanted` comes after what was seen before, and returns what came.
+    /// Waits for `wanted` after what was looked at before, and returns what is there up to its end.
     fn until(&mut self, wanted: &str) -> String {
-        let (from, start) = (self.seen.len(), Instant::now());
-        while !self.seen[from..].contains(wanted) {
+        let (from, start) = (self.looked, Instant::now());
+        loop {
+            if let Some(at) = self.seen[from..].find(wanted) {
+                self.looked = from + at + wanted.len();
+                return self.seen[from..self.looked].to_string();
+            }
             let mut buffer = [0; 4096];
             match self.screen.read(&mut buffer) {
                 Ok(count) if count > 0 => self.seen.push_str(&String::from_utf8_lossy(&buffer[..count])),
@@ -49,7 +54,6 @@ impl Terminal {
             }
             assert!(start.elapsed() < PATIENCE, "no {wanted:?} in {:?}", self.seen);
         }
-        self.seen[from..].to_string()
     }
 
     fn press(&mut self, keys: &str) {

@@ -44,7 +44,8 @@ impl Input {
         }
         let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let rest = rest.trim();
-        let alone = |input| if rest.is_empty() { input } else { Input::Wrong(format!("/{name} takes nothing after it")) };
+        let alone =
+            |input| if rest.is_empty() { input } else { Input::Wrong(format!("/{name} takes nothing after it")) };
         Some(match name {
             "help" => alone(Input::Help),
             "reset" => alone(Input::Reset),
@@ -81,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_command_that_is_none_says_what_to_do() {
-        for (line, words) in [("/halp", "/help"), ("/", "/help"), ("/save", "file"), ("/quit now", "nothing after it")] {
+        for (line, words) in [("/halp", "/help"), ("/", "/help"), ("/save", "file"), ("/quit now", "nothing after it")]
+        {
             let Some(Input::Wrong(text)) = Input::parse(line) else { panic!("{line} is a command") };
             assert!(text.contains(words), "{text}");
         }

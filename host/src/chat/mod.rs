@@ -8,6 +8,7 @@ mod input;
 mod interrupt;
 mod lines;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -67,13 +68,13 @@ pub fn chat(arguments: cli::Chat) -> Outcome {
     let typed = lines.typed();
     let mut chat = Chat { opened: &opened, exec, conversation, interrupt: Interrupt::listen(typed)?, identity };
     if typed {
-        eprintln!("{}, {}. /help tells the commands, Ctrl-D ends.", opened.name, exec.backend.name());
+        note(format_args!("{}, {}. /help tells the commands, Ctrl-D ends.", opened.name, exec.backend.name()));
     }
     for number in 1_usize.. {
         let line = match lines.next()? {
             Line::Text(line) => line,
             Line::Interrupted => {
-                eprintln!("Ctrl-D or /quit ends.");
+                note(format_args!("Ctrl-D or /quit ends."));
                 continue;
             }
             Line::End => break,
@@ -83,7 +84,7 @@ pub fn chat(arguments: cli::Chat) -> Outcome {
             Ok(false) => break,
             // Nobody reads the answers any more.
             Err(error) if error.is::<io::Error>() => return Err(error),
-            Err(error) if typed => eprintln!("error: {error}"),
+            Err(error) if typed => note(format_args!("error: {error}")),
             Err(error) => return Err(format!("line {number}: {error}").into()),
         }
     }
@@ -96,7 +97,7 @@ impl Chat<'_> {
         match Input::parse(line) {
             None => {}
             Some(Input::Quit) => return Ok(false),
-            Some(Input::Help) => eprintln!("{HELP}"),
+            Some(Input::Help) => note(format_args!("{HELP}")),
             Some(Input::Reset) => self.conversation.reset(),
             Some(Input::System(text)) => self.conversation.tell(text),
             Some(Input::Save(file)) => self.save(&file)?,
@@ -109,7 +110,7 @@ impl Chat<'_> {
     fn save(&self, file: &Path) -> Outcome {
         let saved = SafeFile::write(file, self.conversation.to_json().as_bytes());
         saved.map_err(|error| format!("/save {}: {error}; name a file in a folder that is there", file.display()))?;
-        eprintln!("saved; `lockstep generate --messages {}` answers it", file.display());
+        note(format_args!("saved to {}", file.display()));
         Ok(())
     }
 
@@ -118,13 +119,18 @@ impl Chat<'_> {
         let mut stdout = io::stdout().lock();
         let (terminal, json) = (stdout.is_terminal(), identity.is_some());
         interrupt.begin();
-        let answered = conversation.answer(message, *exec, || interrupt.asked(), |piece| {
-            if json {
-                return Ok(());
-            }
-            stdout.write_all(shown(piece, terminal).as_bytes())?;
-            Ok(stdout.flush()?)
-        });
+        let answered = conversation.answer(
+            message,
+            *exec,
+            || interrupt.asked(),
+            |piece| {
+                if json {
+                    return Ok(());
+                }
+                stdout.write_all(shown(piece, terminal).as_bytes())?;
+                Ok(stdout.flush()?)
+            },
+        );
         interrupt.end();
         let answer = answered?;
         match identity {
@@ -134,16 +140,23 @@ impl Chat<'_> {
         let context = opened.model.config().context;
         let tokens = answer.generation.prompt().len() + answer.timings.predicted_n;
         match answer.reason {
-            None if answer.timings.predicted_n == 0 => eprintln!("stopped before the answer; the message is left out"),
-            None => eprintln!("stopped"),
-            Some(FinishReason::Length) if tokens == context => eprintln!(
+            None if answer.timings.predicted_n == 0 => {
+                note(format_args!("stopped before the answer; the message is left out"));
+            }
+            None => note(format_args!("stopped")),
+            Some(FinishReason::Length) if tokens == context => note(format_args!(
                 "the context of {context} tokens is full: /reset begins a new conversation, /save FILE keeps this one"
-            ),
-            Some(FinishReason::Length) => eprintln!("ended by --max-tokens"),
+            )),
+            Some(FinishReason::Length) => note(format_args!("ended by --max-tokens")),
             Some(FinishReason::Stop) => {}
         }
         Ok(())
     }
+}
+
+/// Tells something beside the answers. Where stderr is closed nobody wants to know.
+fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// An answer as JSON.

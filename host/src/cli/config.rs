@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory, Error, FromArgMatches};
 use toml::{Spanned, Value};
 
 use super::Cli;
+use super::headings::grouped;
 
 /// The command that reads a file.
 const COMMAND: &str = "serve";
@@ -24,7 +25,7 @@ const ALIKE: f64 = 0.7;
 /// If they are wrong, or ask for help: as clap's own. If the file cannot be read or is wrong: with its line.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Error> {
     let words: Vec<OsString> = words.into_iter().collect();
-    let mut matches = Cli::command().try_get_matches_from(&words)?;
+    let mut matches = grouped(Cli::command()).try_get_matches_from(&words)?;
     let file = matches.subcommand_matches(COMMAND).and_then(|serve| serve.get_one::<PathBuf>("config"));
     if let Some(file) = file {
         matches = configured(file)?.try_get_matches_from(&words)?;
@@ -48,7 +49,9 @@ fn configured(file: &Path) -> Result<Command, Error> {
         check(&key, arg, &values).map_err(refused)?;
         let (id, values) = (arg.get_id().clone(), values.into_iter().map(|value| OsStr::from(OsString::from(value))));
         let values: Vec<OsStr> = values.collect();
-        let set = |arg: Arg| if values.is_empty() { arg.default_value(Resettable::Reset) } else { arg.default_values(values) };
+        let set = |arg: Arg| {
+            if values.is_empty() { arg.default_value(Resettable::Reset) } else { arg.default_values(values) }
+        };
         command = if is_global(&command, id.as_str()) {
             command.mut_arg(id, set)
         } else {
@@ -199,5 +202,24 @@ mod tests {
         }
         let missing = parse(["lockstep", "serve", "--config", "no such file"].map(OsString::from)).unwrap_err();
         assert!(missing.exit_code() == 2 && missing.to_string().contains("no such file"), "{missing}");
+    }
+    /// The examples in docs, and the table of keys, which is complete.
+    #[test]
+    fn what_the_documentation_says_is_true() {
+        let settings = serve(include_str!("../../../docs/examples/lockstep.toml"), &[]).unwrap();
+        let unit = include_str!("../../../docs/examples/lockstep.service");
+        let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let exec = value("ExecStart=/usr/local/bin/").split(' ');
+        assert!(Cli::command().try_get_matches_from(exec).is_ok());
+        assert!(value("TimeoutStopSec=").parse::<u32>().unwrap() > settings.shutdown_timeout);
+        let text = include_str!("../../../docs/operation.md");
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.map(|row| row.split('|').nth(1).unwrap_or_default());
+        let mut told: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let command = Cli::command();
+        let mut keys: Vec<&str> = args(&command).filter_map(Arg::get_long).collect();
+        told.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(told, keys);
     }
 }

@@ -124,7 +124,7 @@ mod tests {
 
     /// The words of a line as a shell takes them, up to a `>` or the explanation that stands far to the right.
     fn words(line: &str) -> Vec<String> {
-        let line = line.split("     ").next().unwrap_or_default().split(" > ").next().unwrap_or_default();
+        let line = line.split("   ").next().unwrap_or_default().split(" > ").next().unwrap_or_default();
         let mut words = Vec::new();
         for (quoted, part) in line.split('\'').enumerate().map(|(i, part)| (i % 2 == 1, part)) {
             if quoted {

@@ -9,7 +9,6 @@ use super::{BaseModel, Context, Special, Threads};
 
 /// Whether a receipt is written, and how.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Receipt")]
 pub struct Receipting {
     /// Write a receipt of the result, from which anyone can compute it again (see `lockstep verify`); a file that is there is
     /// replaced

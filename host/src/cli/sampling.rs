@@ -5,7 +5,6 @@ use kernel::generate::{Sampler, SamplerError, SamplerSettings};
 
 /// How tokens are chosen; the most likely one unless told.
 #[derive(Args, Clone, Copy, Debug)]
-#[command(next_help_heading = "Choice of tokens")]
 pub struct Sampling {
     /// Divide the logits by T and draw the tokens; 0 takes the most likely one [default: 0]
     #[arg(long, env = "LOCKSTEP_TEMPERATURE", value_name = "T", value_parser = temperature)]

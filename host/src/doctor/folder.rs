@@ -27,7 +27,8 @@ pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
     let opened = match arguments.model.open(arguments.context) {
         Ok(opened) => opened,
         Err(error) => {
-            let advice = "fetch the model with `cargo run --release -p tools -- fetch-model`, or name a folder with --model";
+            let advice =
+                "fetch the model with `cargo run --release -p tools -- fetch-model`, or name a folder with --model";
             return tell(Check::fail("model", error.to_string(), advice));
         }
     };
@@ -76,7 +77,9 @@ fn chat(opened: &Opened) -> Check {
     });
     match prompt {
         Ok(ids) => Check::ok("chat template", format!("\"Hello\" is a prompt of {} tokens", ids.len())),
-        Err(error) => Check::warn("chat template", error, "`chat`, --messages and conversations need one; prompts do not"),
+        Err(error) => {
+            Check::warn("chat template", error, "`chat`, --messages and conversations need one; prompts do not")
+        }
     }
 }
 
@@ -126,7 +129,8 @@ fn files(dir: &Path, manifest: &Manifest, weights: &BTreeSet<&str>) -> Check {
 
 /// Whether the weights, and the keys and values of a text as long as the context, fit into memory.
 fn memory_for(config: &Config, weights: u64, available: Option<u64>) -> Check {
-    let text = (2 * config.layers * config.kv_heads * config.head_dim * size_of::<f32>()) as u64 * config.context as u64;
+    let text =
+        (2 * config.layers * config.kv_heads * config.head_dim * size_of::<f32>()) as u64 * config.context as u64;
     let mb = |bytes: u64| bytes.div_ceil(1_000_000);
     let needed = format!(
         "{} MB for the weights and the program, and up to {} MB for a text of {} tokens",
@@ -142,9 +146,11 @@ fn memory_for(config: &Config, weights: u64, available: Option<u64>) -> Check {
             format!("{needed}; {} MB are available", mb(bytes)),
             "end other programs, or raise the limit of the container (memory.max)",
         ),
-        Some(bytes) if bytes < weights + PROGRAM + text => {
-            Check::warn(name, format!("{needed}; {} MB are available", mb(bytes)), "limit the length of texts with --ctx-size")
-        }
+        Some(bytes) if bytes < weights + PROGRAM + text => Check::warn(
+            name,
+            format!("{needed}; {} MB are available", mb(bytes)),
+            "limit the length of texts with --ctx-size",
+        ),
         Some(bytes) => Check::ok(name, format!("{needed}; {} MB are available", mb(bytes))),
     }
 }

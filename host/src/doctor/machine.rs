@@ -82,7 +82,9 @@ fn processors() -> Option<usize> {
 fn threads(count: usize, cores: usize, processors: Option<usize>) -> Check {
     let found = match processors {
         Some(processors) if processors > cores => {
-            format!("{count} threads on {cores} cores; the machine has {processors}, affinity or a control group (cpu.max) allows {cores}")
+            format!(
+                "{count} threads on {cores} cores; the machine has {processors}, affinity or a control group (cpu.max) allows {cores}"
+            )
         }
         _ => format!("{count} threads on {cores} cores"),
     };
@@ -104,7 +106,9 @@ fn arithmetic(count: usize) -> Check {
             error.to_string(),
             "a library that is loaded before the program (LD_PRELOAD) may have set flush-to-zero: start without it",
         ),
-        Err(error) => Check::fail("arithmetic", error.to_string(), "allow the process more threads (ulimit -u, pids.max)"),
+        Err(error) => {
+            Check::fail("arithmetic", error.to_string(), "allow the process more threads (ulimit -u, pids.max)")
+        }
     }
 }
 
@@ -142,7 +146,9 @@ mod tests {
         assert_eq!(threads(2, 2, Some(2)).status, Status::Ok);
         assert_eq!(threads(2, 2, None).found, "2 threads on 2 cores");
         let limited = threads(2, 2, Some(64));
-        assert!(limited.status == Status::Ok && limited.found.contains("64") && limited.found.contains("control group"));
+        assert!(
+            limited.status == Status::Ok && limited.found.contains("64") && limited.found.contains("control group")
+        );
         let many = threads(8, 2, Some(2));
         assert!(many.status == Status::Warn && many.advice.unwrap().contains("--threads"));
     }

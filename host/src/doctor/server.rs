@@ -73,7 +73,13 @@ fn page(web_root: &Path) -> Check {
 fn running(port: u16, status: &Result<Answer, String>) -> Check {
     let taken = format!("choose another --port, or end what listens on {port}");
     let found = match status {
-        Err(error) => return Check::fail("port", format!("{port} is taken by something that is no server of ours: {error}"), taken),
+        Err(error) => {
+            return Check::fail(
+                "port",
+                format!("{port} is taken by something that is no server of ours: {error}"),
+                taken,
+            );
+        }
         Ok(answer) => answer,
     };
     let said: Value = serde_json::from_slice(&found.body).unwrap_or_default();
@@ -109,7 +115,8 @@ async fn ask(host: &str, port: u16, path: &str) -> Result<Answer, Failure> {
     let asked = async {
         let stream = TcpStream::connect((host, port)).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(path).header(HOST, "localhost").header(CONNECTION, "close").body(Empty::<Bytes>::new())?;
+        let request =
+            Request::get(path).header(HOST, "localhost").header(CONNECTION, "close").body(Empty::<Bytes>::new())?;
         let answered = async {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = Limited::new(body, MOST).collect().await?.to_bytes();
@@ -152,6 +159,9 @@ mod tests {
             let check = headers(&answer(200, sent, ""));
             assert!(check.status == Status::Warn && check.found.contains(named), "{check:?}");
         }
-        assert_eq!(headers(&answer(200, &[ISOLATION[0], ("cross-origin-embedder-policy", "unsafe-none")], "")).status, Status::Warn);
+        assert_eq!(
+            headers(&answer(200, &[ISOLATION[0], ("cross-origin-embedder-policy", "unsafe-none")], "")).status,
+            Status::Warn
+        );
     }
 }
