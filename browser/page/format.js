@@ -28,6 +28,16 @@ export class Speed {
   }
 }
 
+/**
+ * How fast a text came: how long until its first token, and at which rate the others followed.
+ * @param {{tokens: number, firstMs: number, restMs: number}} times milliseconds until the first token, and from there to the last
+ */
+export function speedText({ tokens, firstMs, restMs }) {
+  const time = firstMs < 999.5 ? `${Math.round(firstMs)} ms` : `${(firstMs / 1000).toFixed(2)} s`;
+  const first = `first token after ${time}`;
+  return tokens > 1 ? `${((1000 * (tokens - 1)) / restMs).toFixed(1)} tokens/s, ${first}` : first;
+}
+
 /** The first digits of a digest. @param {string} digest */
 export function shortDigest(digest) {
   return digest.slice(0, 12);

@@ -24,15 +24,15 @@ export async function fetchStatus(signal) {
 }
 
 /**
- * Generates on the server.
- * @param {{prompt: string, maxTokens: number, signal?: AbortSignal, onDone?: (summary: object) => void}} request
- *   `onDone` takes what the server says after the last token
+ * Generates on the server: goes on from a prompt, or answers a conversation.
+ * @param {{prompt?: string, messages?: {role: string, content: string}[], maxTokens: number, signal?: AbortSignal,
+ *   onDone?: (summary: object) => void}} request one of `prompt` and `messages`; `onDone` takes what the server says after the
+ *   last token
  */
-export async function* generateNative({ prompt, maxTokens, signal, onDone = () => {} }) {
-  // A lone surrogate has no UTF-8: it becomes U+FFFD, as it does on the way into WebAssembly.
-  const wellFormed = new TextDecoder().decode(new TextEncoder().encode(prompt));
-  const query = `prompt=${encodeURIComponent(wellFormed)}&max_tokens=${maxTokens}`;
-  const response = await fetch(`../api/generate?${query}`, { headers: authorization(), cache: "no-store", signal });
+export async function* generateNative({ prompt, messages, maxTokens, signal, onDone = () => {} }) {
+  const asked = messages === undefined ? `prompt=${encoded(prompt)}` : `messages=${encoded(conversation(messages))}`;
+  const url = `../api/generate?${asked}&max_tokens=${maxTokens}`;
+  const response = await fetch(url, { headers: authorization(), cache: "no-store", signal });
   if (!response.ok) throw new Error(await errorText(response));
   let finished = false;
   for await (const { event, data } of readEvents(response)) {
@@ -45,6 +45,20 @@ export async function* generateNative({ prompt, maxTokens, signal, onDone = () =
     }
   }
   if (!finished) throw new Error("the server closed the stream before the end of the text");
+}
+
+/** The JSON of a conversation; escapes of lone surrogates are no JSON to the server. */
+function conversation(messages) {
+  return JSON.stringify(messages.map(({ role, content }) => ({ role, content: wellFormed(content) })));
+}
+
+function encoded(text) {
+  return encodeURIComponent(wellFormed(text));
+}
+
+/** A lone surrogate has no UTF-8: it becomes U+FFFD, as it does on the way into WebAssembly. */
+function wellFormed(text) {
+  return new TextDecoder().decode(new TextEncoder().encode(text));
 }
 
 /**

@@ -3,16 +3,15 @@
 import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
-import { chipParts, formatBytes } from "./format.js";
+import { chipParts, formatBytes, speedText } from "./format.js";
 import { authorization } from "./key.js";
 import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
 import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
 import { keepPage, rememberModel } from "./offline.js";
+import { PromptField } from "./prompt-field.js";
 import { Seam } from "./seam.js";
 import { Side } from "./side.js";
 import { Training } from "./train.js";
-
-const DEFAULT_PROMPT = "Once upon a time";
 
 const $ = (id) => document.getElementById(id);
 const facts = new Facts();
@@ -32,11 +31,12 @@ let server = null;
 let recordings = [];
 let engine = null;
 let stopping = null;
+const field = new PromptField((prompt) => recordings.find((run) => run.prompt === prompt));
 
 async function start() {
   const keptShell = keepPage();
   try {
-    showExamples(await (await fetch("examples.json")).json());
+    field.examples(await (await fetch("examples.json")).json());
     facts.cacheSize(await Engine.cacheSize());
     const status = await waitForServer(() => native.about("the server is loading the model"));
     if (typeof status === "object") {
@@ -88,11 +88,9 @@ async function loadModel(baseUrl, headers) {
   training.ready(engine, server !== null);
 }
 
-/** Runs both sides on one prompt; ends with a final verdict. */
+/** Runs both sides on one prompt or message; ends with a final verdict. */
 async function run() {
-  // An empty prompt stands for the default, here as on the server.
-  const prompt = $("prompt").value || DEFAULT_PROMPT;
-  const maxTokens = Number($("max-tokens").value);
+  const { text, chat, asked, maxTokens } = field.request();
   stopping = new AbortController();
   const { signal } = stopping;
   $("generate").disabled = true;
@@ -100,24 +98,24 @@ async function run() {
   training.generating(true);
   $("inspector").hidden = true;
   facts.transcripts(null, null);
-  const echo = ending(prompt, 240);
-  for (const side of [native, browser]) side.begin(echo);
+  const echo = ending(text, 240);
+  for (const side of [native, browser]) side.begin(echo, chat);
   seam.begin(maxTokens);
   showVerdict("running", "Comparing");
-  facts.log(`Generating at most ${maxTokens} tokens from ${JSON.stringify(ending(prompt, 60))}`);
+  facts.log(`Generating at most ${maxTokens} tokens ${chat ? "in answer to" : "from"} ${JSON.stringify(ending(text, 60))}`);
 
-  const recorded = recordings.find((run) => run.prompt === prompt && run.max_tokens === maxTokens);
+  const recorded = recordings.find((run) => !chat && run.prompt === text && run.max_tokens === maxTokens);
   let nativeTranscript = recorded?.transcript_sha256;
   const onDone = (summary) => {
     nativeTranscript = summary.transcriptSha256;
     native.receipt(summary.receipt ? JSON.stringify(summary.receipt) : null);
     if (summary.weightsSha256) facts.server(summary); // another page may have trained it
   };
-  const source = server ? generateNative({ prompt, maxTokens, signal, onDone }) : replayOf(recorded);
+  const source = server ? generateNative({ ...asked, maxTokens, signal, onDone }) : replayOf(recorded);
   const onPrefill = ({ done, total }) => browser.note(`reading the prompt: ${done} of ${total} tokens`);
   const outcomes = await Promise.allSettled([
     source && follow(native, source),
-    follow(browser, engine.generate({ prompt, maxTokens, signal, onPrefill })),
+    follow(browser, engine.generate({ ...asked, maxTokens, signal, onPrefill })),
   ]);
   const failures = [];
   for (const [i, { reason }] of outcomes.entries()) {
@@ -135,15 +133,15 @@ async function run() {
   finish(state, failures, source !== null);
 }
 
-function recordedSpeed({ timings: { predicted_n, predicted_ms } }) {
-  return predicted_n > 1 ? `${((1000 * (predicted_n - 1)) / predicted_ms).toFixed(1)} tokens/s when it was recorded` : "recorded";
+function recordedSpeed({ timings: { prompt_ms, predicted_n, predicted_ms } }) {
+  return `${speedText({ tokens: predicted_n, firstMs: prompt_ms, restMs: predicted_ms })}, when it was recorded`;
 }
 
 /** A recorded run's steps, or null where nothing was recorded; the column says why. */
 function replayOf(recorded) {
   if (recorded) return replay(recorded, (ids) => engine.decode(ids));
   const known = recordings.map((run) => `${JSON.stringify(run.prompt)} with ${run.max_tokens} tokens`).join(", ");
-  native.note(known ? `Not recorded. Recorded: ${known}.` : "No native side to compare with.");
+  native.note(known ? `Not recorded. Recorded prompts: ${known}.` : "No native side to compare with.");
   return null;
 }
 
@@ -222,22 +220,6 @@ function inspect(index) {
 function ending(text, length) {
   const characters = [...text];
   return characters.length <= length ? text : `…${characters.slice(-length).join("")}`;
-}
-
-function showExamples(prompts) {
-  const buttons = prompts.map((prompt) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "small";
-    button.textContent = prompt;
-    button.addEventListener("click", () => {
-      $("prompt").value = prompt;
-      const recorded = recordings.find((run) => run.prompt === prompt);
-      if (recorded) $("max-tokens").value = recorded.max_tokens;
-    });
-    return button;
-  });
-  $("examples").replaceChildren(...buttons);
 }
 
 function showFailure(error) {

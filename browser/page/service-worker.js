@@ -28,6 +28,8 @@ const SHELL = [
   "native.js",
   "offline.js",
   "page.js",
+  "prompt-field.css",
+  "prompt-field.js",
   "receipt-link.js",
   "round-files.js",
   "seam.js",

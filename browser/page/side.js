@@ -1,6 +1,6 @@
 // One column: text, token chips and speed. Everything from the model enters the page as text, never as markup.
 
-import { chipParts } from "./format.js";
+import { chipParts, speedText } from "./format.js";
 import { ReceiptLinks } from "./receipt-link.js";
 
 export class Side {
@@ -33,15 +33,17 @@ export class Side {
     this.#elements.about.textContent = text;
   }
 
-  /** Empties the column for a run of this prompt. @param {string} prompt */
-  begin(prompt) {
+  /** Empties the column for a run of this prompt. @param {string} prompt @param {boolean} chat whether it is a message, which is answered */
+  begin(prompt, chat) {
     this.steps = [];
     this.#times = [];
     this.#startedAt = performance.now();
     this.#elements.prompt.textContent = prompt;
+    this.#elements.prompt.dataset.mode = chat ? "chat" : "raw";
     this.#elements.output.textContent = "";
     this.#elements.tokens.replaceChildren();
     this.#elements.speed.textContent = "";
+    delete this.#elements.speed.dataset.firstTokenMs;
     this.receipt(null);
   }
 
@@ -110,9 +112,9 @@ export class Side {
   }
 
   #speed() {
-    const first = `first token after ${((this.#times[0] - this.#startedAt) / 1000).toFixed(2)} s`;
-    const tokens = this.#times.length - 1;
-    if (tokens === 0) return first;
-    return `${((1000 * tokens) / (this.#times.at(-1) - this.#times[0])).toFixed(1)} tokens/s, ${first}`;
+    const [first, last] = [this.#times[0], this.#times.at(-1)];
+    const firstMs = first - this.#startedAt;
+    this.#elements.speed.dataset.firstTokenMs = firstMs;
+    return speedText({ tokens: this.#times.length, firstMs, restMs: last - first });
   }
 }

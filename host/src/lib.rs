@@ -1,4 +1,5 @@
-//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen, serve.
+//! The `lockstep` command: generate, chat, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen,
+//! doctor, completions, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -8,8 +9,10 @@
 mod aggregate;
 mod batch;
 mod bench;
+mod chat;
 mod cli;
 mod diff;
+mod doctor;
 mod generate;
 mod gradients;
 mod keys;
@@ -25,6 +28,7 @@ mod run;
 mod save;
 mod score;
 mod serve;
+mod terminal;
 mod tokenize;
 mod trace;
 mod train;
@@ -33,8 +37,7 @@ mod verify;
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
-use cli::{Cli, Command};
+use cli::Command;
 use logs::LogFormat;
 pub use serve::door;
 
@@ -48,12 +51,13 @@ pub type Outcome = Result<(), Failure>;
 ///
 /// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` and `diff` from 3 on.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let log = cli.log_format;
     logs::start(cli.log_level, log);
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::serve(arguments, log),
         Command::Generate(arguments) => generate::generate(arguments),
+        Command::Chat(arguments) => chat::chat(arguments),
         Command::Tokenize(arguments) => tokenize::tokenize(arguments),
         Command::Logits(arguments) => logits::logits(arguments),
         Command::Score(arguments) => score::score(arguments),
@@ -63,8 +67,10 @@ pub fn main() -> ExitCode {
         Command::Merge(arguments) => merge::merge(arguments),
         Command::Aggregate(arguments) => aggregate::aggregate(arguments),
         Command::Keygen(arguments) => keys::keygen(arguments),
+        Command::Completions(arguments) => cli::completions(&arguments),
         Command::Verify(arguments) => return end(verify::verify(arguments), log),
         Command::Diff(arguments) => return end(diff::diff(arguments), log),
+        Command::Doctor(arguments) => return end(doctor::doctor(arguments), log),
     };
     end(outcome.map(|()| ExitCode::SUCCESS), log)
 }

@@ -6,10 +6,15 @@ mod adapters;
 mod aggregate;
 mod batch;
 mod broken_clients;
+mod chat;
 mod command;
 mod commands;
+mod config;
 mod diff;
+mod doctor;
 mod doors;
+#[cfg(unix)]
+mod ending;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
 mod faults;
@@ -28,6 +33,8 @@ mod scores;
 mod server;
 mod soak;
 mod stream;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tiny;
 mod train_route;
 mod training;

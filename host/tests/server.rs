@@ -38,10 +38,20 @@ pub fn start(arguments: &[&str]) -> Server {
 /// Starts a server with the model of a folder, and waits until that is loaded.
 pub fn start_with(model: &Path, arguments: &[&str]) -> Server {
     let mut command = lockstep("serve");
-    // Nobody reads what else it says, and that must not end it.
-    let (mut server, _) = launch(command.args(["--port", "0"]).arg("--model").arg(model).args(arguments));
+    command.args(["--port", "0"]).arg("--model").arg(model).args(arguments);
     let key = arguments.iter().position(|argument| *argument == "--api-key");
-    server.key = key.map(|key| arguments[key + 1].to_string());
+    ready(&mut command, key.map(|key| arguments[key + 1].to_string()))
+}
+
+/// Starts a server and waits until its model is loaded.
+pub fn started(mut command: Command) -> Server {
+    ready(&mut command, None)
+}
+
+fn ready(command: &mut Command, key: Option<String>) -> Server {
+    // Nobody reads what else it says, and that must not end it.
+    let (mut server, _) = launch(command);
+    server.key = key;
     server.wait_for("ready", &Value::Bool(true));
     server
 }

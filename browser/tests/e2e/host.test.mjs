@@ -21,6 +21,16 @@ function threads(tab) {
   });
 }
 
+/** What each column says of its speed. */
+function speeds(tab) {
+  return tab.evaluate(() =>
+    ["native", "browser"].map((side) => {
+      const { textContent, dataset } = document.getElementById(`${side}-speed`);
+      return { text: textContent, firstTokenMs: Number(dataset.firstTokenMs) };
+    }),
+  );
+}
+
 /** The module must have computed the golden bits of the tiny models: of their texts and of three training steps. */
 async function expectGoldenBits(tab) {
   assert.equal(await tab.evaluate(() => document.getElementById("fact-self-test").textContent), "golden bits reproduced");
@@ -74,6 +84,26 @@ inEachBrowser("with the server", (scenario, name) => {
       await expectGoldenBits(tab);
     });
   }
+
+  scenario("in Chat a message is answered by the template, the same on both sides, and Raw is as before", async (tab) => {
+    await open(tab, `${server.url}/web/`);
+    await tab.click("#mode-chat + span");
+    const message = "What is the capital of France?";
+    const found = await generate(tab, { prompt: message, maxTokens: 12 });
+    assert.equal(found.state, "done", found.text);
+    assert.match(found.native.text, /Paris/);
+    expectEqualBits(found, found.native.ids.length);
+    const messages = encodeURIComponent(JSON.stringify([{ role: "user", content: message }]));
+    const events = await (await fetch(`${server.url}/api/generate?messages=${messages}&max_tokens=12`)).text();
+    assert.deepEqual(found.native.ids, [...events.matchAll(/"tokenId":(\d+)/g)].map(([, id]) => Number(id)));
+    for (const { text, firstTokenMs } of await speeds(tab)) {
+      assert.match(text, /^\d+\.\d tokens\/s, first token after \d+(\.\d\d s| ms)$/);
+      assert.ok(firstTokenMs > 0, text);
+    }
+
+    await tab.click("#mode-raw + span");
+    expectLockstep(await generate(tab)); // the prompt and the number of tokens are those of before
+  });
 
   scenario("a reload takes the weights from the cache", async (tab) => {
     const proxy = await startProxy(server.url);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Speed, chipParts, formatBytes, formatSeconds, shortDigest } from "../../page/format.js";
+import { Speed, chipParts, formatBytes, formatSeconds, shortDigest, speedText } from "../../page/format.js";
 
 test("bytes are shown in decimal units", () => {
   assert.equal(formatBytes(0), "0 B");
@@ -23,6 +23,12 @@ test("speed counts from the first measurement and waits for a second", () => {
   assert.equal(speed.measure(1000, 5000), null);
   assert.equal(speed.measure(1500, 5900), null);
   assert.equal(speed.measure(4000, 7000), 1500);
+});
+
+test("a text came at a rate, and its first token after a time", () => {
+  assert.equal(speedText({ tokens: 1, firstMs: 48.4, restMs: 0 }), "first token after 48 ms");
+  assert.equal(speedText({ tokens: 26, firstMs: 999.4, restMs: 500 }), "50.0 tokens/s, first token after 999 ms");
+  assert.equal(speedText({ tokens: 3, firstMs: 999.5, restMs: 3000 }), "0.7 tokens/s, first token after 1.00 s");
 });
 
 test("a digest is shortened", () => {

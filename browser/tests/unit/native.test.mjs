@@ -96,6 +96,17 @@ test("tokens come from the server's events, and the prompt goes there as it is",
   assert.equal(asked, "../api/generate?prompt=a%20b%26c%2B%C3%A9%EF%BF%BD&max_tokens=3");
 });
 
+test("messages go to the server as JSON in UTF-8", async () => {
+  let asked;
+  serve((url) => (asked = new URL(url, "http://host/web/"), stream(["done", {}])));
+  const messages = [{ role: "user", content: 'a "b"&\ud800' }, { role: "assistant", content: "c" }];
+  await collect(generateNative({ messages, maxTokens: 3 }));
+  assert.deepEqual([...asked.searchParams.keys()], ["messages", "max_tokens"]);
+  assert.ok(!asked.searchParams.get("messages").includes("\\ud800"), "no escape of half a character");
+  const sent = JSON.parse(asked.searchParams.get("messages"));
+  assert.deepEqual(sent, [{ role: "user", content: 'a "b"&\ufffd' }, { role: "assistant", content: "c" }]);
+});
+
 test("errors of the server are errors here", async () => {
   const run = () => collect(generateNative({ prompt: "p", maxTokens: 3 }));
   serve(() => json({ error: "max_tokens must be an integer" }, { status: 400 }));

@@ -10,6 +10,7 @@ mod api_error;
 mod body;
 mod cors;
 pub mod door;
+mod ending;
 mod engine;
 mod files;
 mod gate;
@@ -57,8 +58,6 @@ use state::State;
 const CONNECTIONS: usize = 256;
 /// Bytes that a connection keeps of what it has read and not understood yet, or not sent yet: the longest head of a request.
 const BUFFER: usize = 128 * 1024;
-/// Responses that have not ended this long after the server was asked to end are cut off.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the command until Ctrl-C or SIGTERM.
 ///
@@ -100,11 +99,11 @@ async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
         }
     };
     drop(listener);
-    state.ending.cancel();
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = tokio::time::sleep(GRACE) => tracing::warn!("some connections did not end within {GRACE:?}"),
-    }
+    // An engine that has failed answers nobody any more.
+    let timeout = Duration::from_secs(if outcome.is_ok() { state.arguments.shutdown_timeout.into() } else { 0 });
+    tracing::info!("ending: what runs may go on for {timeout:?}, or until the next signal");
+    let again = asked_to_end()?;
+    ending::end(connections, &state.ending, timeout, async { drop(again.await) }).await;
     outcome
 }
 
@@ -199,11 +198,7 @@ fn asked_to_end() -> Result<impl Future<Output = Outcome>, Failure> {
     };
     #[cfg(not(unix))]
     let asked = tokio::signal::ctrl_c();
-    Ok(async {
-        asked.await?;
-        tracing::info!("ending");
-        Ok(())
-    })
+    Ok(async { Ok(asked.await?) })
 }
 
 #[cfg(test)]

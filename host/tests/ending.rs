@@ -1,0 +1,93 @@
+//! The end of a server that is told to end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::lifetime::begin;
+use crate::server::{PATIENCE, Server, request, start};
+
+fn signal(server: &Server, name: &str) {
+    let status = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn exit_code(server: &mut Server) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = server.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(start.elapsed() < PATIENCE, "the server did not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The rest of a stream: how many tokens came, and the data of its last event, which must be whole.
+fn rest(mut stream: BufReader<TcpStream>) -> (usize, String) {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing: {rest:?}");
+    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).expect("a done event");
+    (rest.lines().filter(|line| *line == "event: token").count(), done.to_string())
+}
+
+/// Waits until the server takes no connections.
+fn closed(server: &Server) {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "the server still listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_runs_is_finished_before_the_end() {
+    let mut server = start(&["--shutdown-timeout", "100"]);
+    let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=30", "")));
+    let mut line = String::new();
+    while !line.starts_with("event: token") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no token came");
+    }
+    signal(&server, "-TERM");
+    let (tokens, done) = rest(stream);
+    assert!(tokens == 29 && done.contains("\"finishReason\":\"length\""), "{tokens} {done}");
+    assert_eq!(exit_code(&mut server), Some(0));
+}
+
+#[test]
+fn what_runs_longer_than_it_may_is_ended_cleanly() {
+    let mut server = start(&["--shutdown-timeout", "1"]);
+    let stream = begin(&server);
+    let asked = Instant::now();
+    signal(&server, "-INT");
+    let (tokens, done) = rest(stream);
+    assert!(asked.elapsed() > Duration::from_millis(900), "{:?}", asked.elapsed());
+    assert!(tokens > 0 && done.contains("\"finishReason\":\"shutdown\""), "{tokens} {done}");
+    assert_eq!(exit_code(&mut server), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_what_runs_at_once() {
+    let mut server = start(&["--shutdown-timeout", "100000"]);
+    let stream = begin(&server);
+    signal(&server, "-TERM");
+    closed(&server);
+    signal(&server, "-INT");
+    let (_, done) = rest(stream);
+    assert!(done.contains("\"finishReason\":\"shutdown\""), "{done}");
+    assert_eq!(exit_code(&mut server), Some(0));
+}
+
+#[test]
+fn an_idle_server_with_an_open_connection_ends_at_once() {
+    let mut server = start(&["--shutdown-timeout", "100000"]);
+    let mut stream = server.send("GET /api/status HTTP/1.1\nHost: localhost\n\n");
+    stream.read_exact(&mut [0; 16]).unwrap();
+    let asked = Instant::now();
+    signal(&server, "-TERM");
+    assert_eq!(exit_code(&mut server), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
