@@ -2,11 +2,32 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::lifetime::begin;
-use crate::server::{PATIENCE, Server, request, start};
+use crate::command::lockstep;
+use crate::server::{PATIENCE, Server, request, start, started};
+use crate::tiny;
+
+/// A server whose model takes far less than a second for a token, and days for all that [`begin`] may ask for.
+fn start_tiny(folder: &Path, flags: &[&str]) -> Server {
+    let mut command = lockstep("serve");
+    command.args(["--port", "0"]).arg("--model").arg(tiny::write(folder, 1)).args(flags);
+    started(command)
+}
+
+/// Asks for a generation and returns once its first token is there.
+fn begin(server: &Server, max_tokens: usize) -> BufReader<TcpStream> {
+    let path = format!("/api/generate?max_tokens={max_tokens}");
+    let mut stream = BufReader::new(server.send(&request("GET", &path, "")));
+    let mut line = String::new();
+    while !line.starts_with("event: token") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no token came");
+    }
+    stream
+}
 
 fn signal(server: &Server, name: &str) {
     let status = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
@@ -45,12 +66,7 @@ fn closed(server: &Server) {
 #[test]
 fn what_runs_is_finished_before_the_end() {
     let mut server = start(&["--shutdown-timeout", "100"]);
-    let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=30", "")));
-    let mut line = String::new();
-    while !line.starts_with("event: token") {
-        line.clear();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "no token came");
-    }
+    let stream = begin(&server, 30);
     signal(&server, "-TERM");
     let (tokens, done) = rest(stream);
     assert!(tokens == 29 && done.contains("\"finishReason\":\"length\""), "{tokens} {done}");
@@ -59,8 +75,9 @@ fn what_runs_is_finished_before_the_end() {
 
 #[test]
 fn what_runs_longer_than_it_may_is_ended_cleanly() {
-    let mut server = start(&["--shutdown-timeout", "1"]);
-    let stream = begin(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start_tiny(folder.path(), &["--shutdown-timeout", "1"]);
+    let stream = begin(&server, 1_000_000);
     let asked = Instant::now();
     signal(&server, "-INT");
     let (tokens, done) = rest(stream);
@@ -71,8 +88,9 @@ fn what_runs_longer_than_it_may_is_ended_cleanly() {
 
 #[test]
 fn a_second_signal_ends_what_runs_at_once() {
-    let mut server = start(&["--shutdown-timeout", "100000"]);
-    let stream = begin(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = start_tiny(folder.path(), &["--shutdown-timeout", "100000"]);
+    let stream = begin(&server, 1_000_000);
     signal(&server, "-TERM");
     closed(&server);
     signal(&server, "-INT");

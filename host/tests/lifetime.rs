@@ -10,7 +10,7 @@ use crate::server::{Server, request, start};
 use crate::stream::{events, generate, tokens};
 
 /// Asks for a long generation and returns once its first token is there. Sixteen of these advance together.
-pub fn begin(server: &Server) -> BufReader<TcpStream> {
+fn begin(server: &Server) -> BufReader<TcpStream> {
     let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=2000", "")));
     let mut line = String::new();
     while !line.starts_with("event: token") {
