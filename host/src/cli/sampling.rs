@@ -25,11 +25,11 @@ pub struct Sampling {
     repetition_penalty: Option<f64>,
     /// Make generated tokens less likely each time: take F from their logits for each time that they are in the output [default: 0]
     #[arg(long, env = "LOCKSTEP_FREQUENCY_PENALTY", value_name = "F", value_parser = frequency_penalty)]
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_hyphen_values = true)]
     frequency_penalty: Option<f64>,
     /// Make generated tokens less likely: take P from their logits once [default: 0]
     #[arg(long, env = "LOCKSTEP_PRESENCE_PENALTY", value_name = "P", value_parser = presence_penalty)]
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_hyphen_values = true)]
     presence_penalty: Option<f64>,
     /// Add BIAS, from -100 to 100, to the logit of token ID; may be given several times
     #[arg(long, env = "LOCKSTEP_LOGIT_BIAS", value_name = "ID:BIAS", value_delimiter = ',', value_parser = logit_bias)]
