@@ -15,14 +15,6 @@ pub enum PythonError {
     /// Python could not make it, or pip not install a package there.
     #[error("Python could not make a virtual environment, or pip not fill it: {0}")]
     Environment(#[from] ProcessError),
-    /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 /// Whether this Python can call pip.
@@ -63,28 +55,6 @@ pub fn with_package(venv: &Path, package: &str, version: &str, why: &'static str
     Ok(python)
 }
 
-/// A Python that has the packages of the file `list`, in the virtual environment in the folder `venv`, which is made anew where it
-/// was filled from another list; `why` is what the packages are for.
-///
-/// # Errors
-/// As [`environment`], and if pip cannot install the packages.
-pub fn with_packages(venv: &Path, list: &Path, why: &'static str) -> Result<PathBuf, PythonError> {
-    let read = |path: &Path| std::fs::read(path).map_err(|source| PythonError::File { path: path.to_owned(), source });
-    let (wanted, done) = (read(list)?, venv.join("installed.txt"));
-    let python = venv.join("bin/python3");
-    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    eprintln!("Installing the packages of {} in {}: {why}.", list.display(), venv.display());
-    let python = environment(venv, why)?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--requirement"]);
-    process::run(pip.arg(list))?;
-    // Written after a whole installation, with the list that it followed.
-    std::fs::write(&done, wanted).map_err(|source| PythonError::File { path: done.clone(), source })?;
-    Ok(python)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,17 +68,5 @@ mod tests {
         std::fs::write(&python, "#!/bin/sh\necho 1.2.3\n").unwrap();
         std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(with_package(venv.path(), "no-such-package-of-ours", "1.2.3", "to test").unwrap(), python);
-    }
-
-    #[test]
-    fn packages_of_the_same_list_are_not_installed_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let (venv, list) = (folder.path().join("venv"), folder.path().join("list.txt"));
-        let missing = with_packages(&venv, &list, "to test").unwrap_err().to_string();
-        assert!(missing.contains("list.txt"), "{missing}");
-        std::fs::write(&list, "no-such-package-of-ours==1.2.3\n").unwrap();
-        std::fs::create_dir(&venv).unwrap();
-        std::fs::write(venv.join("installed.txt"), "no-such-package-of-ours==1.2.3\n").unwrap();
-        assert_eq!(with_packages(&venv, &list, "to test").unwrap(), venv.join("bin/python3"));
     }
 }
