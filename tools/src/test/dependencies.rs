@@ -104,7 +104,7 @@ fn denied(policy: &Policy, metadata: &Metadata, workspace: &Workspace) -> Vec<St
         let wildcards =
             dependencies.iter().filter(|dependency| ours && dependency.source.is_some() && dependency.req == "*");
         let found = [
-            (license.is_none()).then(|| "it names no licence".to_owned()),
+            license.is_none().then(|| "it names no licence".to_owned()),
             licence.map(|licence| format!("its licence is {licence}")),
             policy.bans.deny.iter().any(|ban| ban.name == *name).then(|| "it is banned".to_owned()),
             (!ours && source.as_deref() != Some(REGISTRY)).then(|| format!("it comes from {source:?}")),
