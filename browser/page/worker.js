@@ -36,10 +36,10 @@ const operations = {
 
   decode: ({ ids }) => engine.decode(Uint32Array.from(ids)),
 
-  start({ run, prompt, turns, maxTokens, sampling, stop }) {
+  start({ run, prompt, turns, maxTokens, sampling, stop, private: hidden }) {
     const ids = idsOf(prompt, turns);
     const { temperature, topK, topP, minP, repetitionPenalty, seed } = sampling;
-    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop));
+    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop, hidden));
     return { promptIds: ids };
   },
 

@@ -162,7 +162,7 @@ impl Engine {
         Ok(self.0.decode(ids)?)
     }
 
-    /// Prepares a generation whose text ends before the first of the `stop` strings; the other names are those of the contract's
+    /// Prepares a generation whose text ends before the first of the `stop` strings; the receipt leaves token ids out if `private`. The other names are those of the contract's
     /// sampling rules.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's numbers come one by one")]
     pub fn start(
@@ -176,9 +176,12 @@ impl Engine {
         repetition_penalty: f64,
         seed: u64,
         stop: Vec<String>,
+        private: bool,
     ) -> Result<Run, JsError> {
         let settings = SamplerSettings { temperature, top_k, top_p, min_p, repetition_penalty, seed };
-        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?))
+        let mut run = engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?;
+        run.private = private;
+        Ok(Run(run))
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or

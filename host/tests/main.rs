@@ -10,11 +10,13 @@ mod diff;
 mod doors;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
+mod federated;
 mod files;
 mod guard;
 mod invariance;
 mod lifetime;
 mod memory;
+mod mixes;
 mod model;
 mod numerics;
 mod receipts;
@@ -25,3 +27,4 @@ mod stream;
 mod tiny;
 mod train_route;
 mod training;
+mod vectors;

@@ -36,7 +36,7 @@ pub struct Keygen {
 /// `lockstep verify`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Exit codes: 0 MATCH, 3 MISMATCH, 4 CANNOT_VERIFY, 5 MALFORMED, 6 the signature that \
-                        --require-signature asks for is missing or bad, 1 failure, 2 usage.")]
+                        --require-signature asks for is missing or bad, whatever the verdict is, 1 failure, 2 usage.")]
 pub struct Verify {
     /// The receipt; - reads it from stdin
     #[arg(value_name = "RECEIPT")]
@@ -54,7 +54,11 @@ pub struct Verify {
     pub special: Special,
     #[command(flatten)]
     pub missing: Missing,
-    /// Refuse a receipt that is not signed by this public key: 64 hexadecimal digits, or the file that has them
+    /// The output of a private receipt, as token ids: it is read at once then, instead of being generated again
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub output_ids: Option<Vec<u32>>,
+    /// Refuse, with exit code 6, a receipt that is not signed by this public key: 64 hexadecimal digits, or the file that has
+    /// them; what it tells is computed all the same
     #[arg(long, env = "LOCKSTEP_REQUIRE_SIGNATURE", value_name = "KEY")]
     pub require_signature: Option<String>,
     /// Cut texts of --data that exceed the context, instead of refusing them

@@ -56,6 +56,8 @@ pub fn serve(arguments: cli::Serve) -> Outcome {
 
 async fn listen(arguments: cli::Serve) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
+    let (engine, queue) = engine::engine();
+    let state = Arc::new(State::new(arguments, engine)?);
     let listener = TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")
     })?;
@@ -66,8 +68,6 @@ async fn listen(arguments: cli::Serve) -> Outcome {
     // A server whose stderr is closed serves all the same.
     let _ = writeln!(io::stderr(), "listening on http://{}/web/", reachable(address));
 
-    let (engine, queue) = engine::engine();
-    let state = Arc::new(State::new(arguments, engine));
     let mut engine = pin!(load::start(state.clone(), queue)?);
     let mut end = pin!(asked_to_end());
     let connections = GracefulShutdown::new();

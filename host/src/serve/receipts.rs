@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
-use session::receipt::{Hex, Receipt};
+use session::receipt::{Hex, Receipt, SecretKey};
 
 use super::reply::{self, Body};
 
@@ -20,13 +20,20 @@ const MAX_BYTES: usize = 64 << 20;
 pub struct Receipts {
     /// How many are kept; none if nobody is to get any.
     most: usize,
+    /// Who signs them.
+    key: Option<SecretKey>,
     kept: Mutex<VecDeque<(String, Bytes)>>,
 }
 
 impl Receipts {
     /// Keeps the last `most` ones.
     pub fn new(most: usize) -> Receipts {
-        Receipts { most, kept: Mutex::default() }
+        Receipts { most, ..Receipts::default() }
+    }
+
+    /// The same, each signed with `key`, if there is one.
+    pub fn signed(self, key: Option<SecretKey>) -> Receipts {
+        Receipts { key, ..self }
     }
 
     /// Keeps a receipt, and adds it with its id to the data of an event: `receiptId` and `receipt`. Nothing is kept or added
@@ -35,7 +42,10 @@ impl Receipts {
         if self.most == 0 {
             return;
         }
-        let json = receipt.to_json();
+        let json = match &self.key {
+            Some(key) => receipt.clone().sign(key).to_json(),
+            None => receipt.to_json(),
+        };
         event["receipt"] = serde_json::from_slice(&json).unwrap_or_default();
         let mut random = [0; 16];
         match getrandom::fill(&mut random) {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::receipts::Receipts;
 use crate::cli;
+use crate::keys::{KeyError, read_secret};
 use crate::open::{Opened, name_of};
 
 /// Files of a model folder that may be asked for besides its weights.
@@ -48,16 +49,20 @@ pub struct State {
 
 impl State {
     /// The state before the model is loaded.
-    pub fn new(arguments: cli::Serve, engine: Engine) -> State {
-        State {
+    ///
+    /// # Errors
+    /// If the key that receipts are to be signed with cannot be read.
+    pub fn new(arguments: cli::Serve, engine: Engine) -> Result<State, KeyError> {
+        let key = arguments.sign.as_deref().map(read_secret).transpose()?;
+        Ok(State {
             model_name: name_of(&arguments.model.base.folder.model),
-            receipts: Receipts::new(arguments.receipts),
+            receipts: Receipts::new(arguments.receipts).signed(key),
             arguments,
             model: OnceLock::new(),
             weights: OnceLock::new(),
             engine,
             ending: CancellationToken::new(),
-        }
+        })
     }
 
     /// The files of the model folder that may be asked for; none before the model is loaded.

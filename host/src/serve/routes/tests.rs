@@ -13,7 +13,7 @@ async fn ask(path: &str) -> (u16, Option<String>, Value) {
         unreachable!("the command is serve")
     };
     let (engine, _queue) = engine();
-    let state = Arc::new(State::new(arguments, engine));
+    let state = Arc::new(State::new(arguments, engine).unwrap());
     let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
     let response = answer(state, request).await.unwrap();
     let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_string());
