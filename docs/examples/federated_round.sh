@@ -22,7 +22,7 @@ echo "A bird sang in the tree until the sun went down." > "$private/carol.txt"
 for client in alice bob carol; do
   echo "== $client trains on its own text, and gives away adapter and receipt"
   # All begin with the same new adapter: --seed decides it.
-  "$lockstep" train --text "$(cat "$private/$client.txt")" --method lora --seed 1 --optimizer adamw --learning-rate 0.002 \
+  "$lockstep" train --text "$(cat "$private/$client.txt")" --method lora --lora-rank 4 --seed 1 --optimizer adamw --learning-rate 0.002 \
     --steps 4 --save "$public/$client" --receipt "$public/$client.json" --private > "$private/$client.log"
 done
 
