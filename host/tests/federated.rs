@@ -30,7 +30,8 @@ fn the_script_of_a_round_runs_and_everything_in_it_matches() {
     assert!(verdicts[1..].iter().all(|line| **line == "MATCH: training, 4 steps"), "{verdicts:?}");
     // What leaves the clients has no text: neither its words nor its ids.
     for client in ["alice", "bob", "carol"] {
-        let receipt: Value = serde_json::from_slice(&fs::read(place.join(format!("public/{client}.json"))).unwrap()).unwrap();
+        let receipt: Value =
+            serde_json::from_slice(&fs::read(place.join(format!("public/{client}.json"))).unwrap()).unwrap();
         assert!(receipt["training"].get("data").is_none() && receipt["training"]["data_sha256"].is_string());
     }
     // The round has learnt something, and merging it changes next to nothing.

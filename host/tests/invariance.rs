@@ -46,13 +46,8 @@ pub fn backends() -> Vec<Backend> {
 fn ways() -> impl Strategy<Value = Vec<Way>> {
     let pieces = prop::collection::vec(1..24_usize, 1..4);
     let way = (1..6_usize, pieces, any::<prop::sample::Index>(), any::<(bool, bool)>());
-    let way = way.prop_map(|(threads, pieces, kept, (recompute, apart))| Way {
-        threads,
-        pieces,
-        kept,
-        recompute,
-        apart,
-    });
+    let way =
+        way.prop_map(|(threads, pieces, kept, (recompute, apart))| Way { threads, pieces, kept, recompute, apart });
     let count = backends().len();
     prop::collection::vec(way, count..=count)
 }

@@ -346,7 +346,8 @@ fn the_server_signs_its_receipts_and_leaves_out_what_is_private() {
     let keygen = run(lockstep("keygen").arg(place.file("key")), b"");
     assert_eq!(keygen.code, Some(0), "{keygen:?}");
     let server = start(&["--sign", &place.file("key")]);
-    let done = generate(&server, "prompt=Once%20upon%20a%20time&max_tokens=2&private=true").last().unwrap().data.clone();
+    let done =
+        generate(&server, "prompt=Once%20upon%20a%20time&max_tokens=2&private=true").last().unwrap().data.clone();
     let receipt = served(&server, &done);
     assert!(!String::from_utf8(receipt.clone()).unwrap().contains("_ids\":["));
     let verify = |flags: &[&str]| {

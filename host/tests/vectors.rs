@@ -120,7 +120,12 @@ fn vectors_of_receipts_have_their_verdicts_and_exit_codes_on_the_command_line() 
             "CANNOT_VERIFY" => 4,
             _ => 5,
         };
-        assert_eq!((finished.code, &report["verdict"]), (Some(code), &json!(vector.verdict)), "{}: {report}", vector.file);
+        assert_eq!(
+            (finished.code, &report["verdict"]),
+            (Some(code), &json!(vector.verdict)),
+            "{}: {report}",
+            vector.file
+        );
         assert_eq!(report["step"], json!(vector.step), "{}: {report}", vector.file);
         let why = report["why"].as_str().unwrap_or_default();
         assert!(why.contains(&vector.why), "{}: {why}", vector.file);

@@ -114,13 +114,7 @@ fn prepare(state: &State, asked: Asked) -> Result<(Continuation, Value), Failure
 /// Tells a client of its generation until it ends, the client goes, or the server is asked to end.
 ///
 /// When this returns, the receiver of the generation's events is dropped, and the engine drops the generation.
-async fn tell(
-    state: Arc<State>,
-    init: Value,
-    private: bool,
-    progress: UnboundedReceiver<Event>,
-    events: Events,
-) {
+async fn tell(state: Arc<State>, init: Value, private: bool, progress: UnboundedReceiver<Event>, events: Events) {
     let told = tokio::select! {
         biased;
         gone = events.gone() => Err(gone),

@@ -110,9 +110,7 @@ fn generated(model: &Model, exec: Exec<'_>, expected: &Expected, tokens: usize) 
     let request = Request { prompt, max_tokens: tokens, ignore_eos: false, sampler: Sampler::GREEDY };
     let mut generation = Generation::new(model, request)?;
     while !matches!(generation.advance(model, exec)?, Progress::Finished(_)) {}
-    for (step, (id, digest)) in
-        generation.steps().iter().zip(expected.token_ids.iter().zip(&expected.logits_sha256))
-    {
+    for (step, (id, digest)) in generation.steps().iter().zip(expected.token_ids.iter().zip(&expected.logits_sha256)) {
         let place = format!("{}, step {}", exec.backend.name(), step.step);
         same(&format!("{place}: the digest of the logits"), digest, &hex(&step.logits_sha256))?;
         same(&format!("{place}: the token"), id, &step.token_id)?;

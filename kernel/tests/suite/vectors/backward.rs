@@ -85,8 +85,7 @@ pub const ROWS: &[Row] = &[
         run: |exec, g| {
             let (w, mut dw) = (g.narrow("w"), g.values("dw").to_vec());
             let (dy, x, eps) = (g.values("dy"), g.values("x"), g.scalar("eps"));
-            let dx =
-                g.changed("dx", |dx| rmsnorm_backward(exec, dx, Some(&mut dw), dy, x, Weights::Bf16(&w), eps));
+            let dx = g.changed("dx", |dx| rmsnorm_backward(exec, dx, Some(&mut dw), dy, x, Weights::Bf16(&w), eps));
             vec![dx, dw]
         },
         spec: |g| {
@@ -213,7 +212,11 @@ pub const ROWS: &[Row] = &[
             let rows = g.values("logits").chunks_exact(g.dim("vocab")).zip(g.ids("targets"));
             let row = |(logits, target): (&[f32], &u32)| {
                 let hit = |i: usize| f32::from(i == *target as usize);
-                spec::softmax(logits).into_iter().enumerate().map(move |(i, p)| (p - hit(i)) / count).collect::<Vec<_>>()
+                spec::softmax(logits)
+                    .into_iter()
+                    .enumerate()
+                    .map(move |(i, p)| (p - hit(i)) / count)
+                    .collect::<Vec<_>>()
             };
             vec![rows.flat_map(row).collect()]
         },
@@ -225,11 +228,17 @@ pub const ROWS: &[Row] = &[
         scalars: &[("scale", 1.75)],
         inputs: |g| {
             let (tokens, rows, cols, rank) = (g.dim("tokens"), g.dim("rows"), g.dim("cols"), g.dim("rank"));
-            vec![f32s("dy", &[tokens, rows]), f32s("x", &[tokens, cols]), f32s("a", &[rank, cols]), f32s("b", &[rows, rank])]
+            vec![
+                f32s("dy", &[tokens, rows]),
+                f32s("x", &[tokens, cols]),
+                f32s("a", &[rank, cols]),
+                f32s("b", &[rows, rank]),
+            ]
         },
         outputs: &["dx", "da", "db"],
         run: |exec, g| {
-            let lora = Lora { a: Weights::F32(g.values("a")), b: Weights::F32(g.values("b")), scale: g.scalar("scale") };
+            let lora =
+                Lora { a: Weights::F32(g.values("a")), b: Weights::F32(g.values("b")), scale: g.scalar("scale") };
             let [mut da, mut db] = ["a", "b"].map(|name| vec![0.0; g.values(name).len()]);
             let (dy, x) = (g.values("dy"), g.values("x"));
             let dx = guarded(x.len(), |dx| {

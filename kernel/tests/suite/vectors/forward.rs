@@ -44,9 +44,7 @@ pub const ROWS: &[Row] = &[
         dims: &["tokens", "rows", "cols"],
         shapes: LINEAR,
         scalars: &[],
-        inputs: |g| {
-            vec![f32s("x", &[g.dim("tokens"), g.dim("cols")]), bf16s("w", &[g.dim("rows"), g.dim("cols")])]
-        },
+        inputs: |g| vec![f32s("x", &[g.dim("tokens"), g.dim("cols")]), bf16s("w", &[g.dim("rows"), g.dim("cols")])],
         outputs: &["y"],
         run: |exec, g| {
             let (w, tokens) = (g.narrow("w"), g.dim("tokens"));
@@ -143,9 +141,7 @@ pub const ROWS: &[Row] = &[
         scalars: &[],
         inputs: |g| vec![f32s("gate", &[g.dim("count")]), f32s("up", &[g.dim("count")])],
         outputs: &["y"],
-        run: |exec, g| {
-            vec![guarded(g.dim("count"), |y| swiglu_forward(exec, y, g.values("gate"), g.values("up")))]
-        },
+        run: |exec, g| vec![guarded(g.dim("count"), |y| swiglu_forward(exec, y, g.values("gate"), g.values("up")))],
         spec: |g| vec![g.values("gate").iter().zip(g.values("up")).map(|(g, u)| spec::swiglu(*g, *u)).collect()],
     },
     Row {
@@ -153,9 +149,7 @@ pub const ROWS: &[Row] = &[
         dims: &["tokens", "vocab", "dim"],
         shapes: &[&[1, 2, 1], &[3, 5, 15], &[2, 3, 17]],
         scalars: &[],
-        inputs: |g| {
-            vec![bf16s("table", &[g.dim("vocab"), g.dim("dim")]), ids("ids", g.dim("tokens"), g.dim("vocab"))]
-        },
+        inputs: |g| vec![bf16s("table", &[g.dim("vocab"), g.dim("dim")]), ids("ids", g.dim("tokens"), g.dim("vocab"))],
         outputs: &["y"],
         run: |exec, g| {
             let (table, dim) = (g.narrow("table"), g.dim("dim"));
@@ -182,7 +176,9 @@ pub const ROWS: &[Row] = &[
         dims: &["rows", "vocab"],
         shapes: LOGITS,
         scalars: &[],
-        inputs: |g| vec![f32s("logits", &[g.dim("rows"), g.dim("vocab")]), ids("targets", g.dim("rows"), g.dim("vocab"))],
+        inputs: |g| {
+            vec![f32s("logits", &[g.dim("rows"), g.dim("vocab")]), ids("targets", g.dim("rows"), g.dim("vocab"))]
+        },
         outputs: &["losses"],
         run: |exec, g| {
             let (logits, targets) = (g.values("logits"), g.ids("targets"));
@@ -198,7 +194,9 @@ pub const ROWS: &[Row] = &[
         dims: &["rows", "vocab"],
         shapes: LOGITS,
         scalars: &[],
-        inputs: |g| vec![f32s("logits", &[g.dim("rows"), g.dim("vocab")]), ids("targets", g.dim("rows"), g.dim("vocab"))],
+        inputs: |g| {
+            vec![f32s("logits", &[g.dim("rows"), g.dim("vocab")]), ids("targets", g.dim("rows"), g.dim("vocab"))]
+        },
         outputs: &["values"],
         run: |exec, g| {
             let (logits, targets) = (g.values("logits"), g.ids("targets"));
@@ -216,11 +214,17 @@ pub const ROWS: &[Row] = &[
         scalars: &[("scale", 1.75)],
         inputs: |g| {
             let (tokens, rows, cols, rank) = (g.dim("tokens"), g.dim("rows"), g.dim("cols"), g.dim("rank"));
-            vec![f32s("y", &[tokens, rows]), f32s("x", &[tokens, cols]), f32s("a", &[rank, cols]), f32s("b", &[rows, rank])]
+            vec![
+                f32s("y", &[tokens, rows]),
+                f32s("x", &[tokens, cols]),
+                f32s("a", &[rank, cols]),
+                f32s("b", &[rows, rank]),
+            ]
         },
         outputs: &["y"],
         run: |exec, g| {
-            let lora = Lora { a: Weights::F32(g.values("a")), b: Weights::F32(g.values("b")), scale: g.scalar("scale") };
+            let lora =
+                Lora { a: Weights::F32(g.values("a")), b: Weights::F32(g.values("b")), scale: g.scalar("scale") };
             vec![g.changed("y", |y| lora_forward(exec, y, g.values("x"), lora, g.dim("tokens")))]
         },
         spec: |g| {

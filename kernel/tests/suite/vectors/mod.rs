@@ -204,7 +204,8 @@ fn specified() -> Vec<(&'static Row, Given, Vector)> {
             let inputs = (row.inputs)(&given);
             let given = given.with(seed, &inputs);
             let outputs = row.outputs.iter().zip((row.spec)(&given));
-            let outputs = outputs.map(|(name, values)| Output { name: name.to_string(), bits: bits(&values) }).collect();
+            let outputs =
+                outputs.map(|(name, values)| Output { name: name.to_string(), bits: bits(&values) }).collect();
             let scalars = scalars.into_iter().map(|(name, value)| (name, bits(&[value]))).collect();
             all.push((row, given, Vector { operator: row.operator.to_string(), seed, dims, scalars, inputs, outputs }));
         }
@@ -227,10 +228,7 @@ fn vectors_of_operators_are_what_the_contract_says_and_every_backend_gives() {
     let specified = specified();
     if writing() {
         let lines: Vec<String> = specified.iter().map(|(_, _, v)| serde_json::to_string(v).unwrap()).collect();
-        write(
-            "operators.json",
-            &format!("{{\"profile\":\"{PROFILE}\",\"vectors\":[\n{}\n]}}\n", lines.join(",\n")),
-        );
+        write("operators.json", &format!("{{\"profile\":\"{PROFILE}\",\"vectors\":[\n{}\n]}}\n", lines.join(",\n")));
         return;
     }
     let stored: Stored = serde_json::from_str(STORED).unwrap();
@@ -267,7 +265,8 @@ fn vectors_are_there_for_every_exported_operator_and_bite() {
             assert!(finite && words().any(|word| word << 1 != 0), "{} {:?} {name}", row.operator, vector.dims);
         }
     }
-    let sizes: BTreeSet<usize> = rows().flat_map(|row| row.shapes.iter().flat_map(|sizes| sizes.iter().copied())).collect();
+    let sizes: BTreeSet<usize> =
+        rows().flat_map(|row| row.shapes.iter().flat_map(|sizes| sizes.iter().copied())).collect();
     assert!([1, 2, 15, 16, 17, 53].iter().all(|size| sizes.contains(size)));
 }
 
