@@ -70,6 +70,8 @@ export type GenerateOptions = Prompt & {
    * completes it are given. At most 16 strings of at most 256 bytes in UTF-8, none of them empty.
    */
   stop?: string | string[];
+  /** Whether the receipt has the digests of prompt and output only, not their token ids; false unless told. */
+  private?: boolean;
   /** Stops within one token; rejects with the signal's reason, by default an `AbortError`. */
   signal?: AbortSignal;
   /** Tells how much of the prompt has been read. */

@@ -7,10 +7,11 @@ import { turns } from "./train-options.js";
  * @param {import("./engine.js").GenerateOptions} options
  * @throws {TypeError | RangeError} which names the option that is wrong
  */
-export function generateSettings({ prompt, messages, maxTokens = 25, stop = [], ...settings }) {
+export function generateSettings({ prompt, messages, maxTokens = 25, stop = [], private: hidden = false, ...settings }) {
   if ((prompt === undefined) === (messages === undefined)) throw new TypeError("generate takes either prompt or messages");
   if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) throw new RangeError(`maxTokens is an integer from 1 on, not ${maxTokens}`);
-  return { ...promptOf({ prompt, messages }), maxTokens, stop: stopOf(stop), sampling: samplingOf(settings) };
+  if (typeof hidden !== "boolean") throw new TypeError(`private is true or false, not ${hidden}`);
+  return { ...promptOf({ prompt, messages }), maxTokens, stop: stopOf(stop), sampling: samplingOf(settings), private: hidden };
 }
 
 /**

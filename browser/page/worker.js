@@ -36,11 +36,12 @@ const operations = {
 
   decode: ({ ids }) => engine.decode(Uint32Array.from(ids)),
 
-  start({ run, prompt, turns, maxTokens, sampling, stop }) {
+  start({ run, prompt, turns, maxTokens, sampling, stop, private: hidden }) {
     const ids = idsOf(prompt, turns);
     const { temperature, topK, topP, minP, repetitionPenalty, frequencyPenalty, presencePenalty, biased, biases, seed } = sampling;
     const penalties = [repetitionPenalty, frequencyPenalty, presencePenalty];
-    runs.set(run, engine.start(ids, maxTokens, temperature, topK, topP, minP, ...penalties, biased, biases, seed, stop));
+    const settings = [temperature, topK, topP, minP, ...penalties, biased, biases, seed];
+    runs.set(run, engine.start(ids, maxTokens, ...settings, stop, hidden));
     return { promptIds: ids };
   },
 

@@ -162,8 +162,8 @@ impl Engine {
         Ok(self.0.decode(ids)?)
     }
 
-    /// Prepares a generation whose text ends before the first of the `stop` strings; `biases` are those of the tokens `biased`, and
-    /// the other names are those of the contract's sampling rules.
+    /// Prepares a generation whose text ends before the first of the `stop` strings; `biases` are those of the tokens `biased`, the
+    /// receipt leaves token ids out if `private`, and the other names are those of the contract's sampling rules.
     #[allow(clippy::too_many_arguments, reason = "JavaScript's numbers come one by one")]
     pub fn start(
         &self,
@@ -180,6 +180,7 @@ impl Engine {
         biases: Vec<f64>,
         seed: u64,
         stop: Vec<String>,
+        private: bool,
     ) -> Result<Run, JsError> {
         let settings = SamplerSettings {
             temperature,
@@ -193,7 +194,9 @@ impl Engine {
             seed,
             stream: 0,
         };
-        Ok(Run(engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?))
+        let mut run = engine::Run::new(&self.0, prompt, max_tokens, Sampler::new(settings)?, stop)?;
+        run.private = private;
+        Ok(Run(run))
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or

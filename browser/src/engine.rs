@@ -142,6 +142,8 @@ impl Engine {
 /// One generation under way. Dropping it stops it.
 pub struct Run {
     text: Continuation,
+    /// Whether the receipt leaves token ids out.
+    pub private: bool,
     /// The engine's weights stay as they are while this is held.
     _under_way: Rc<()>,
 }
@@ -200,7 +202,7 @@ impl Run {
         let request = Request { prompt, max_tokens, ignore_eos: false, sampler, logprobs: None };
         let stop = Stop::new(stop).map_err(EngineError::Stop)?;
         let text = Continuation::new(engine.model()?, request, stop).map_err(EngineError::Generate)?;
-        Ok(Run { text, _under_way: engine.generations.clone() })
+        Ok(Run { text, private: false, _under_way: engine.generations.clone() })
     }
 
     /// Reads one part of the prompt, or generates one token.
@@ -220,7 +222,7 @@ impl Run {
 
     fn end(&self, engine: &Engine, reason: FinishReason) -> End {
         let identity = &engine.identity;
-        let receipt = self.text.receipt(&engine.base, identity, false).ok().map(|receipt| text_of(&receipt));
+        let receipt = self.text.receipt(&engine.base, identity, self.private).ok().map(|receipt| text_of(&receipt));
         End { reason, transcript: transcript(identity, self.text.generation()), receipt }
     }
 }

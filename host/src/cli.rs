@@ -261,6 +261,9 @@ pub struct Serve {
     /// Keep the receipts of the last N results for GET /v1/receipts/ID; 0 issues none
     #[arg(long, env = "LOCKSTEP_RECEIPTS", value_name = "N", default_value_t = 1000)]
     pub receipts: usize,
+    /// Sign the receipts with the secret key in this file (see `lockstep keygen`)
+    #[arg(long, env = "LOCKSTEP_SIGN", value_name = "KEY")]
+    pub sign: Option<PathBuf>,
     /// Keep up to MIB mebibytes of keys and values of past texts, for prompts that begin like them; 0 keeps none
     #[arg(long, env = "LOCKSTEP_PREFIX_CACHE", value_name = "MIB", default_value_t = 32)]
     pub prefix_cache: u32,

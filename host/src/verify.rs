@@ -48,6 +48,8 @@ struct Signature {
     state: &'static str,
     /// Whose it is.
     public_key: Option<String>,
+    /// Whether it is one of the key that --require-signature names; null without that flag.
+    is_required: Option<bool>,
 }
 
 #[derive(Serialize, Default)]
@@ -58,7 +60,8 @@ struct Timings {
     verify_ms: f64,
 }
 
-/// Runs the command: the verdict on stdout, and as exit code 0, 3, 4, 5 or 6.
+/// Runs the command: the verdict on stdout, and as exit code 0, 3, 4 or 5; or 6 if the signature is not the required one,
+/// whatever the verdict.
 ///
 /// # Errors
 /// If the receipt or what was given with it cannot be read, or stdout cannot be written.
@@ -67,21 +70,21 @@ pub fn verify(arguments: cli::Verify) -> Result<ExitCode, Failure> {
     let bytes = read(&arguments.receipt)?;
     let receipt = Receipt::from_json(&bytes).map_err(Verdict::from);
     let signature = receipt.as_ref().map_or(SignatureState::None, Receipt::signature_state);
-    let refused = receipt.is_ok() && required.is_some_and(|key| signature != SignatureState::Valid(key));
+    let is_required = required.map(|key| signature == SignatureState::Valid(key));
     let mut timings = Timings::default();
     let verdict = match &receipt {
         Err(verdict) => verdict.clone(),
-        Ok(_) if refused => {
-            let why = "not computed: it has no valid signature of the key that --require-signature names".to_string();
-            Verdict::CannotVerify { why }
-        }
         Ok(receipt) => compute(&arguments, receipt, &mut timings)?,
     };
     let report = Report {
         verdict: verdict.word(),
         step: verdict.step(),
         why: verdict.why().map(String::from),
-        signature: Signature { state: signature.word(), public_key: signature.public_key().map(|key| key.digits()) },
+        signature: Signature {
+            state: signature.word(),
+            public_key: signature.public_key().map(|key| key.digits()),
+            is_required,
+        },
         kind: receipt.as_ref().ok().map(Receipt::kind),
         steps: receipt.as_ref().ok().map(Receipt::steps),
         backend: arguments.model.backend.name(),
@@ -93,6 +96,8 @@ pub fn verify(arguments: cli::Verify) -> Result<ExitCode, Failure> {
     } else {
         print(&report)?
     }
+    // Of what is no receipt there is nothing that could be signed.
+    let refused = receipt.is_ok() && is_required == Some(false);
     Ok(ExitCode::from(if refused { BAD_SIGNATURE } else { code(&verdict) }))
 }
 
@@ -188,7 +193,8 @@ fn given(arguments: &cli::Verify, opened: &Opened, adapters: Vec<Model>) -> Resu
         Some(file) => Some(messages_ids(file, opened)?),
         None => prompt_ids.clone().or_else(|| prompt.as_ref().map(encode)),
     };
-    Ok(Given { prompt, data, adapters, step_by_step: arguments.step_by_step })
+    let (output, step_by_step) = (arguments.output_ids.clone(), arguments.step_by_step);
+    Ok(Given { prompt, output, data, adapters, step_by_step })
 }
 
 fn print(report: &Report) -> io::Result<()> {
@@ -210,8 +216,12 @@ fn print(report: &Report) -> io::Result<()> {
         _ => writeln!(stdout)?,
     }
     match (report.signature.state, &report.signature.public_key) {
-        ("valid", Some(key)) => writeln!(stdout, "signed by {key}"),
-        ("invalid", Some(key)) => writeln!(stdout, "the signature is not one of {key}"),
-        _ => writeln!(stdout, "not signed"),
+        ("valid", Some(key)) => writeln!(stdout, "signed by {key}")?,
+        ("invalid", Some(key)) => writeln!(stdout, "the signature is not one of {key}")?,
+        _ => writeln!(stdout, "not signed")?,
+    }
+    match report.signature.is_required {
+        Some(false) => writeln!(stdout, "REFUSED: it has no valid signature of the key that --require-signature names"),
+        _ => Ok(()),
     }
 }

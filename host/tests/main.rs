@@ -18,11 +18,13 @@ mod ending;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
 mod faults;
+mod federated;
 mod files;
 mod guard;
 mod invariance;
 mod lifetime;
 mod memory;
+mod mixes;
 mod model;
 mod numerics;
 mod observability;
@@ -38,3 +40,4 @@ mod terminal;
 mod tiny;
 mod train_route;
 mod training;
+mod vectors;

@@ -11,7 +11,7 @@ use crate::stream::{events, generate};
 use crate::{model, tiny};
 
 /// The receipt of 25 greedy tokens after "Once upon a time" of the real model.
-const REAL: &str = include_str!("reference/receipt.json");
+const REAL: &str = include_str!("../../docs/vectors/real-receipt.json");
 
 /// A folder to work in, with a tiny model.
 struct Place {
@@ -131,7 +131,8 @@ fn a_signature_has_a_verdict_of_its_own() {
     let plain = place.generate("plain.json", &[]);
     let signed = place.generate("signed.json", &["--sign", &place.file("key")]);
     let (code, report) = place.verify(&signed, &[]);
-    assert_eq!((code, &report["signature"]), (Some(0), &json!({ "state": "valid", "public_key": key })));
+    let signature = json!({ "state": "valid", "public_key": key, "is_required": null });
+    assert_eq!((code, &report["signature"]), (Some(0), &signature));
     assert_eq!(place.verify(&plain, &[]).1["signature"]["state"], "none");
     for (receipt, by, code) in [
         (&signed, &key, 0),
@@ -142,8 +143,19 @@ fn a_signature_has_a_verdict_of_its_own() {
     ] {
         let (found, report) = place.verify(receipt, &["--require-signature", by]);
         assert_eq!(found, Some(code), "{by}: {report}");
-        assert_eq!(report["verdict"] == "MATCH", code == 0, "{report}");
+        // The computation has a verdict of its own.
+        assert_eq!((&report["verdict"], &report["signature"]["is_required"]), (&json!("MATCH"), &json!(code == 0)));
     }
+    let changed = place.changed(&signed, |keys| keys["generation"]["token_ids"][66] = json!(9));
+    let (code, report) = place.verify(&changed, &["--require-signature", &key]);
+    let refused = (&report["verdict"], &report["step"], &report["signature"]["is_required"]);
+    assert_eq!((code, refused), (Some(6), (&json!("MISMATCH"), &json!(67), &json!(false))));
+    let text = place.run("verify", &[&plain, "--require-signature", &key]).stdout;
+    assert!(text.starts_with("MATCH: generation, 70 steps\nnot signed\nREFUSED: "), "{text}");
+    // What is no receipt is not refused for a signature that it cannot have.
+    let malformed = place.file("malformed.json");
+    fs::write(&malformed, "{}").unwrap();
+    assert_eq!(place.verify(&malformed, &["--require-signature", &key]).0, Some(5));
     // Changed after it was signed: the computation is still right, the signature is not.
     let changed = place.changed(&signed, |keys| keys["signature"]["value"] = json!("0".repeat(128)));
     let (code, report) = place.verify(&changed, &[]);
@@ -167,6 +179,14 @@ fn a_private_receipt_is_verified_with_what_it_leaves_out() {
     let (code, report) = place.verify(&receipt, &[]);
     assert!(code == Some(4) && report["why"].as_str().unwrap().contains("private"), "{report}");
     assert_eq!(place.verify(&receipt, &["--prompt-ids", "5,6,7"]).0, Some(0));
+    // With the output too it is read at once, as one that has its ids.
+    let open: Value = serde_json::from_slice(&fs::read(place.generate("open.json", &[])).unwrap()).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(open["generation"]["token_ids"].clone()).unwrap();
+    let list = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let with = |ids: &[u32]| place.verify(&receipt, &["--prompt-ids", "5,6,7", "--output-ids", &list(ids)]);
+    assert_eq!(with(&ids).0, Some(0));
+    let (code, report) = with(&ids[1..]);
+    assert!(code == Some(4) && report["why"].as_str().unwrap().contains("the output"), "{report}");
     assert_eq!(place.verify(&receipt, &["--prompt-ids", "5,6"]).0, Some(4));
     assert_eq!(place.verify(&receipt, &["--prompt", "5,6,7"]).0, Some(4));
 }
@@ -318,6 +338,28 @@ fn the_server_issues_receipts_that_match() {
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("receipt_not_found")), "{id}");
     }
     assert_eq!(server.request("POST", "/v1/receipts/0", "").status, 405);
+}
+
+#[test]
+fn the_server_signs_its_receipts_and_leaves_out_what_is_private() {
+    let place = Place::new();
+    let keygen = run(lockstep("keygen").arg(place.file("key")), b"");
+    assert_eq!(keygen.code, Some(0), "{keygen:?}");
+    let server = start(&["--sign", &place.file("key")]);
+    let done =
+        generate(&server, "prompt=Once%20upon%20a%20time&max_tokens=2&private=true").last().unwrap().data.clone();
+    let receipt = served(&server, &done);
+    assert!(!String::from_utf8(receipt.clone()).unwrap().contains("_ids\":["));
+    let verify = |flags: &[&str]| {
+        let mut command = lockstep("verify");
+        let required = ["-", "--json", "--require-signature", &place.file("key.pub")];
+        run(command.arg("--model").arg(model::dir()).args(required).args(flags), &receipt)
+    };
+    assert_eq!(verify(&["--prompt", "Once upon a time"]).json()["verdict"], "MATCH");
+    assert_eq!(verify(&[]).code, Some(4));
+    // A key that cannot be read is known before anything is listened on.
+    let refused = run(lockstep("serve").args(["--sign", &place.file("no key")]), b"");
+    assert!(refused.code == Some(1) && !refused.stderr.contains("listening"), "{refused:?}");
 }
 
 #[test]

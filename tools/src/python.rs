@@ -15,6 +15,14 @@ pub enum PythonError {
     /// Python could not make it, or pip not install a package there.
     #[error("Python could not make a virtual environment, or pip not fill it: {0}")]
     Environment(#[from] ProcessError),
+    /// A list of packages cannot be read, or what was installed not be noted.
+    #[error("cannot read or write {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// Whether this Python can call pip.
@@ -55,6 +63,28 @@ pub fn with_package(venv: &Path, package: &str, version: &str, why: &'static str
     Ok(python)
 }
 
+/// A Python that has the packages of the file `list`, in the virtual environment in the folder `venv`, which is made anew where
+/// it has others; `why` is what they are for.
+///
+/// # Errors
+/// As [`environment`], and if pip cannot install a package, or the file cannot be read.
+pub fn with_requirements(venv: &Path, list: &Path, why: &'static str) -> Result<PathBuf, PythonError> {
+    let at = |source| PythonError::File { path: list.to_owned(), source };
+    let wanted = std::fs::read(list).map_err(at)?;
+    // Written after a whole installation.
+    let done = venv.join("installed.txt");
+    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(venv.join("bin/python3"));
+    }
+    eprintln!("Installing the packages of {} in {}: {why}.", list.display(), venv.display());
+    let python = environment(venv, why)?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--requirement"]);
+    process::run(pip.arg(list))?;
+    std::fs::write(&done, wanted).map_err(|source| PythonError::File { path: done, source })?;
+    Ok(python)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +98,16 @@ mod tests {
         std::fs::write(&python, "#!/bin/sh\necho 1.2.3\n").unwrap();
         std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(with_package(venv.path(), "no-such-package-of-ours", "1.2.3", "to test").unwrap(), python);
+    }
+
+    #[test]
+    fn packages_of_the_same_list_are_not_installed_again() {
+        let venv = tempfile::tempdir().unwrap();
+        let list = venv.path().join("requirements.txt");
+        assert!(with_requirements(venv.path(), &list, "to test").is_err());
+        std::fs::write(&list, "no-such-package-of-ours==1").unwrap();
+        std::fs::copy(&list, venv.path().join("installed.txt")).unwrap();
+        let python = with_requirements(venv.path(), &list, "to test").unwrap();
+        assert_eq!(python, venv.path().join("bin/python3"));
     }
 }

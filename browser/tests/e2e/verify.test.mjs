@@ -11,8 +11,7 @@ import { inEachBrowser } from "./drive/scenarios.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { train, watchFiles } from "./drive/training.mjs";
 import { until } from "./drive/until.mjs";
-
-const RECEIPT = await readFile(new URL("../../../host/tests/reference/receipt.json", import.meta.url), "utf8");
+import { RECEIPT } from "./reference.mjs";
 
 let server;
 let folder;

@@ -190,6 +190,20 @@ fn a_text_ends_before_a_stop_string() {
 }
 
 #[test]
+fn a_private_receipt_has_no_token_ids() {
+    let engine = engine(config(), tokenizer("a", "Ã"));
+    let receipt = |private| {
+        let mut run = Run::new(&engine, vec![1, 2], 1, Sampler::GREEDY, vec![]).unwrap();
+        run.private = private;
+        let Advance::Token { end, .. } = run.advance(&engine).unwrap() else { panic!("one token") };
+        end.unwrap().receipt.unwrap()
+    };
+    let (open, private) = (receipt(false), receipt(true));
+    assert!(open.contains("\"prompt_ids\":[1,2]") && open.contains("\"token_ids\":[0]"));
+    assert!(!private.contains("_ids\":[") && private.contains("\"token_ids_sha256\""));
+}
+
+#[test]
 fn messages_are_encoded_by_the_template_as_plain_text() {
     let engine = engine(config(), tokenizer("a", "Ã"));
     let message = |role: &str, content: &str| bpe::Message { role: role.to_owned(), content: content.to_owned() };

@@ -6,7 +6,8 @@ test("what is not told has its default", () => {
   const penalties = { repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 };
   const none = { biased: new Uint32Array(), biases: new Float64Array() };
   const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, ...penalties, ...none, seed: 0n };
-  assert.deepEqual(generateSettings({ prompt: "p" }), { prompt: "p", maxTokens: 25, stop: [], sampling });
+  const expected = { prompt: "p", maxTokens: 25, stop: [], sampling, private: false };
+  assert.deepEqual(generateSettings({ prompt: "p" }), expected);
 });
 
 test("a conversation is its roles and contents by turns", () => {
@@ -26,6 +27,10 @@ test("a bias is given for each token", () => {
   assert.deepEqual([sampling.biased, sampling.biases], [Uint32Array.of(7, 50256), Float64Array.of(2.5, -100)]);
 });
 
+test("a receipt is private where it is asked for", () => {
+  assert.equal(generateSettings({ prompt: "p", private: true }).private, true);
+});
+
 for (const [options, words] of [
   [{}, /either prompt or messages/],
   [{ prompt: "p", messages: [] }, /either prompt or messages/],
@@ -34,6 +39,7 @@ for (const [options, words] of [
   [{ prompt: "p", stop: 1 }, /stop is a string or an array of strings, not 1/],
   [{ prompt: "p", stop: ["a", null] }, /stop is a string or an array of strings, not null/],
   [{ prompt: "p", maxTokens: 0 }, /maxTokens is an integer from 1 on, not 0/],
+  [{ prompt: "p", private: 1 }, /private is true or false, not 1/],
   [{ prompt: "p", stops: "a" }, /no option stops/],
   [{ prompt: "p", frequencyPenalty: "1" }, /frequencyPenalty is a number, not 1/],
   [{ prompt: "p", logitBias: 5 }, /logitBias is an object, not 5/],

@@ -88,7 +88,7 @@ Examples:
 /// Of `verify`.
 pub const VERIFY: &str = "\
 Exit codes: 0 MATCH, 3 MISMATCH, 4 CANNOT_VERIFY, 5 MALFORMED, 6 the signature that --require-signature asks for is missing or \
-bad, 1 failure, 2 usage.
+bad, whatever the verdict is, 1 failure, 2 usage.
 
 Examples:
   lockstep generate --prompt 'Once upon a time' --receipt receipt.json

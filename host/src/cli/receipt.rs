@@ -52,7 +52,11 @@ pub struct Verify {
     pub special: Special,
     #[command(flatten)]
     pub missing: Missing,
-    /// Refuse a receipt that is not signed by this public key: 64 hexadecimal digits, or the file that has them
+    /// The output of a private receipt, as token ids: it is read at once then, instead of being generated again
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub output_ids: Option<Vec<u32>>,
+    /// Refuse, with exit code 6, a receipt that is not signed by this public key: 64 hexadecimal digits, or the file that has
+    /// them; what it tells is computed all the same
     #[arg(long, env = "LOCKSTEP_REQUIRE_SIGNATURE", value_name = "KEY")]
     pub require_signature: Option<String>,
     /// Cut texts of --data that exceed the context, instead of refusing them

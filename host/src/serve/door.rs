@@ -39,7 +39,7 @@ impl Door {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let (engine, queue) = engine::engine();
         let gate = Gate::new(&arguments)?;
-        Ok(Door { runtime, state: Arc::new(State::new(arguments, engine, gate)), _queue: queue })
+        Ok(Door { runtime, state: Arc::new(State::new(arguments, engine, gate)?), _queue: queue })
     }
 
     /// All that a client receives that sends these bytes and then no more.

@@ -29,6 +29,8 @@ struct Asked {
     max_tokens: usize,
     sampler: Sampler,
     stop: Stop,
+    /// Whether the receipt leaves token ids out.
+    private: bool,
 }
 
 /// What is continued.
@@ -58,6 +60,7 @@ impl Asked {
             max_tokens: query.count("max_tokens")?.unwrap_or(MAX_TOKENS),
             sampler: query.sampler()?,
             stop: Stop::new(query.all("stop")).map_err(QueryError::Stop)?,
+            private: query.switch("private")?,
         })
     }
 }
@@ -71,6 +74,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
     if state.model.get().is_none() {
         return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
     }
+    let private = asked.private;
     // Tokenizing a long prompt takes a while: not on the threads that serve connections.
     let shared = state.clone();
     let (generation, init) = match tokio::task::spawn_blocking(move || prepare(&shared, asked)).await {
@@ -81,7 +85,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
     match state.engine.submit(generation, caller) {
         Ok(progress) => {
             let (response, events) = events();
-            tokio::spawn(tell(state.clone(), init, progress, events));
+            tokio::spawn(tell(state.clone(), init, private, progress, events));
             response
         }
         Err(error) => reply::refused(&error),
@@ -91,7 +95,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
 /// Tokenizes and validates; with the data of the event `init`.
 fn prepare(state: &State, asked: Asked) -> Result<(Continuation, Value), Failure> {
     let opened = state.model.get().ok_or("the model is still loading")?;
-    let Asked { prompt, max_tokens, sampler, stop } = asked;
+    let Asked { prompt, max_tokens, sampler, stop, private: _ } = asked;
     let (text, prompt) = match prompt {
         Prompt::Text { text, special } => {
             let ids = opened.tokenizer.encode(&text, special);
@@ -111,11 +115,11 @@ fn prepare(state: &State, asked: Asked) -> Result<(Continuation, Value), Failure
 /// Tells a client of its generation until it ends, the client goes, or the server is asked to end.
 ///
 /// When this returns, the receiver of the generation's events is dropped, and the engine drops the generation.
-async fn tell(state: Arc<State>, init: Value, progress: UnboundedReceiver<Event>, events: Events) {
+async fn tell(state: Arc<State>, init: Value, private: bool, progress: UnboundedReceiver<Event>, events: Events) {
     let told = tokio::select! {
         biased;
         gone = events.gone() => Err(gone),
-        told = follow(&state, &init, progress, &events) => told,
+        told = follow(&state, &init, private, progress, &events) => told,
     };
     match told {
         Ok(Told { tokens, reason }) => tracing::debug!(tokens, reason, "generate"),
@@ -132,6 +136,7 @@ struct Told {
 async fn follow(
     state: &State,
     init: &Value,
+    private: bool,
     mut progress: UnboundedReceiver<Event>,
     events: &Events,
 ) -> Result<Told, Gone> {
@@ -162,6 +167,7 @@ async fn follow(
                 data["adapterSha256"] = identity.adapter.as_ref().map(hex).into();
                 data["tokenizerSha256"] = hex(&identity.tokenizer).into();
                 if let Some(receipt) = receipt {
+                    let receipt = if private { receipt.without_ids() } else { receipt };
                     state.receipts.tell(&receipt, &mut data);
                 }
                 events.send(tokens, "done", &data).await?;

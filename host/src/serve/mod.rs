@@ -74,19 +74,20 @@ pub fn serve(arguments: cli::Serve, log: LogFormat) -> Outcome {
 async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
     let gate = Gate::new(&arguments)?;
+    let open = arguments.clients.allow_unauthenticated;
+    let (engine, queue) = engine::engine();
+    let state = Arc::new(State::new(arguments, engine, gate)?);
     let refused = |error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")
     };
     let addresses: Vec<_> = lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(refused)?.collect();
-    check_open(&addresses, &gate, arguments.clients.allow_unauthenticated)?;
+    check_open(&addresses, &state.gate, open)?;
     let listener = TcpListener::bind(&addresses[..]).await.map_err(refused)?;
     let address = listener.local_addr()?;
     // From here on a signal ends the server in its order.
     let mut end = pin!(asked_to_end()?);
     logs::say(log, &format!("listening on http://{}/web/", reachable(address)));
 
-    let (engine, queue) = engine::engine();
-    let state = Arc::new(State::new(arguments, engine, gate));
     let mut engine = pin!(load::start(state.clone(), queue)?);
     let connections = GracefulShutdown::new();
     let seats = Seats::new(within_files(CONNECTIONS));

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
-use session::receipt::{Hex, Receipt};
+use session::receipt::{Hex, Receipt, SecretKey};
 
 use super::reply::{self, Body};
 
@@ -20,13 +20,20 @@ const MAX_BYTES: usize = 64 << 20;
 pub struct Receipts {
     /// How many are kept; none if nobody is to get any.
     most: usize,
+    /// Who signs them.
+    key: Option<SecretKey>,
     kept: Mutex<VecDeque<(String, Bytes)>>,
 }
 
 impl Receipts {
     /// Keeps the last `most` ones.
     pub fn new(most: usize) -> Receipts {
-        Receipts { most, kept: Mutex::default() }
+        Receipts { most, ..Receipts::default() }
+    }
+
+    /// The same, each signed with `key`, if there is one.
+    pub fn signed(self, key: Option<SecretKey>) -> Receipts {
+        Receipts { key, ..self }
     }
 
     /// Keeps a receipt, and adds it with its id to the data of an event: `receiptId` and `receipt`. Nothing is kept or added
@@ -35,22 +42,31 @@ impl Receipts {
         if self.most == 0 {
             return;
         }
-        event["receipt"] = serde_json::from_slice(&receipt.to_json()).unwrap_or_default();
-        if let Some(id) = self.issue(receipt) {
+        let json = self.json(receipt);
+        event["receipt"] = serde_json::from_slice(&json).unwrap_or_default();
+        if let Some(id) = self.keep_new(json) {
             event["receiptId"] = id.into();
         }
     }
 
     /// Keeps a receipt and returns its id; none if that is turned off.
     pub fn issue(&self, receipt: &Receipt) -> Option<String> {
-        if self.most == 0 {
-            return None;
+        if self.most == 0 { None } else { self.keep_new(self.json(receipt)) }
+    }
+
+    fn json(&self, receipt: &Receipt) -> Vec<u8> {
+        match &self.key {
+            Some(key) => receipt.clone().sign(key).to_json(),
+            None => receipt.to_json(),
         }
+    }
+
+    fn keep_new(&self, json: Vec<u8>) -> Option<String> {
         let mut random = [0; 16];
         match getrandom::fill(&mut random) {
             Ok(()) => {
                 let id = Hex(random).digits();
-                self.keep(id.clone(), receipt.to_json().into());
+                self.keep(id.clone(), json.into());
                 Some(id)
             }
             Err(error) => {

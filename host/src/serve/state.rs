@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::openai::Models;
 use super::receipts::Receipts;
 use crate::cli;
+use crate::keys::{KeyError, read_secret};
 use crate::open::{Opened, name_of};
 
 /// Files of a model folder that may be asked for besides its weights.
@@ -57,21 +58,25 @@ pub struct State {
 
 impl State {
     /// The state before the model is loaded.
-    pub fn new(arguments: cli::Serve, mut engine: Engine, gate: Gate) -> State {
+    ///
+    /// # Errors
+    /// If the key that receipts are to be signed with cannot be read.
+    pub fn new(arguments: cli::Serve, mut engine: Engine, gate: Gate) -> Result<State, KeyError> {
         engine.time = arguments.limits.request_timeout();
+        let key = arguments.sign.as_deref().map(read_secret).transpose()?;
         let model_name = name_of(&arguments.model.base.folder.model);
-        State {
+        Ok(State {
             gate,
             models: Models::new(model_name.clone()),
             model_name,
             metrics: Metrics::new(&arguments, &engine.counts),
-            receipts: Receipts::new(arguments.receipts),
+            receipts: Receipts::new(arguments.receipts).signed(key),
             arguments,
             model: OnceLock::new(),
             weights: OnceLock::new(),
             engine,
             ending: CancellationToken::new(),
-        }
+        })
     }
 
     /// The files of the model folder that may be asked for; none before the model is loaded.

@@ -1,4 +1,4 @@
-//! Receipts of a tiny model: what is issued, what is verified, what is refused. The vectors in `receipts/` are read here.
+//! Receipts of a tiny model: what is issued, what is verified, what is refused. The vectors in `docs/vectors/receipts` are read here.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 

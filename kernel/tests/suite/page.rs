@@ -1,22 +1,7 @@
-//! What docs/numerics.md prints is what this crate has: the golden digests, and the sequences of `sin`, `cos` and `pow`, whose
-//! code is the `libm` crate's.
+//! What docs/numerics.md prints is what this crate has: the sequences of `sin`, `cos` and `pow`, whose code is the `libm` crate's.
+//! (`vectors/tiny.rs` compares the golden values.)
 
 use crate::inputs::Numbers;
-use kernel::golden;
-
-#[test]
-fn the_golden_digests_of_the_page_are_those_of_this_crate() {
-    let page = include_str!("../../../docs/numerics.md");
-    let golden = [
-        ("generation", golden::EXPECTED),
-        ("sampling", golden::EXPECTED_SAMPLING),
-        ("training", golden::EXPECTED_TRAINING),
-    ];
-    for (name, digest) in golden {
-        let row = format!("\n| `{name}` | `{digest}` |\n");
-        assert!(page.contains(&row), "docs/numerics.md does not have the row{row}");
-    }
-}
 
 #[test]
 fn n8_sin_and_cos_are_the_sequence_of_the_page() {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use super::{Case, CheckError, kernel_tests};
+use super::{CheckError, Way};
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -11,34 +11,39 @@ use crate::workspace::Workspace;
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// The ways to build, each in a target directory of its own.
-pub(super) fn cases(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
-    let build = |name: &str| {
-        let mut cargo = kernel_tests(workspace, "scalar");
-        cargo.arg("--target-dir").arg(workspace.target.join("check").join(name));
-        cargo
+pub(super) fn ways(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
+    let build = |name: &str, folder: &str| {
+        Way::new(name, backends()).arg("--target-dir", workspace.target.join("check").join(folder))
     };
-    let mut cases = Vec::new();
-    let mut native = build("native");
-    native.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=native");
-    cases.push(Case::new("-C target-cpu=native", native));
-    for level in ["0", "s"] {
-        let mut cargo = build(&format!("opt-{level}"));
-        cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", level);
-        cases.push(Case::new(format!("opt-level {level}"), cargo));
-    }
-    let mut release = build("release");
-    release.arg("--release");
-    cases.push(Case::new("opt-level 3, as released", release));
+    let mut ways = vec![
+        build("-C target-cpu=native", "native").env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=native"),
+        build("opt-level 0", "opt-0").env("CARGO_PROFILE_TEST_OPT_LEVEL", "0"),
+        build("opt-level s", "opt-s").env("CARGO_PROFILE_TEST_OPT_LEVEL", "s"),
+        build("opt-level 3, as released", "release").flag("--release"),
+    ];
     for (version, rustc) in others(&workspace.rust_version)? {
-        let mut cargo = build(&version.replace(['(', ')', ' '], "-"));
-        cargo.env("RUSTC", rustc);
-        cases.push(Case::new(version, cargo));
+        ways.push(build(&version, &version.replace(['(', ')', ' '], "-")).env("RUSTC", rustc));
     }
-    Ok(cases)
+    Ok(ways)
+}
+
+/// The backends of this machine, by what the system says of it: all of them must be there, whatever the build.
+fn backends() -> String {
+    #[cfg(target_arch = "x86_64")]
+    let fast = [
+        std::arch::is_x86_feature_detected!("avx512f").then_some("x86-avx512"),
+        std::arch::is_x86_feature_detected!("avx2").then_some("x86-avx2"),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let fast = [Some("aarch64-neon")];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let fast = [None];
+    let names: Vec<&str> = fast.into_iter().flatten().chain(["scalar"]).collect();
+    names.join(",")
 }
 
 /// The compilers that are installed, but for the active one and those that are too old, with what they call themselves.
-fn others(needed: &str) -> Result<Vec<(String, OsString)>, CheckError> {
+pub(super) fn others(needed: &str) -> Result<Vec<(String, OsString)>, CheckError> {
     let mut compilers: Vec<OsString> = vec![DEBIAN_RUSTC.into()];
     // Without rustup there are none of its toolchains.
     for line in process::capture(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default().lines() {
@@ -70,6 +75,7 @@ fn is_new_enough(version: &str, needed: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Options;
 
     #[test]
     fn compilers_that_are_too_old_are_left_out() {
@@ -79,15 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn every_build_has_a_target_directory_of_its_own() {
-        let cases = cases(&Workspace::find().unwrap()).unwrap();
-        let mut folders: Vec<_> = cases
+    fn every_build_has_a_target_directory_of_its_own_and_needs_all_backends() {
+        let workspace = Workspace::find().unwrap();
+        let options = Options { only: vec![], golden: true, tokens: 0 };
+        let ways = ways(&workspace).unwrap();
+        let mut folders: Vec<_> = ways
             .iter()
-            .map(|case| case.command.get_args().skip_while(|word| *word != "--target-dir").nth(1).unwrap())
+            .map(|way| {
+                let (_, command) = way.commands(&workspace, &options, None).swap_remove(0);
+                assert!(process::line(&command).contains(&format!("LOCKSTEP_TEST_BACKENDS={}", backends())));
+                command.get_args().skip_while(|word| *word != "--target-dir").nth(1).unwrap().to_owned()
+            })
             .collect();
         assert!(folders.len() >= 4);
         folders.sort();
         folders.dedup();
-        assert_eq!(folders.len(), cases.len());
+        assert_eq!(folders.len(), ways.len());
     }
 }

@@ -18,6 +18,8 @@ struct Machine {
     target: &'static str,
     /// What GNU's tools are called after.
     gnu: &'static str,
+    /// The feature that has a fused multiply-add, where the target does not.
+    fused: &'static str,
     /// How the words of instructions begin that must not be there.
     forbidden: &'static [&'static str],
     /// What must be there, or the wrong code was looked at: the product of each backend, as its word and a register.
@@ -28,6 +30,7 @@ const MACHINES: [Machine; 4] = [
     Machine {
         target: "x86_64-unknown-linux-gnu",
         gnu: "x86_64-linux-gnu",
+        fused: "+fma",
         forbidden: &[
             "vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "rcp", "rsqrt", "vrcp", "vrsqrt", "dpp", "vdpp", "vdpbf16",
         ],
@@ -36,6 +39,7 @@ const MACHINES: [Machine; 4] = [
     Machine {
         target: "aarch64-unknown-linux-gnu",
         gnu: "aarch64-linux-gnu",
+        fused: "",
         forbidden: &[
             "fmla", "fmls", "fmadd", "fmsub", "fnmadd", "fnmsub", "frecp", "frsqrt", "fmax", "bfdot", "bfmla",
             "bfmmla", "fcmla",
@@ -45,12 +49,14 @@ const MACHINES: [Machine; 4] = [
     Machine {
         target: "riscv64gc-unknown-linux-gnu",
         gnu: "riscv64-linux-gnu",
+        fused: "",
         forbidden: &["fmadd", "fmsub", "fnmadd", "fnmsub"],
         expected: &[("fmul.s", "f")],
     },
     Machine {
         target: "s390x-unknown-linux-gnu",
         gnu: "s390x-linux-gnu",
+        fused: "",
         forbidden: &["mae", "mad", "mse", "msd", "vfma", "vfms", "vfnm", "wfma", "wfms", "wfnm"],
         expected: &[("meebr", "%f")],
     },
@@ -154,11 +160,9 @@ pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
 fn check(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
     let folder = workspace.target.join("check/code").join(machine.target);
     std::fs::create_dir_all(&folder).map_err(|source| CodeError::File { path: folder.clone(), source })?;
-    if machine.target.starts_with("x86_64") {
-        let planted = plant(&folder, "+fma")?;
-        if look(machine, &planted)?.forbidden.is_empty() {
-            return Err(CodeError::Blind(planted));
-        }
+    let planted = plant(machine, &folder, machine.fused)?;
+    if look(machine, &planted)?.forbidden.is_empty() {
+        return Err(CodeError::Blind(planted));
     }
     let mut all = Seen { expected: vec![false; machine.expected.len()], ..Seen::default() };
     for package in ["kernel", "libm"] {
@@ -190,12 +194,12 @@ fn check(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
     Ok(())
 }
 
-/// Compiles the planted function for this machine, with `features`.
-fn plant(folder: &Path, features: &str) -> Result<PathBuf, CodeError> {
+/// Compiles the planted function for `machine`, with `features`.
+fn plant(machine: &Machine, folder: &Path, features: &str) -> Result<PathBuf, CodeError> {
     let (source, object) = (folder.join("planted.rs"), folder.join("planted.o"));
     std::fs::write(&source, PLANTED).map_err(|error| CodeError::File { path: source.clone(), source: error })?;
     let mut rustc = Command::new("rustc");
-    rustc.args(["--crate-name=kernel", "--crate-type=lib", "-O", "--emit=obj"]);
+    rustc.args(["--crate-name=kernel", "--crate-type=lib", "-O", "--emit=obj", "--target", machine.target]);
     process::capture(rustc.arg(format!("-Ctarget-feature={features}")).arg("-o").arg(&object).arg(&source))?;
     Ok(object)
 }
@@ -275,7 +279,8 @@ mod tests {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn a_planted_instruction_is_found_in_an_object_file() {
         let folder = tempfile::tempdir().unwrap();
-        let found = |features| look(machine("x86_64"), &plant(folder.path(), features).unwrap()).unwrap().forbidden;
+        let machine = machine("x86_64");
+        let found = |features| look(machine, &plant(machine, folder.path(), features).unwrap()).unwrap().forbidden;
         let fused = found("+fma");
         assert!(
             fused.len() == 1 && fused[0].contains("vfmadd") && fused[0].ends_with("in kernel::planted"),

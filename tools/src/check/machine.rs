@@ -1,10 +1,7 @@
 //! Other machines, under QEMU: Debian's packages bring the linker, the C library and the emulator of each.
 
-use super::{Case, CheckError, add_target, kernel_tests};
+use super::{CheckError, Way, add_target};
 use crate::packages::{self, Need};
-#[cfg(test)]
-use crate::process;
-use crate::workspace::Workspace;
 
 /// A kind of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,30 +74,37 @@ impl Machine {
         ]
     }
 
-    /// The kernel's tests, built for the machine and run there.
+    /// Building for the machine and running there.
     ///
     /// # Errors
     /// If rustup cannot add the machine's standard library.
-    pub(super) fn case(self, workspace: &Workspace) -> Result<Case, CheckError> {
+    pub(super) fn way(self) -> Result<Way, CheckError> {
         add_target(self.target())?;
+        Ok(self.emulated())
+    }
+
+    fn emulated(self) -> Way {
         let name = self.target().to_uppercase().replace('-', "_");
         let gnu = self.gnu();
-        let mut cargo = kernel_tests(workspace, self.backends());
-        cargo
-            .args(["--target", self.target()])
+        Way::new(self.target(), self.backends())
+            .arg("--target", self.target())
             .env(format!("CARGO_TARGET_{name}_LINKER"), format!("{gnu}-gcc"))
-            .env(format!("CARGO_TARGET_{name}_RUNNER"), format!("{} -L /usr/{gnu}", self.emulator()));
-        Ok(Case::new(self.target(), cargo))
+            .env(format!("CARGO_TARGET_{name}_RUNNER"), format!("{} -L /usr/{gnu}", self.emulator()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Options;
+    use crate::process;
+    use crate::workspace::Workspace;
 
     #[test]
     fn cargo_links_and_runs_for_the_machine() {
-        let line = process::line(&Machine::Riscv64.case(&Workspace::find().unwrap()).unwrap().command);
+        let options = Options { only: vec![], golden: true, tokens: 0 };
+        let commands = Machine::Riscv64.emulated().commands(&Workspace::find().unwrap(), &options, None);
+        let line = process::line(&commands[0].1);
         for part in [
             "CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc",
             "CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_RUNNER='qemu-riscv64 -L /usr/riscv64-linux-gnu'",

@@ -1,21 +1,26 @@
-//! `tools check`: the kernel's tests on other machines, in other WebAssembly engines, and in hostile builds. Every operator must
-//! have the bits of the contract there, and the golden models theirs. And a look at the instructions that the kernel became.
+//! `tools check`: other machines, other WebAssembly engines, and hostile builds. Every operator must have the bits of the contract
+//! there, the golden models and the first tokens of the real model theirs, and every published receipt its verdict. And a look at
+//! the instructions that the kernel became.
 
 mod builds;
 pub mod code;
 mod machine;
 mod wasi;
+mod way;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::fetch::{self, FetchError};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
-use crate::workspace::{self, Workspace, WorkspaceError};
+use crate::workspace::{Workspace, WorkspaceError};
 use code::CodeError;
 use machine::Machine;
+use way::Way;
 
 /// A part of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -61,30 +66,13 @@ impl Part {
         }
     }
 
-    fn cases(self, workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
+    fn ways(self, workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
         match self {
             Part::Node => wasi::node(workspace),
             Part::Wasmtime => wasi::wasmtime(workspace),
-            Part::Builds => builds::cases(workspace),
-            _ => self.machine().map(|machine| machine.case(workspace)).into_iter().collect(),
+            Part::Builds => builds::ways(workspace),
+            _ => self.machine().map(Machine::way).into_iter().collect(),
         }
-    }
-}
-
-/// The kernel's tests, built and run in one way.
-struct Case {
-    /// The way, in a few words.
-    name: String,
-    command: Command,
-    /// Tests that this way cannot run: what their names contain.
-    skip: &'static [&'static str],
-    /// Whether the tests of all operators run too, or those inside the library alone.
-    operators: bool,
-}
-
-impl Case {
-    fn new(name: impl Into<String>, command: Command) -> Case {
-        Case { name: name.into(), command, skip: &[], operators: true }
     }
 }
 
@@ -94,9 +82,12 @@ pub struct Options {
     /// Check only this part (can be given twice) [default: all].
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
-    /// Only the golden models, which takes seconds, not the tests of all operators too.
+    /// Only the published vectors: golden models, receipts, the real model's tokens, not the tests of all operators too.
     #[arg(long)]
     pub golden: bool,
+    /// The real model's tokens to generate; 0 leaves the real model out.
+    #[arg(long, default_value_t = 3)]
+    pub tokens: usize,
 }
 
 /// Why the check did not pass.
@@ -111,6 +102,9 @@ pub enum CheckError {
     /// There is no Python for wasmtime.
     #[error(transparent)]
     Python(#[from] PythonError),
+    /// The model is not there.
+    #[error(transparent)]
+    Model(#[from] FetchError),
     /// A program of the set-up failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -126,11 +120,11 @@ pub enum CheckError {
     #[error(transparent)]
     Code(#[from] CodeError),
     /// Tests failed.
-    #[error("the kernel's tests failed on: {}", .0.join(", "))]
+    #[error("the check failed on: {}", .0.join(", "))]
     Failed(Vec<String>),
 }
 
-/// Builds the kernel's tests in each of the ways and runs them. A way that fails does not keep the next from running.
+/// Builds the programs in each of the ways and runs them. One that fails does not keep the next from running.
 ///
 /// # Errors
 /// If the set-up fails, a test in one of the ways, or an instruction is none that the contract has.
@@ -142,21 +136,20 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     let mut needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).collect();
     needs.retain(|need| seen.insert(need.package.clone()));
     packages::ensure(&needs)?;
+    let computed = parts.iter().any(|part| *part != Part::Code);
+    let model: Option<PathBuf> = if computed && options.tokens > 0 { Some(fetch::test_model()?) } else { None };
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     for &part in &parts {
-        for Case { name, mut command, skip, operators } in part.cases(&workspace)? {
-            command.args(match (options.golden, operators) {
-                (true, _) => &["--lib", "golden"][..],
-                (false, true) => &["--lib", "--tests"],
-                (false, false) => &["--lib"],
-            });
-            command.args(["--", "--quiet"]).args(skip.iter().flat_map(|name| ["--skip", name]));
-            let start = Instant::now();
-            match process::run(&mut command) {
-                Ok(()) => passed.push(format!("{name} ({} s)", start.elapsed().as_secs())),
-                Err(error) => {
-                    eprintln!("{error}");
-                    failed.push(name);
+        for way in part.ways(&workspace)? {
+            for (what, mut command) in way.commands(&workspace, options, model.as_deref()) {
+                let start = Instant::now();
+                let name = format!("{}: {what}", way.name);
+                match process::run(&mut command) {
+                    Ok(()) => passed.push(format!("{name} ({} s)", start.elapsed().as_secs())),
+                    Err(error) => {
+                        eprintln!("{error}");
+                        failed.push(name);
+                    }
                 }
             }
         }
@@ -165,15 +158,10 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
         code::check_all(&workspace)?;
     }
     passed.iter().for_each(|name| eprintln!("passed: {name}"));
+    if parts.contains(&Part::Builds) && builds::others(&workspace.rust_version)?.is_empty() {
+        eprintln!("NOT RUN: another compiler; only one of at least {} is installed", workspace.rust_version);
+    }
     if failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(failed)) }
-}
-
-/// `cargo test` of the kernel; these backends must be among those that are tested.
-fn kernel_tests(workspace: &Workspace, backends: &str) -> Command {
-    let mut cargo = workspace::cargo();
-    cargo.current_dir(&workspace.root).env("LOCKSTEP_TEST_BACKENDS", backends);
-    cargo.args(["test", "--locked", "-p", "kernel"]);
-    cargo
 }
 
 /// Has rustup add the standard library of a machine, where it is missing.

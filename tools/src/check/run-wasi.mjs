@@ -1,5 +1,5 @@
 // Runs a WASI program in Node: `node run-wasi.mjs PROGRAM.wasm ARGUMENTS`. Its threads, where it was built for them, are workers
-// that share its memory (the proposal wasi-threads).
+// that share its memory (the proposal wasi-threads). It may read the folders of LOCKSTEP_WASI_DIRS.
 import { readFileSync } from 'node:fs';
 import { WASI } from 'node:wasi';
 import { Worker, isMainThread, workerData } from 'node:worker_threads';
@@ -25,7 +25,9 @@ function spawn(argument) {
   return thread;
 }
 
-const wasi = new WASI({ version: 'preview1', args, env: process.env });
+const folders = (process.env.LOCKSTEP_WASI_DIRS ?? '').split(':').filter(Boolean);
+const preopens = Object.fromEntries(folders.map((folder) => [folder, folder]));
+const wasi = new WASI({ version: 'preview1', args, env: process.env, preopens });
 const imports = { ...wasi.getImportObject(), env: { memory }, wasi: { 'thread-spawn': spawn } };
 const instance = new WebAssembly.Instance(start.module, imports);
 if (isMainThread) {

@@ -1,15 +1,17 @@
-"""Runs a WASI program in wasmtime: `python3 run-wasi.py PROGRAM.wasm ARGUMENTS`."""
+"""Runs a WASI program in wasmtime: `python3 run-wasi.py PROGRAM.wasm ARGUMENTS`. It may read the folders of LOCKSTEP_WASI_DIRS."""
 
 import os
 import sys
 
-from wasmtime import Engine, ExitTrap, Linker, Module, Store, WasiConfig
+from wasmtime import DirPerms, Engine, ExitTrap, FilePerms, Linker, Module, Store, WasiConfig
 
 wasi = WasiConfig()
 wasi.argv = sys.argv[1:]
 wasi.env = list(os.environ.items())
 wasi.inherit_stdout()
 wasi.inherit_stderr()
+for folder in filter(None, os.environ.get("LOCKSTEP_WASI_DIRS", "").split(":")):
+    wasi.preopen_dir(folder, folder, DirPerms.READ_ONLY, FilePerms.READ_ONLY)
 engine = Engine()
 store, linker = Store(engine), Linker(engine)
 store.set_wasi(wasi)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Case, CheckError, add_target, kernel_tests};
+use super::{CheckError, Way, add_target};
 use crate::python;
 use crate::workspace::Workspace;
 
@@ -18,7 +18,7 @@ struct Build {
     features: &'static str,
     backends: &'static str,
     skip: &'static [&'static str],
-    operators: bool,
+    programs: bool,
 }
 
 const SCALAR: Build = Build {
@@ -28,7 +28,7 @@ const SCALAR: Build = Build {
     backends: "scalar",
     // There are no threads.
     skip: &["pool::crew"],
-    operators: true,
+    programs: true,
 };
 const SIMD128: Build = Build { name: "simd128", features: "+simd128", backends: "wasm-simd128,scalar", ..SCALAR };
 const THREADS: Build = Build {
@@ -38,37 +38,35 @@ const THREADS: Build = Build {
     // they sleep, which takes minutes in that many regions.
     skip: &["a_panic_reaches_the_caller", "a_lost_member_ends_the_process", "several_callers_share_a_crew"],
     // The tests of all operators start threads for each of them, which are workers here: that takes too long.
-    operators: false,
+    programs: false,
     ..SIMD128
 };
 
 /// In Node, whose engine is that of Chromium.
-pub(super) fn node(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
+pub(super) fn node(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
     let runner = ["node".into(), "--no-warnings".into(), script(workspace, "run-wasi.mjs")];
-    [SCALAR, SIMD128, THREADS].iter().map(|build| case(workspace, build, "Node", &runner)).collect()
+    [SCALAR, SIMD128, THREADS].iter().map(|build| way(workspace, build, "Node", &runner)).collect()
 }
 
 /// In wasmtime.
-pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Case>, CheckError> {
+pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
     let venv = workspace.target.join("wasmtime-venv");
     let python = python::with_package(&venv, "wasmtime", WASMTIME, "it runs WebAssembly")?;
     let runner = [python, script(workspace, "run-wasi.py")];
-    [SCALAR, SIMD128].iter().map(|build| case(workspace, build, "wasmtime", &runner)).collect()
+    [SCALAR, SIMD128].iter().map(|build| way(workspace, build, "wasmtime", &runner)).collect()
 }
 
 fn script(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root.join("tools/src/check").join(name)
 }
 
-fn case(workspace: &Workspace, build: &Build, engine: &str, runner: &[PathBuf]) -> Result<Case, CheckError> {
+fn way(workspace: &Workspace, build: &Build, engine: &str, runner: &[PathBuf]) -> Result<Way, CheckError> {
     add_target(build.target)?;
-    let mut cargo = kernel_tests(workspace, build.backends);
-    cargo
-        .args(["--target", build.target, "--target-dir"])
-        .arg(workspace.target.join("check").join(build.name))
+    let way = Way::new(format!("{engine}, {}", build.name), build.backends)
+        .arg("--target", build.target)
+        .arg("--target-dir", workspace.target.join("check").join(build.name))
         // Not by the environment, which is cut at blanks.
-        .arg("--config")
-        .arg(format!("target.{}.runner={}", build.target, json!(runner)))
+        .arg("--config", format!("target.{}.runner={}", build.target, json!(runner)))
         .env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-feature={}", build.features));
-    Ok(Case { skip: build.skip, operators: build.operators, ..Case::new(format!("{engine}, {}", build.name), cargo) })
+    Ok(way.without(build.skip, build.programs))
 }

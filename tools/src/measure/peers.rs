@@ -33,7 +33,7 @@ impl Peers {
         fs::create_dir_all(&peers.folder).map_err(at(&peers.folder))?;
         packages::ensure(&[Need::program(&["c++"], "g++", "compiles llama.cpp")])?;
         let (venv, list) = (peers.folder.join("venv"), peers.scripts.join("requirements.txt"));
-        python::with_packages(&venv, &list, "other engines, which take several gigabytes")?;
+        python::with_requirements(&venv, &list, "other engines, which take several gigabytes")?;
         Ok(peers)
     }
 

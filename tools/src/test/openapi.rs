@@ -20,7 +20,7 @@ pub(super) fn requests(workspace: &Workspace) -> Result<(Served, Command), TestE
     eprintln!("The OpenAPI document and the server, as {} says.", workspace.short(&settings));
     let folder = workspace.target.join("openapi");
     fs::create_dir_all(&folder).map_err(at(&folder))?;
-    let python = python::with_packages(&folder.join("venv"), &list, "schemathesis asks the server")?;
+    let python = python::with_requirements(&folder.join("venv"), &list, "schemathesis asks the server")?;
     start::build_server(workspace)?;
     let model = folder.join("model");
     tiny::write(&model)?;

@@ -194,6 +194,18 @@ impl Receipt {
         same && told.is_some() && told == terms.asked().ok().as_ref() && self.check().is_ok()
     }
 
+    /// The same with the digests of prompt and output in place of their ids, as a private one has them. What is of no generation
+    /// stays as it is. A signature would not hold any more, and goes.
+    pub fn without_ids(mut self) -> Receipt {
+        if let Some(told) = &mut self.generation {
+            let digest = |ids: Vec<u32>| Hex(ids_digest(&ids));
+            told.request.prompt_sha256 = told.request.prompt_ids.take().map(digest).or(told.request.prompt_sha256);
+            told.token_ids_sha256 = told.token_ids.take().map(digest).or(told.token_ids_sha256);
+            self.signature = None;
+        }
+        self
+    }
+
     /// Refuses, before anything is computed, a generation that would exceed a receipt.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The model that the vectors are of, and what it generates and learns. README.md says how to make it.
+//! The model that the vectors are of, and what it generates and learns. docs/vectors/README.md says how to make it.
 
 use bpe::Tokenizer;
 use kernel::Exec;
@@ -19,6 +19,7 @@ use session::{Batches, Continuation, Progress as Advanced, Stop};
 pub const SEED: u64 = 5;
 pub const EOS: u32 = 7;
 pub const PROMPT: [u32; 5] = [1, 2, 3, 50, 4];
+pub const TOKENIZER: &[u8] = include_bytes!("../../../../docs/vectors/receipts/tokenizer.json");
 
 /// The model of a seed.
 pub fn model(seed: u64) -> Model {
@@ -55,12 +56,11 @@ pub fn identity(model: &Model) -> Identity {
         Weights::F32(values) => digest(&row, values),
         Weights::Bf16(_) => unreachable!("the tensors are binary32"),
     });
-    let tokenizer = sha256(b"the tokenizer of the test vectors");
-    Identity { weights: weights_digest(tensors), adapter: adapter_digest(model), tokenizer }
+    Identity { weights: weights_digest(tensors), adapter: adapter_digest(model), tokenizer: sha256(TOKENIZER) }
 }
 
 pub fn tokenizer() -> Tokenizer {
-    Tokenizer::from_json(include_bytes!("tokenizer.json")).unwrap()
+    Tokenizer::from_json(TOKENIZER).unwrap()
 }
 
 pub fn request(max_tokens: usize, change: impl FnOnce(&mut SamplerSettings)) -> Request {

@@ -1,12 +1,13 @@
-//! The files in this folder: those that `valid` makes are compared with what is issued today, and all of them have the verdict
+//! The files in `docs/vectors/receipts`: those that `valid` makes are compared with what is issued today, and all of them have the verdict
 //! that `vectors.json` says.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use kernel::train::Optimizer;
+use kernel::transcript::ids_digest;
 use serde::Deserialize;
-use session::receipt::{Given, Receipt, SecretKey};
+use session::receipt::{Given, Hex, Receipt, SecretKey};
 
 use crate::model::{
     PROMPT, SEED, adapters, aggregated, data, generated, model, options, request, scored, stopped, trained, verify,
@@ -33,7 +34,7 @@ struct Vector {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receipts")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/receipts")
 }
 
 fn vectors() -> Vec<Vector> {
@@ -79,7 +80,7 @@ fn valid() -> Vec<(&'static str, Receipt)> {
 
 /// With `LOCKSTEP_WRITE_VECTORS=1` the files are written instead, for a new version of the format.
 #[test]
-fn what_is_issued_is_what_the_vectors_say() {
+fn vectors_are_what_is_issued() {
     let write = std::env::var_os("LOCKSTEP_WRITE_VECTORS").is_some();
     for (name, receipt) in valid() {
         let path = folder().join(name);
@@ -109,7 +110,7 @@ fn stop_strings_end_a_generation_at_the_token_that_completes_one() {
 }
 
 #[test]
-fn every_vector_has_its_verdict() {
+fn vectors_have_their_verdicts() {
     let model = model(SEED);
     let clients = adapters(&model);
     for vector in vectors() {
@@ -134,8 +135,34 @@ fn every_vector_has_its_verdict() {
     }
 }
 
+/// A private generation whose output is given is read at once, and has the verdict of one that tells its ids.
 #[test]
-fn every_file_is_a_vector_and_every_verdict_is_among_them() {
+fn vectors_of_private_generations_have_their_verdict_with_the_output_too() {
+    let model = model(SEED);
+    let read = |name: &str| Receipt::from_json(&std::fs::read(folder().join(name)).unwrap()).unwrap();
+    let ids = |name: &str| read(name).generation.unwrap().token_ids;
+    let verify = |receipt: &Receipt, output: Option<Vec<u32>>| {
+        verify(&receipt.to_json(), &model, Given { prompt: Some(PROMPT.to_vec()), output, ..Given::default() })
+    };
+    for (private, open) in [("private.json", "drawn.json"), ("stop-private.json", "stop.json")] {
+        assert_eq!(read(open).without_ids(), read(private));
+        assert_eq!(verify(&read(private), ids(open)).word(), "MATCH", "{private}");
+        assert_eq!(verify(&read(open), ids(open)).word(), "MATCH", "{open}");
+        for name in [private, open] {
+            let verdict = verify(&read(name), Some(vec![1, 2]));
+            assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("the output"), "{verdict:?}");
+        }
+        // The digest of fewer tokens than there are steps.
+        let (mut short, output) = (read(private), ids(open).map(|ids| ids[..2].to_vec()));
+        let digest = Hex(ids_digest(output.as_ref().unwrap()));
+        short.generation.as_mut().unwrap().token_ids_sha256 = Some(digest);
+        let verdict = verify(&short, output);
+        assert!(verdict.word() == "MISMATCH" && verdict.why().unwrap().contains("2 tokens"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn vectors_are_all_files_and_every_verdict_is_among_them() {
     let named: BTreeSet<String> = vectors().into_iter().map(|vector| vector.file).collect();
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let files: BTreeSet<String> =

@@ -31,18 +31,18 @@ pub const TARGET: Target = Target {
 
 /// Receipts of the test vectors.
 const VECTORS: [&[u8]; 12] = [
-    include_bytes!("../../../../kernel/session/tests/receipts/greedy.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/private.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/signed.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/stop.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/stop-private.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/training.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/training-adapter.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/training-private.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/scoring.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/scoring-private.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/aggregation.json"),
-    include_bytes!("../../../../kernel/session/tests/receipts/aggregation-receipts.json"),
+    include_bytes!("../../../../docs/vectors/receipts/greedy.json"),
+    include_bytes!("../../../../docs/vectors/receipts/private.json"),
+    include_bytes!("../../../../docs/vectors/receipts/signed.json"),
+    include_bytes!("../../../../docs/vectors/receipts/stop.json"),
+    include_bytes!("../../../../docs/vectors/receipts/stop-private.json"),
+    include_bytes!("../../../../docs/vectors/receipts/training.json"),
+    include_bytes!("../../../../docs/vectors/receipts/training-adapter.json"),
+    include_bytes!("../../../../docs/vectors/receipts/training-private.json"),
+    include_bytes!("../../../../docs/vectors/receipts/scoring.json"),
+    include_bytes!("../../../../docs/vectors/receipts/scoring-private.json"),
+    include_bytes!("../../../../docs/vectors/receipts/aggregation.json"),
+    include_bytes!("../../../../docs/vectors/receipts/aggregation-receipts.json"),
 ];
 
 /// Names and texts that mean something.

@@ -47,8 +47,9 @@ impl GenerationCheck {
             }
             (_, Some(_)) => return Err(Verdict::cannot("the prompt that was given is not that of the receipt")),
         };
+        let output = output(told, given.output)?;
         let request = told.request(prompt).map_err(Verdict::from)?;
-        let source = match &told.token_ids {
+        let source = match &output {
             Some(ids) if !given.step_by_step => Source::Replay(Replay::new(model, request, ids).map_err(refused)?),
             _ => Source::Generation(Generation::new(model, request).map_err(refused)?),
         };
@@ -99,6 +100,20 @@ impl GenerationCheck {
             Source::Replay(replay) => replay.request(),
             Source::Generation(generation) => generation.request(),
         }
+    }
+}
+
+/// The tokens that came out, where they are known.
+fn output(told: &Generated, given: Option<Vec<u32>>) -> Result<Option<Vec<u32>>, Verdict> {
+    let steps = told.logits_sha256.len();
+    match (&told.token_ids, given) {
+        (ids, None) => Ok(ids.clone()),
+        (Some(ids), Some(given)) if *ids == given => Ok(Some(given)),
+        (None, Some(given)) if told.token_ids_sha256 == Some(Hex(ids_digest(&given))) => {
+            let why = format!("its digest is of {} tokens, and it has {steps} steps", given.len());
+            if given.len() == steps { Ok(Some(given)) } else { Err(Verdict::Mismatch { step: None, why }) }
+        }
+        (_, Some(_)) => Err(Verdict::cannot("the output that was given is not that of the receipt")),
     }
 }
 

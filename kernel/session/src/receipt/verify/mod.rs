@@ -88,6 +88,8 @@ impl From<ReceiptError> for Verdict {
 pub struct Given {
     /// The prompt of a generation.
     pub prompt: Option<Vec<u32>>,
+    /// The tokens that a generation gave: they are read at once then, and not generated again.
+    pub output: Option<Vec<u32>>,
     /// The data of a training or a scoring.
     pub data: Option<Vec<Sequence>>,
     /// The model with the adapter of each client of an aggregation, in any order.

@@ -159,6 +159,15 @@ fn decoded(text: &str, plus: bool) -> Option<String> {
 fn can_generate(pairs: &[(String, String)]) -> bool {
     let first = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     let number = |name: &str, default: f64| first(name).map_or(Some(default), |value| value.parse().ok());
+    let bias = |value: &str| {
+        let (token, bias) = value.split_once(':')?;
+        let plain = token.bytes().all(|byte| byte.is_ascii_digit());
+        if plain { Some((token.parse().ok()?, bias.parse().ok()?)) } else { None }
+    };
+    let biases = || {
+        let values = pairs.iter().filter(|(name, _)| name == "logit_bias");
+        values.map(|(_, value)| bias(value)).collect::<Option<Vec<_>>>()
+    };
     let settings = || {
         Some(SamplerSettings {
             temperature: number("temperature", 0.0)?,
@@ -166,6 +175,10 @@ fn can_generate(pairs: &[(String, String)]) -> bool {
             top_p: number("top_p", 1.0)?,
             min_p: number("min_p", 0.0)?,
             repetition_penalty: number("repetition_penalty", 1.0)?,
+            frequency_penalty: number("frequency_penalty", 0.0)?,
+            presence_penalty: number("presence_penalty", 0.0)?,
+            logit_bias: biases()?,
+            stream: 0,
             seed: first("seed").map_or(Some(0), |value| value.parse().ok())?,
         })
     };
