@@ -175,6 +175,9 @@ fn ctrl_c_between_answers_ends_the_program() {
     let model = tiny::write(folder.path(), 1);
     // A line of JSON comes once the answer has ended.
     let (mut child, _) = answering(&model, &["--max-tokens", "2", "--json"], 1);
+    // There may be more lines: to wait for the end would close it.
+    let stdin = child.stdin.take();
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(stdin);
 }
