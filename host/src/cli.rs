@@ -15,7 +15,13 @@ use crate::pool::{MAX_THREADS, ThreadPool};
 mod aggregate;
 mod batch;
 mod bench;
+mod chat;
+mod completions;
+mod config;
 mod diff;
+mod doctor;
+mod examples;
+mod headings;
 mod lora;
 mod merge;
 mod receipt;
@@ -26,7 +32,11 @@ mod train;
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use bench::{Bench, Part};
+pub use chat::Chat;
+pub use completions::{Completions, completions};
+pub use config::parse;
 pub use diff::{Diff, DiffPrompt};
+pub use doctor::Doctor;
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use receipt::{Keygen, Missing, Receipting, Verify};
@@ -37,9 +47,7 @@ pub use train::{Checkpointing, Gradients, OptimizerName, SavedType, ScheduleName
 /// One language model, natively and in the browser, the same bits
 #[derive(Parser, Debug)]
 #[command(name = "lockstep", version, arg_required_else_help = true)]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 failure, 2 usage; `verify` and `diff` have more. Every LOCKSTEP_* variable sets the flag of its name."
-)]
+#[command(after_help = examples::LOCKSTEP)]
 pub struct Cli {
     /// What to log on stderr: off, error, warn, info, debug or trace
     #[arg(long, env = "LOCKSTEP_LOG_LEVEL", default_value = "info", global = true)]
@@ -52,31 +60,53 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Serve the page, the model files and the HTTP API
+    #[command(after_help = examples::SERVE)]
     Serve(Serve),
     /// Continue a prompt and print the text as it comes
+    #[command(after_help = examples::GENERATE)]
     Generate(Generate),
+    /// Talk with the model in the terminal
+    #[command(after_help = examples::CHAT)]
+    Chat(Chat),
     /// Turn JSON lines {"text":...} on stdin into {"ids":[...]} on stdout
+    #[command(after_help = examples::TOKENIZE)]
     Tokenize(Tokenize),
     /// Write the logits of every position of a prompt to a safetensors file
+    #[command(after_help = examples::LOGITS)]
     Logits(Logits),
     /// Tell how likely the tokens of given texts are
+    #[command(after_help = examples::SCORE)]
     Score(Score),
     /// Measure the speed of prefill, decoding and training with one thread and with more
+    #[command(after_help = examples::BENCH)]
     Bench(Bench),
     /// Train all weights, or an adapter, on a text or a file of texts and conversations
+    #[command(after_help = examples::TRAIN)]
     Train(Train),
     /// Write the gradients of the loss of a text to a safetensors file
+    #[command(after_help = examples::GRADIENTS)]
     Gradients(Gradients),
     /// Write a model folder whose weights have an adapter in them
+    #[command(after_help = examples::MERGE)]
     Merge(Merge),
     /// Make one adapter of several, the weighted mean of what they have learnt
+    #[command(after_help = examples::AGGREGATE)]
     Aggregate(Aggregate),
     /// Compute again what a receipt tells, and say whether it is the result
+    #[command(after_help = examples::VERIFY)]
     Verify(Verify),
     /// Name the first step, layer, operator and element at which two results differ
+    #[command(after_help = examples::DIFF)]
     Diff(Diff),
     /// Make a key that receipts are signed with
+    #[command(after_help = examples::KEYGEN)]
     Keygen(Keygen),
+    /// Check this machine, the model folder and the port, and tell what to do where something is wrong
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(Doctor),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(Completions),
 }
 
 /// Which model, with or without an adapter, and what it runs on.
@@ -225,6 +255,12 @@ pub struct Serve {
     /// Names other than localhost under which browsers may reach the server: a.example,b.example
     #[arg(long, env = "LOCKSTEP_ALLOWED_HOSTS", value_name = "NAMES", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
+    /// After Ctrl-C or SIGTERM let answers and trainings go on for up to SECONDS; a second one ends them at once
+    #[arg(long, env = "LOCKSTEP_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value_t = 5)]
+    pub shutdown_timeout: u32,
+    /// Read what neither a flag nor a variable sets from FILE: TOML, the keys are the flags without -- (port = 8080)
+    #[arg(long, env = "LOCKSTEP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `lockstep generate`

@@ -1,12 +1,11 @@
 //! `lockstep generate`: continues a prompt.
 
-use std::borrow::Cow;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::thread::JoinHandle;
 
 use kernel::Exec;
-use kernel::generate::{FinishReason, Generation, Request};
+use kernel::generate::{Generation, Request};
 use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
 use serde::Serialize;
 use session::receipt::Receipt;
@@ -17,6 +16,7 @@ use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
 use crate::run::{Timings, run};
+use crate::terminal::{shown, shown_json};
 use crate::{Failure, Outcome, cli};
 
 /// What `generate --json` prints, and what is known of it before anything is computed first.
@@ -110,7 +110,7 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
     run(opened, exec, &mut text, |_, piece| {
-        stdout.write_all(if terminal { Cow::Owned(harmless(piece)) } else { Cow::Borrowed(piece) }.as_bytes())?;
+        stdout.write_all(shown(piece, terminal).as_bytes())?;
         Ok(stdout.flush()?)
     })?;
     // A prompt of the shell belongs on a line of its own; a file gets the text and nothing else.
@@ -124,7 +124,10 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option
 }
 
 /// What results are computed with, once the weights are hashed.
-fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identity, Failure> {
+///
+/// # Errors
+/// If they cannot be.
+pub fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identity, Failure> {
     let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
     Ok(opened.identity(weights))
 }
@@ -132,13 +135,13 @@ fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identit
 fn report(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
     let digest = opened.weights_digest();
     let mut whole = String::new();
-    let ended = run(opened, exec, &mut text, |_, piece| {
+    let (reason, timings) = run(opened, exec, &mut text, |_, piece| {
         whole.push_str(piece);
         Ok(())
     })?;
     let identity = identity(opened, digest)?;
     let mut report = Report::new(opened, &identity, exec, text.generation().prompt());
-    report.end(&identity, text.generation(), whole, ended);
+    report.end(&identity, text.generation(), whole, (reason.as_str(), timings));
     print_json(&report)?;
     write_receipt(opened, &identity, &text, issue)
 }
@@ -170,11 +173,11 @@ impl Report {
         identity: &Identity,
         generation: &Generation,
         text: String,
-        (reason, timings): (FinishReason, Timings),
+        (reason, timings): (&'static str, Timings),
     ) {
         self.token_ids = generation.steps().iter().map(|step| step.token_id).collect();
         self.text = text;
-        self.finish_reason = reason.as_str();
+        self.finish_reason = reason;
         self.logits_sha256 = generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect();
         self.transcript_sha256 = hex(&transcript(identity, generation));
         self.timings = timings;
@@ -191,30 +194,6 @@ impl Report {
 /// # Errors
 /// If stdout cannot be written.
 pub fn print_json(value: &impl Serialize) -> Outcome {
-    Ok(writeln!(io::stdout(), "{}", serde_json::to_string(value)?)?)
-}
-
-/// `text` with its control characters, other than newline and tab, written as `\u{..}`: what a model says must not drive
-/// the terminal that shows it.
-fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_shown_not_sent() {
-        assert_eq!(harmless("a\n\tb é 🙂"), "a\n\tb é 🙂");
-        assert_eq!(harmless("\u{1b}[2J\r\u{7f}\u{9b}"), "\\u{1b}[2J\\u{d}\\u{7f}\\u{9b}");
-    }
+    let (json, terminal) = (serde_json::to_string(value)?, io::stdout().is_terminal());
+    Ok(writeln!(io::stdout(), "{}", shown_json(&json, terminal))?)
 }

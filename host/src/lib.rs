@@ -1,4 +1,5 @@
-//! The `lockstep` command: generate, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen, serve.
+//! The `lockstep` command: generate, chat, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen,
+//! doctor, completions, serve.
 //!
 //! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
 //! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
@@ -8,8 +9,10 @@
 mod aggregate;
 mod batch;
 mod bench;
+mod chat;
 mod cli;
 mod diff;
+mod doctor;
 mod generate;
 mod gradients;
 mod keys;
@@ -23,6 +26,7 @@ mod run;
 mod save;
 mod score;
 mod serve;
+mod terminal;
 mod tokenize;
 mod trace;
 mod train;
@@ -31,8 +35,7 @@ mod verify;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
-use cli::{Cli, Command};
+use cli::Command;
 
 /// Why a command failed; shown to the user as it is.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -44,7 +47,7 @@ pub type Outcome = Result<(), Failure>;
 ///
 /// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` and `diff` from 3 on.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     tracing_subscriber::fmt()
         .with_max_level(cli.log_level)
         .with_writer(io::stderr)
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::serve(arguments),
         Command::Generate(arguments) => generate::generate(arguments),
+        Command::Chat(arguments) => chat::chat(arguments),
         Command::Tokenize(arguments) => tokenize::tokenize(arguments),
         Command::Logits(arguments) => logits::logits(arguments),
         Command::Score(arguments) => score::score(arguments),
@@ -67,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Keygen(arguments) => keys::keygen(arguments),
         Command::Verify(arguments) => return end(verify::verify(arguments)),
         Command::Diff(arguments) => return end(diff::diff(arguments)),
+        Command::Completions(arguments) => cli::completions(&arguments),
+        Command::Doctor(arguments) => return end(doctor::doctor(arguments)),
     };
     end(outcome.map(|()| ExitCode::SUCCESS))
 }

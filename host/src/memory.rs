@@ -30,10 +30,15 @@ impl error::Error for MemoryError {}
 /// # Errors
 /// The numbers, and the `advice`.
 pub fn require(what: &'static str, needed: u64, advice: Vec<&'static str>) -> Result<(), MemoryError> {
-    match available(Path::new("/")) {
+    match available_bytes() {
         Some(available) if available < needed => Err(MemoryError { what, needed, available, advice }),
         _ => Ok(()),
     }
+}
+
+/// The bytes that this process may still take; nothing where the system does not tell.
+pub fn available_bytes() -> Option<u64> {
+    available(Path::new("/"))
 }
 
 /// The bytes that a process may still take under Linux, by what is mounted under `root`: of the machine (`MemAvailable`), and

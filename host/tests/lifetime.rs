@@ -1,13 +1,12 @@
-//! Several clients, clients that leave, and the end of the server.
+//! Several clients, and clients that leave.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::server::{PATIENCE, Server, request, start};
+use crate::server::{Server, request, start};
 use crate::stream::{events, generate, tokens};
 
 /// Asks for a long generation and returns once its first token is there. Sixteen of these advance together.
@@ -94,50 +93,6 @@ fn two_clients_at_once_get_what_each_gets_alone() {
     let (_, first_of_0, end_of_0) = answers[0];
     let (_, first_of_1, end_of_1) = answers[1];
     assert!(first_of_0 < end_of_1 && first_of_1 < end_of_0, "one waited for the other");
-}
-
-#[cfg(unix)]
-fn signal(server: &Server, name: &str) {
-    let status = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
-    assert!(status.success());
-}
-
-#[cfg(unix)]
-fn exit_code(server: &mut Server) -> Option<i32> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = server.child.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(start.elapsed() < PATIENCE, "the server did not end");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_ends_streams_cleanly() {
-    let mut server = start(&[]);
-    let mut stream = begin(&server);
-    signal(&server, "-INT");
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing: {rest:?}");
-    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).expect("a done event");
-    assert!(done.contains("\"finishReason\":\"shutdown\""), "{done}");
-    assert_eq!(exit_code(&mut server), Some(0));
-}
-
-#[cfg(unix)]
-#[test]
-fn sigterm_ends_an_idle_server_with_an_open_connection_at_once() {
-    let mut server = start(&[]);
-    let mut stream = server.send("GET /api/status HTTP/1.1\nHost: localhost\n\n");
-    stream.read_exact(&mut [0; 16]).unwrap();
-    let asked = Instant::now();
-    signal(&server, "-TERM");
-    assert_eq!(exit_code(&mut server), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
 #[test]

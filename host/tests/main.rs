@@ -4,10 +4,15 @@
 mod adapters;
 mod aggregate;
 mod batch;
+mod chat;
 mod command;
 mod commands;
+mod config;
 mod diff;
+mod doctor;
 mod doors;
+#[cfg(unix)]
+mod ending;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod environment;
 mod files;
@@ -22,6 +27,8 @@ mod resume;
 mod scores;
 mod server;
 mod stream;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tiny;
 mod train_route;
 mod training;

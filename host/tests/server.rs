@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -31,6 +31,11 @@ impl Drop for Server {
 pub fn start(arguments: &[&str]) -> Server {
     let mut command = lockstep("serve");
     command.args(["--port", "0"]).arg("--model").arg(model::dir()).args(arguments);
+    started(command)
+}
+
+/// Starts a server and waits until its model is loaded.
+pub fn started(mut command: Command) -> Server {
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();

@@ -109,7 +109,7 @@ impl Work<'_> {
     fn answer<'a>(&self, ended: Running<'a>, reason: FinishReason) -> Result<Answer<'a>, Failure> {
         let Running { prompted, line, text, whole, timings, .. } = ended;
         let mut report = self.report(prompted);
-        report.end(self.identity, text.generation(), whole, (reason, timings));
+        report.end(self.identity, text.generation(), whole, (reason.as_str(), timings));
         let receipt = text.receipt(&self.opened.model, self.identity, self.private)?;
         let receipt = match &self.key {
             Some(key) => receipt.sign(key),

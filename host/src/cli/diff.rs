@@ -6,10 +6,6 @@ use super::{Context, ModelArguments, Special, Threads};
 
 /// `lockstep diff`
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Exit codes: 0 equal, 3 they differ, 4 they cannot be compared, 5 a file is neither a receipt nor \
-                        safetensors, 1 failure, 2 usage."
-)]
 pub struct Diff {
     /// One side: a receipt, a file of values (see `lockstep logits --intermediates`), or the name of a backend, which is then computed
     #[arg(value_name = "A")]

@@ -35,8 +35,6 @@ pub struct Keygen {
 
 /// `lockstep verify`
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit codes: 0 MATCH, 3 MISMATCH, 4 CANNOT_VERIFY, 5 MALFORMED, 6 the signature that \
-                        --require-signature asks for is missing or bad, 1 failure, 2 usage.")]
 pub struct Verify {
     /// The receipt; - reads it from stdin
     #[arg(value_name = "RECEIPT")]

@@ -4,6 +4,7 @@
 //! [`send`] with files, [`receipts`] with the receipts of what was computed. Connections are served by an async runtime, which computes nothing: [`engine`] does, on a thread of
 //! its own.
 
+mod ending;
 mod engine;
 mod files;
 mod generate;
@@ -39,8 +40,6 @@ use state::State;
 const CONNECTIONS: usize = 256;
 /// A client must have sent its request's head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Responses that have not ended this long after the server was asked to end are cut off.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the command until Ctrl-C or SIGTERM.
 ///
@@ -81,11 +80,11 @@ async fn listen(arguments: cli::Serve) -> Outcome {
         }
     };
     drop(listener);
-    state.ending.cancel();
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = tokio::time::sleep(GRACE) => tracing::warn!("some connections did not end within {GRACE:?}"),
-    }
+    // An engine that has failed answers nobody any more.
+    let timeout = Duration::from_secs(if outcome.is_ok() { state.arguments.shutdown_timeout.into() } else { 0 });
+    tracing::info!("ending: what runs may go on for {timeout:?}, or until the next signal");
+    let again = async { drop(asked_to_end().await) };
+    ending::end(connections, &state.ending, timeout, again).await;
     outcome
 }
 
@@ -152,7 +151,6 @@ async fn asked_to_end() -> Outcome {
     }
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await?;
-    tracing::info!("ending");
     Ok(())
 }
 

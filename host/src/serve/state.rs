@@ -42,7 +42,7 @@ pub struct State {
     pub engine: Engine,
     /// The receipts of the last results.
     pub receipts: Receipts,
-    /// Cancelled when the server is asked to end.
+    /// Cancelled when answers that are under way are to end.
     pub ending: CancellationToken,
 }
 
