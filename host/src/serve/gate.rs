@@ -35,25 +35,25 @@ impl Gate {
     ///
     /// # Errors
     /// The answer, if that is all: a refusal, or leave to send a request.
-    pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Response<Body>> {
+    pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Box<Response<Body>>> {
         let (path, headers) = (request.uri().path(), request.headers());
         if let Err(refused) = check_host(request, &self.hosts) {
-            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "host_not_allowed"));
+            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "host_not_allowed").into());
         }
         if let Some(leave) = self.cors.preflight(request) {
-            return Err(leave);
+            return Err(leave.into());
         }
         if is_open(path) {
             return Ok(Caller::ANYONE);
         }
         if let Err(refused) = check_site(headers, &self.cors) {
-            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "cross_site"));
+            return Err(refusal(path, StatusCode::FORBIDDEN, &refused.to_string(), "cross_site").into());
         }
         self.keys.check(headers).map_err(|_| {
             let message = "this server wants a key: send Authorization: Bearer KEY, with one that it was started with";
             let mut response = refusal(path, StatusCode::UNAUTHORIZED, message, "invalid_api_key");
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lockstep\""));
-            response
+            response.into()
         })
     }
 

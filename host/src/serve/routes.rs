@@ -28,7 +28,7 @@ where
     let request = Request::from_parts(head, ());
     let mut response = match state.gate.admit(&request) {
         Ok(caller) => route(&state, &request, caller, bounded(body, &state.arguments.limits)).await,
-        Err(answered) => answered,
+        Err(answered) => *answered,
     };
     // Without the query: prompts are not for the log.
     tracing::debug!(method = %request.method(), path = request.uri().path(), status = response.status().as_u16());
