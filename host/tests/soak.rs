@@ -28,7 +28,7 @@ const PROMPTS: [&str; 6] = [
     "x",
     "def+main():%0A++++return+42%0A%0A",
 ];
-/// What a server may have more than after the first third, and what it may keep for good.
+/// What a server may have more in the last third than in the one before.
 const GROWTH: u64 = 24 << 20;
 
 /// The requests: prompts, lengths, ways to choose.
@@ -169,15 +169,15 @@ fn soak_no_fault_changes_an_answer_and_nothing_grows() {
     for (query, alone) in &expected {
         assert_eq!(digests(&ask(&server, KEYS[0], query)).as_ref(), Some(alone), "{query}");
     }
-    let (first, rest) = memory.split_at(memory.len() / 3);
-    let (early, late) =
-        (first.iter().max().copied().unwrap_or_default(), rest.iter().max().copied().unwrap_or_default());
+    // What is there whatever it does: a training takes much for a moment, and not always as much.
+    let thirds = memory.chunks(memory.len().div_ceil(3));
+    let least: Vec<u64> = thirds.map(|third| third.iter().min().copied().unwrap_or_default()).collect();
     let [answered, refused, broken] = [answered, refused, broken].map(AtomicU64::into_inner);
     eprintln!(
-        "{answered} answers compared, {refused} refused, {broken} faults; at most {early} bytes in the first third, {late} later"
+        "{answered} answers compared, {refused} refused, {broken} faults; at least {least:?} bytes in each third"
     );
-    assert!(answered >= seconds && broken >= seconds, "{answered} answers, {broken} faults: the test shows little");
-    assert!(late < early + GROWTH, "{early} bytes in the first third, {late} later");
+    assert!(answered >= 40 && broken >= 40, "{answered} answers, {broken} faults: the test shows little");
+    assert!(least[2] < least[1] + GROWTH, "{least:?}");
     let begun = Instant::now();
     while open_files(&server) > files + 4 {
         assert!(begun.elapsed() < Duration::from_secs(20), "{} open files, {files} before", open_files(&server));

@@ -35,21 +35,21 @@ impl Gate {
     ///
     /// # Errors
     /// The answer, if that is all: a refusal, or leave to send a request.
-    pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Response<Body>> {
+    pub fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Box<Response<Body>>> {
         let (path, headers) = (request.uri().path(), request.headers());
         if let Err(refused) = check_host(request, &self.hosts) {
-            return Err(refusal(path, &ApiError::forbidden("host_not_allowed", refused)));
+            return Err(refusal(path, &ApiError::forbidden("host_not_allowed", refused)).into());
         }
         if let Some(leave) = self.cors.preflight(request) {
-            return Err(leave);
+            return Err(leave.into());
         }
         if is_open(path) {
             return Ok(Caller::ANYONE);
         }
         if let Err(refused) = check_site(headers, &self.cors) {
-            return Err(refusal(path, &ApiError::forbidden("cross_site", refused)));
+            return Err(refusal(path, &ApiError::forbidden("cross_site", refused)).into());
         }
-        self.keys.check(headers).map_err(|_| refusal(path, &ApiError::no_key()))
+        self.keys.check(headers).map_err(|_| refusal(path, &ApiError::no_key()).into())
     }
 
     /// Adds what the site of the request has to know.

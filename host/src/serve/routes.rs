@@ -30,7 +30,7 @@ where
     let response = requests::reported(&state, &request, async {
         match state.gate.admit(&request) {
             Ok(caller) => route(&state, &request, caller, bounded(body, &state.arguments.limits)).await,
-            Err(answered) => answered,
+            Err(answered) => *answered,
         }
     });
     let mut response = response.await;
