@@ -124,7 +124,7 @@ impl<'a> Plain<'a> {
             Ok(tree) => tree,
             Err(_) => return Some("400"),
         };
-        if tree.to_string() != self.body {
+        if tree.to_string().as_bytes() != self.body.as_bytes() {
             return None;
         }
         Some(if tree.as_object().is_some_and(can_train) { "503" } else { "400" })
