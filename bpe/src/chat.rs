@@ -132,8 +132,9 @@ impl ChatTemplate {
     /// stand for the first characters of special tokens in messages: then these match no longer. They are in none of the
     /// messages, and each stands for one character, so that a template which counts characters counts the same.
     ///
-    /// All such characters are marked, since a template can cut off what keeps them from being a special token. But one that
-    /// asks what a message says may make something else of it then: in that case only those are marked that begin one.
+    /// All such characters are marked but those of other added tokens, since a template can cut off what keeps them from being a
+    /// special token. But one that asks what a message says may make something else of it then: in that case only those are
+    /// marked that begin one.
     fn render_marked(
         &self,
         tokenizer: &Tokenizer,
@@ -148,13 +149,14 @@ impl ChatTemplate {
             parts.iter().map(|&(count, prompt)| self.render(&messages[..count], prompt)).collect()
         };
         let texts = render(messages)?;
-        let all = render(&marked(messages, &markers, |_| true));
+        let begins =
+            |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
+        let is_other = |rest: &str| tokenizer.other_added_texts().any(|token| rest.starts_with(token));
+        let all = render(&marked(messages, &markers, |rest| begins(rest) || !is_other(rest)));
         let same = |all: &Vec<String>| all.iter().map(|text| unmarked(text, &markers)).eq(texts);
         if let Some(all) = all.ok().filter(same) {
             return Ok((all, markers));
         }
-        let begins =
-            |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
         Ok((render(&marked(messages, &markers, begins))?, markers))
     }
 }

@@ -132,6 +132,12 @@ impl Tokenizer {
     pub(crate) fn special_texts(&self) -> impl Iterator<Item = &str> {
         self.added.iter().filter(|token| token.special).map(|token| token.content.as_str())
     }
+
+    /// The texts of all added tokens that are not special.
+    #[cfg(feature = "chat")]
+    pub(crate) fn other_added_texts(&self) -> impl Iterator<Item = &str> {
+        self.added.iter().filter(|token| !token.special).map(|token| token.content.as_str())
+    }
 }
 
 impl fmt::Debug for Tokenizer {

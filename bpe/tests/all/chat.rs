@@ -109,6 +109,23 @@ fn a_template_that_asks_what_a_message_says_is_answered() {
 }
 
 #[test]
+fn added_tokens_that_are_not_special_count_in_messages() {
+    let added = |id: u32, content: &str, special: bool| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": special})
+    };
+    let json = json!({
+        "added_tokens": [added(3, "<s>", true), added(4, "<t>", false)],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}, "decoder": {"type": "ByteLevel"},
+        "model": {"vocab": {"<": 0, "s": 1, ">": 2}, "merges": []},
+    });
+    let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+    let template = template("<s>{{ messages[0].content }}").unwrap();
+    let ids = template.encode(&tokenizer, &[message("user", "<t><s><")], false).unwrap();
+    assert_eq!(ids, [3, 4, 0, 1, 2, 0]);
+}
+
+#[test]
 fn text_beside_messages_is_cut_into_pieces_together_with_them() {
     let template = template("a{{ messages[0].content }}b").unwrap();
     let ids = template.encode(&TOKENIZER, &[message("user", "ppl<")], false).unwrap();

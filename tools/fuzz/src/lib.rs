@@ -2,8 +2,8 @@
 //!
 //! A [`Target`] makes inputs, by changing valid ones, and judges what is made of them: an input is accepted, and then
 //! what was read is compared with another way to read or write it; or it is refused, and then the reason is counted. Its
-//! body is an ordinary function. The tests of this crate [`drive`] it a few thousand times, the program `fuzz` as often as
-//! it is told, and libFuzzer can, too (docs/testing.md).
+//! body is an ordinary function: the tests of this crate [`drive`] it a few thousand times, and the program `fuzz` as often as
+//! it is told (docs/testing.md).
 
 #![forbid(unsafe_code)]
 

@@ -83,11 +83,9 @@ impl<'a> Plain<'a> {
             "/api/train" | "/api/train/stop" | "/api/train/reset" if self.method != "POST" => Some("405"),
             "/api/train" | "/api/train/stop" | "/api/train/reset" if self.is_of_another_site() => Some("403"),
             "/api/train/stop" | "/api/train/reset" => Some("200"),
-            "/api/train" => match self.field("Content-Type") {
-                Some("application/json") if self.body.len() > 1 << 20 => Some("413"),
-                Some("application/json" | "application/json;charset=utf-8") => self.training(),
-                _ => Some("415"),
-            },
+            "/api/train" if !self.is_json() => Some("415"),
+            "/api/train" if self.body.len() > 1 << 20 => Some("413"),
+            "/api/train" => self.training(),
             path if path.starts_with("/v1/receipts/") => either(self.method == "GET", "404", "405"),
             path if path.starts_with("/models/") => either(reads, "503", "405"),
             path if path.starts_with("/web/") && !reads => Some("405"),
@@ -97,8 +95,14 @@ impl<'a> Plain<'a> {
     }
 
     fn is_of_another_site(&self) -> bool {
-        let own = |origin: &str| origin.split_once("://").map(|(_, host)| host) == self.field("Host");
+        let host = self.field("Host").unwrap_or_default();
+        let own = |origin: &str| origin.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host));
         self.field("Sec-Fetch-Site") == Some("cross-site") || self.field("Origin").is_some_and(|origin| !own(origin))
+    }
+
+    fn is_json(&self) -> bool {
+        let media = self.field("Content-Type").and_then(|value| value.split(';').next());
+        media.is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
     }
 
     /// A file of the page: there are two.
@@ -120,7 +124,7 @@ impl<'a> Plain<'a> {
             Ok(tree) => tree,
             Err(_) => return Some("400"),
         };
-        if tree.to_string() != self.body {
+        if tree.to_string().as_bytes() != self.body.as_bytes() {
             return None;
         }
         Some(if tree.as_object().is_some_and(can_train) { "503" } else { "400" })

@@ -115,6 +115,11 @@ pub fn request(method: &str, target: &str, fields: &str, body: &str) -> Vec<u8> 
 }
 
 pub fn generate(random: &mut Random) -> Vec<u8> {
+    if random.once_in(30) {
+        // A part of the page, or the page if it has changed.
+        let field = random.choose(&["Range: bytes=0-3", "Range: bytes=999-", "Range: bytes=-4", "If-None-Match: *"]);
+        return request("GET", "/web/index.html", &format!("Host: localhost\r\n{field}\r\n"), "");
+    }
     let (method, target, body) = match random.below(5) {
         0 | 1 => ("GET", format!("/api/generate?{}", query(random)), String::new()),
         2 => ("POST", "/api/train".to_string(), training(random).to_string()),

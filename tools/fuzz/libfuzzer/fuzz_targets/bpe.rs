@@ -1,4 +1,0 @@
-//! The target `bpe`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::targets::once("bpe", input));

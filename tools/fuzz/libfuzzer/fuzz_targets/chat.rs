@@ -1,4 +1,0 @@
-//! The target `chat`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::targets::once("chat", input));
