@@ -80,7 +80,9 @@ impl Way {
         // What programs in a sandbox may read: the vectors and the model.
         let folders = [Some(&*workspace.root), model].into_iter().flatten().map(Path::as_os_str);
         let folders = folders.collect::<Vec<_>>().join(OsStr::new(":"));
-        all.iter_mut().for_each(|(_, command)| drop(command.env("LOCKSTEP_WASI_DIRS", &folders)));
+        for (_, command) in &mut all {
+            command.env("LOCKSTEP_WASI_DIRS", &folders);
+        }
         all
     }
 
