@@ -29,7 +29,7 @@ use session::Continuation;
 use session::receipt::Receipt;
 use tokio::sync::mpsc;
 
-use super::weights::{Served, TrainingSlot, Weights};
+use super::weights::{Replaced, Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
 use training::{Surroundings, Training};
@@ -59,6 +59,8 @@ pub enum Event {
     Finished(Box<Finished>),
     /// The end, by an error.
     Failed(String),
+    /// The end before the beginning: its weights are there no longer.
+    Replaced(Replaced),
 }
 
 /// How a generation ended, and the proof of it.
@@ -236,7 +238,7 @@ impl Queue {
                         match self.served.find(&job.weights) {
                             Ok(trained) => rounds.begin(*job, trained),
                             // If the client is gone, nobody needs to hear of it.
-                            Err(error) => drop(job.events.send(Event::Failed(error.to_string()))),
+                            Err(replaced) => drop(job.events.send(Event::Replaced(replaced))),
                         }
                     }
                     // The slot lets in one at a time.

@@ -88,6 +88,7 @@ impl Choice {
                 let proof = Proof { receipt_id, transcript_sha256: hex(&transcript), timings: self.timings };
                 Ok(Heard::End(reason.as_str(), proof))
             }
+            Some(Event::Replaced(replaced)) => Err(ApiError::replaced(&replaced)),
             Some(Event::Failed(error)) => Err(ApiError::internal(error)),
             None => Err(ApiError::internal("the engine has ended; restart the server")),
         }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::serve::engine::SubmitError;
 use crate::serve::reply::{self, Body};
+use crate::serve::weights::Replaced;
 
 /// The most characters of what a client sent that a message repeats.
 const SHOWN: usize = 60;
@@ -80,6 +81,11 @@ impl ApiError {
     pub fn slow(patience: Duration) -> ApiError {
         let message = format_args!("the request's body did not come within {patience:?}; send it again");
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "request_timeout", message)
+    }
+
+    /// 409: the weights are there no longer. OpenAI's clients ask again.
+    pub fn replaced(error: &Replaced) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, "invalid_request_error", "weights_replaced", error)
     }
 
     /// 413: the body is longer than may be.
