@@ -12,8 +12,11 @@ use kernel::model::{Config, KvCache, Logits, Model, Sequence, Workspace};
 use kernel::score::Scoring;
 use proptest::prelude::*;
 
+/// A token, the bits of its log-probability, and the same of the most likely ones.
+type Bits = (u32, u32, Vec<(u32, u32)>);
+
 /// All of it, numbers by their bits.
-pub fn bits(told: &[TokenLogprob]) -> Vec<(u32, u32, Vec<(u32, u32)>)> {
+pub fn bits(told: &[TokenLogprob]) -> Vec<Bits> {
     let top = |told: &TokenLogprob| told.top.iter().map(|(token, logprob)| (*token, logprob.to_bits())).collect();
     told.iter().map(|told| (told.token_id, told.logprob.to_bits(), top(told))).collect()
 }
