@@ -49,7 +49,11 @@ fn requests(random: &mut Random, long: bool) -> Vec<Request> {
         top_p: 0.95,
         min_p: 0.01,
         repetition_penalty: 1.2,
+        frequency_penalty: 0.3,
+        presence_penalty: -0.2,
+        logit_bias: vec![(28, -1.5)],
         seed: random.within(0, 1 << 20) as u64,
+        stream: 1,
     };
     let open = SamplerSettings { temperature: 1.3, seed: u64::MAX, ..SamplerSettings::default() };
     let samplers = [cut, SamplerSettings::default(), open];
@@ -59,6 +63,7 @@ fn requests(random: &mut Random, long: bool) -> Vec<Request> {
         max_tokens: 6,
         ignore_eos: true,
         sampler: Sampler::new(settings).unwrap(),
+        logprobs: None,
     };
     lengths.into_iter().zip(samplers).map(request).collect()
 }

@@ -291,7 +291,7 @@ fn start_tiny(model: &std::path::Path, arguments: &[&str]) -> (Server, Receiver<
             break address.strip_suffix("/web/").unwrap().parse().unwrap();
         }
     };
-    let server = Server { child, port };
+    let server = Server { child, port, key: None };
     server.wait_for("ready", &Value::Bool(true));
     (server, lines)
 }
@@ -380,7 +380,7 @@ fn a_log_of_text_says_the_same() {
         assert!(stderr.read_line(&mut line).unwrap() > 0);
     }
     let port = line.trim().rsplit(':').next().unwrap().strip_suffix("/web/").unwrap().parse().unwrap();
-    let server = Server { child, port };
+    let server = Server { child, port, key: None };
     server.request("GET", "/SECRET", "X-Request-Id: text-1\n");
     let line = stderr.lines().map(Result::unwrap).find(|line| line.contains("text-1")).unwrap();
     for word in ["INFO request", r#"method="GET""#, r#"route="other""#, "status=404", "complete=true"] {

@@ -6,8 +6,9 @@ use clap::{Arg, Command};
 const MODEL: (&str, &[&str]) =
     ("Model and machine", &["model", "adapter", "backend", "no-mmap", "threads", "ctx-size"]);
 /// How tokens are drawn.
-const SAMPLING: (&str, &[&str]) =
-    ("Choice of tokens", &[
+const SAMPLING: (&str, &[&str]) = (
+    "Choice of tokens",
+    &[
         "temperature",
         "top-k",
         "top-p",
@@ -17,7 +18,8 @@ const SAMPLING: (&str, &[&str]) =
         "presence-penalty",
         "logit-bias",
         "seed",
-    ]);
+    ],
+);
 /// What proves a result.
 const RECEIPT: (&str, &[&str]) = ("Receipt", &["receipt", "private", "sign"]);
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::engine::SubmitError;
 use super::reply::{self, Body};
+use super::weights::Replaced;
 
 /// The most characters of what a client sent that a message repeats.
 const SHOWN: usize = 60;
@@ -78,6 +79,11 @@ impl ApiError {
     /// 408: the body did not come in time.
     pub fn slow(message: impl fmt::Display) -> ApiError {
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "request_timeout", message)
+    }
+
+    /// 409: the weights are there no longer. OpenAI's clients ask again.
+    pub fn replaced(error: &Replaced) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, "invalid_request_error", "weights_replaced", error)
     }
 
     /// 413: the body is longer than may be.

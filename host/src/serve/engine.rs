@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use super::keys::Caller;
 use super::metrics::{Generations, Watch};
 use super::opened_files::{Changed, OpenedFiles};
-use super::weights::{Served, TrainingSlot, Weights};
+use super::weights::{Replaced, Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
 use training::{Surroundings, Training};
@@ -62,6 +62,8 @@ pub enum Event {
     Finished(Box<Finished>),
     /// The end, by an error.
     Failed(String),
+    /// The end before the beginning: its weights are there no longer.
+    Replaced(Replaced),
 }
 
 /// How a generation ended, and the proof of it.
@@ -291,7 +293,7 @@ impl Queue {
                         match self.served.find(&job.weights) {
                             Ok(trained) => rounds.begin(*job, trained),
                             // If the client is gone, nobody needs to hear of it.
-                            Err(error) => drop(job.events.send(Event::Failed(error.to_string()))),
+                            Err(replaced) => drop(job.events.send(Event::Replaced(replaced))),
                         }
                     }
                     // The slot lets in one at a time.

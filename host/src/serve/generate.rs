@@ -173,6 +173,7 @@ async fn follow(
                 events.send(tokens, "done", &data).await?;
                 return Ok(Told { tokens, reason: reason.as_str() });
             }
+            Some(Event::Replaced(replaced)) => return fail(events, tokens, &replaced.to_string()).await,
             Some(Event::Failed(error)) => return fail(events, tokens, &error).await,
             None => return fail(events, tokens, "the engine has ended; restart the server").await,
         }

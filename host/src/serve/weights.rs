@@ -1,6 +1,7 @@
 //! Which weights are served: those that the server was started with, or those of the last completed training; and those that a
 //! request asks for by name.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +30,18 @@ pub enum Weights {
     /// What a training made, with this digest.
     Trained(Sha256Digest),
 }
+
+/// The trained weights that a generation asks for are there no longer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Replaced;
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the trained weights were reset, or trained anew, while the request waited; send it again")
+    }
+}
+
+impl std::error::Error for Replaced {}
 
 impl Trained {
     /// The digests of the weights and of the adapter, given that of the base weights, which may not be known yet.
@@ -78,14 +91,14 @@ impl Served {
     ///
     /// # Errors
     /// If it asks for trained ones that are there no longer.
-    pub fn find(&self, weights: &Weights) -> Result<Option<Arc<Trained>>, &'static str> {
+    pub fn find(&self, weights: &Weights) -> Result<Option<Arc<Trained>>, Replaced> {
         match weights {
             Weights::Served => Ok(self.now()),
             Weights::Base => Ok(None),
             Weights::Loaded(adapter) => Ok(Some(adapter.clone())),
             Weights::Trained(sha256) => match self.trained() {
                 Some(trained) if trained.sha256 == *sha256 => Ok(Some(trained)),
-                _ => Err("the trained weights were reset, or trained anew, while the request waited; send it again"),
+                _ => Err(Replaced),
             },
         }
     }

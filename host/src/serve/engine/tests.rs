@@ -326,6 +326,24 @@ fn what_several_begin_with_is_read_once() {
     assert!(together < apart, "{together} and {apart} regions");
 }
 
+#[test]
+fn weights_that_were_reset_while_a_request_waited_are_told() {
+    let model = model();
+    let (engine, queue) = engine();
+    let asked = |weights: Weights| {
+        engine.submit_all(vec![generation(&model, 1, 2)], &weights, Caller::ANYONE).unwrap().remove(0)
+    };
+    let [reset, loaded] = [
+        Weights::Trained([9; 32]),
+        Weights::Loaded(Arc::new(Trained { model: model.clone(), sha256: [8; 32], stays: true })),
+    ]
+    .map(asked);
+    work(engine, queue, &model, &SerialPool, &identity);
+    assert!(matches!(heard(reset), (0, Event::Replaced(_))));
+    let (2, Event::Finished(end)) = heard(loaded) else { panic!("it failed") };
+    assert_eq!(end.identity.weights, [8; 32]);
+}
+
 /// Not even a long prompt is read to its end for a client that has gone.
 #[test]
 fn nothing_is_computed_for_a_client_that_has_gone() {

@@ -9,10 +9,10 @@ use bpe::Tokenizer;
 use kernel::transcript::hex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::serve::api_error::ApiError;
 use super::logprobs::{Logprobs, Reader};
 use super::shapes::{Proof, Usage};
 use crate::run::Timings;
+use crate::serve::api_error::ApiError;
 use crate::serve::engine::{Event, Finished};
 use crate::serve::state::State;
 
@@ -88,6 +88,7 @@ impl Choice {
                 let proof = Proof { receipt_id, transcript_sha256: hex(&transcript), timings: self.timings };
                 Ok(Heard::End(reason.as_str(), proof))
             }
+            Some(Event::Replaced(replaced)) => Err(ApiError::replaced(&replaced)),
             Some(Event::Failed(error)) => Err(ApiError::internal(error)),
             None => Err(ApiError::internal("the engine has ended; restart the server")),
         }

@@ -3,8 +3,8 @@
 use bpe::Message;
 use serde_json::{Map, Value, json};
 
-use crate::serve::api_error::{ApiError, shown};
 use super::fields::Fields;
+use crate::serve::api_error::{ApiError, shown};
 
 /// Reads the field.
 ///

@@ -7,10 +7,10 @@ use kernel::generate::{Logprobs, Request, Sampler, SamplerSettings};
 use session::{Continuation, MessagesError, chat_prompt};
 
 use super::choice::Choice;
-use crate::serve::api_error::ApiError;
 use super::request::{Asked, Prompt, Source};
 use super::shapes::Head;
 use crate::open::Opened;
+use crate::serve::api_error::ApiError;
 use crate::serve::state::State;
 use crate::serve::weights::Weights;
 

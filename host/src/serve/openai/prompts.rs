@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::serve::api_error::{ApiError, shown};
 use super::fields::Fields;
 use super::request::Prompt;
+use crate::serve::api_error::{ApiError, shown};
 
 /// Reads the field.
 ///

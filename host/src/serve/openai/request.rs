@@ -6,10 +6,10 @@ use kernel::generate::SamplerSettings;
 use serde_json::{Value, json};
 use session::Stop;
 
-use crate::serve::api_error::{ApiError, shown};
 use super::fields::Fields;
 use super::messages::messages;
 use super::prompts::prompts;
+use crate::serve::api_error::{ApiError, shown};
 use crate::serve::engine::WAITING;
 
 /// The most choices for one prompt.

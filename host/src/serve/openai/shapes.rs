@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use session::receipt::Hex;
 
-use crate::serve::api_error::ApiError;
 use super::logprobs::Logprobs;
 use crate::run::Timings;
+use crate::serve::api_error::ApiError;
 
 /// What an answer, or every chunk of it, begins with.
 #[derive(Serialize)]

@@ -5,10 +5,10 @@
 use hyper::{Response, StatusCode};
 
 use super::choice::{Choices, Heard};
-use crate::serve::api_error::ApiError;
 use super::logprobs::Logprobs;
 use super::prepare::Prepared;
 use super::shapes::{Answer, ChoiceShape, Said};
+use crate::serve::api_error::ApiError;
 use crate::serve::reply::{self, Body};
 use crate::serve::state::State;
 
