@@ -17,7 +17,7 @@ fn logits(model: &Model) -> Vec<f64> {
 }
 
 /// The probabilities that remain, in binary64, by the steps of the contract.
-fn expected(logits: &[f64], s: SamplerSettings) -> Vec<f64> {
+fn expected(logits: &[f64], s: &SamplerSettings) -> Vec<f64> {
     let penalised = |(token, l): (usize, &f64)| match PROMPT.contains(&(token as u32)) {
         true if *l < 0.0 => l * s.repetition_penalty,
         true => l / s.repetition_penalty,
@@ -46,8 +46,9 @@ fn settings(logits: &[f64]) -> [SamplerSettings; 3] {
     let mean = logits.iter().sum::<f64>() / logits.len() as f64;
     let spread = (logits.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / logits.len() as f64).sqrt();
     let plain = SamplerSettings { temperature: 0.5 * spread, ..SamplerSettings::default() };
-    let penalised = SamplerSettings { repetition_penalty: 1.6, ..plain };
-    let all = SamplerSettings { temperature: 0.8 * spread, top_k: 20, top_p: 0.9, min_p: 0.05, ..penalised };
+    let penalised = SamplerSettings { repetition_penalty: 1.6, ..plain.clone() };
+    let cuts = SamplerSettings { top_k: 20, top_p: 0.9, min_p: 0.05, ..penalised.clone() };
+    let all = SamplerSettings { temperature: 0.8 * spread, ..cuts };
     [plain, penalised, all]
 }
 
@@ -55,7 +56,8 @@ fn settings(logits: &[f64]) -> [SamplerSettings; 3] {
 fn telling_model() -> (Model, Vec<f64>) {
     let telling = |logits: &[f64]| {
         let [.., all] = settings(logits);
-        let (p, other) = (expected(logits, all), expected(logits, SamplerSettings { repetition_penalty: 1.0, ..all }));
+        let without = SamplerSettings { repetition_penalty: 1.0, ..all.clone() };
+        let (p, other) = (expected(logits, &all), expected(logits, &without));
         let apart: f64 = p.iter().zip(&other).map(|(p, q)| (p - q).abs()).sum();
         apart > 0.2 && (6..all.top_k as usize).contains(&p.iter().filter(|p| **p > 0.0).count())
     };
@@ -64,12 +66,12 @@ fn telling_model() -> (Model, Vec<f64>) {
 }
 
 /// The first token for each seed that `seed` makes of a number.
-fn drawn(model: &Model, settings: SamplerSettings, seed: impl Fn(u64) -> u64) -> Vec<usize> {
+fn drawn(model: &Model, settings: &SamplerSettings, seed: impl Fn(u64) -> u64) -> Vec<usize> {
     let (mut cache, mut workspace) = (KvCache::new(model.config()), Workspace::default());
     model.forward(Exec::serial(), &mut cache, &PROMPT, Logits::None, &mut workspace).unwrap();
     let draw = |number| {
-        let sampler = Sampler::new(SamplerSettings { seed: seed(number), ..settings }).unwrap();
-        let request = Request { prompt: PROMPT.to_vec(), max_tokens: 1, ignore_eos: true, sampler };
+        let sampler = Sampler::new(SamplerSettings { seed: seed(number), ..settings.clone() }).unwrap();
+        let request = Request { prompt: PROMPT.to_vec(), max_tokens: 1, ignore_eos: true, sampler, logprobs: None };
         let mut generation = Generation::new(model, request).unwrap();
         generation.begin_with(cache.prefix(PROMPT.len()));
         let Progress::Token(step) = generation.advance(model, Exec::serial()).unwrap() else { panic!("a token") };
@@ -98,7 +100,7 @@ fn draws_over_seeds_follow_the_distribution_with_all_cuts_and_the_penalty() {
     let [plain, penalised, all] = settings(&logits);
     let seeds: [(&str, fn(u64) -> u64); 3] =
         [("rising", |n| n), ("the upper half", |n| n << 32), ("far apart", |n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))];
-    for settings in [plain, penalised, all] {
+    for settings in [&plain, &penalised, &all] {
         let p = expected(&logits, settings);
         for (what, seed) in seeds {
             let found = drawn(&model, settings, seed);
@@ -119,14 +121,14 @@ fn draws_over_seeds_follow_the_distribution_with_all_cuts_and_the_penalty() {
         }
     }
     // The statistic sees what is left out, and what is slightly off.
-    let found = drawn(&model, all, |n| n);
+    let found = drawn(&model, &all, |n| n);
     for other in [
-        SamplerSettings { repetition_penalty: 1.0, ..all },
-        SamplerSettings { temperature: 0.85 * all.temperature, ..all },
-        SamplerSettings { top_k: 3, ..all },
+        SamplerSettings { repetition_penalty: 1.0, ..all.clone() },
+        SamplerSettings { temperature: 0.85 * all.temperature, ..all.clone() },
+        SamplerSettings { top_k: 3, ..all.clone() },
         SamplerSettings { min_p: 0.5, ..all },
     ] {
-        let statistic = chi_square(found.iter().copied(), &expected(&logits, other));
+        let statistic = chi_square(found.iter().copied(), &expected(&logits, &other));
         assert!(statistic > FITS, "{other:?}: {statistic}");
     }
 }

@@ -72,7 +72,7 @@ fn prompt() -> Vec<u32> {
 
 fn samplers(number: u64) -> [(&'static str, Sampler); 2] {
     let all = SamplerSettings { temperature: 1.5, seed: 1, ..SamplerSettings::default() };
-    let cut = SamplerSettings { top_k: 20, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.25, seed: 2, ..all };
+    let cut = SamplerSettings { top_k: 20, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.25, seed: 2, ..all.clone() };
     let drawn = Sampler::new(if number == 1 { cut } else { all }).unwrap();
     [("generation", Sampler::GREEDY), ("sampling", drawn)]
 }
@@ -99,7 +99,7 @@ fn values(exec: Exec<'_>) -> Vec<(String, String)> {
         let mut digest = Sha256::new();
         for (number, model) in &models {
             let (name, sampler) = samplers(*number)[which];
-            let request = Request { prompt: prompt(), max_tokens: 40, ignore_eos: true, sampler };
+            let request = Request { prompt: prompt(), max_tokens: 40, ignore_eos: true, sampler, logprobs: None };
             let mut generation = Generation::new(model, request).unwrap();
             while !matches!(generation.advance(model, exec).unwrap(), Progress::Finished(_)) {}
             let transcript = transcript(&identity, &generation);
