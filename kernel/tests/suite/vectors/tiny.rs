@@ -98,7 +98,7 @@ fn values(exec: Exec<'_>) -> Vec<(String, String)> {
     for which in 0..2 {
         let mut digest = Sha256::new();
         for (number, model) in &models {
-            let (name, sampler) = samplers(*number)[which];
+            let (name, sampler) = samplers(*number)[which].clone();
             let request = Request { prompt: prompt(), max_tokens: 40, ignore_eos: true, sampler, logprobs: None };
             let mut generation = Generation::new(model, request).unwrap();
             while !matches!(generation.advance(model, exec).unwrap(), Progress::Finished(_)) {}
