@@ -98,7 +98,8 @@ fn chi_square(found: impl Iterator<Item = usize>, expected: &[f64]) -> f64 {
 fn draws_over_seeds_follow_the_distribution_with_all_cuts_and_the_penalty() {
     let (model, logits) = telling_model();
     let [plain, penalised, all] = settings(&logits);
-    let seeds: [(&str, fn(u64) -> u64); 3] =
+    type Seeds = (&'static str, fn(u64) -> u64);
+    let seeds: [Seeds; 3] =
         [("rising", |n| n), ("the upper half", |n| n << 32), ("far apart", |n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))];
     for settings in [&plain, &penalised, &all] {
         let p = expected(&logits, settings);
