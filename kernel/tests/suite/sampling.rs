@@ -10,6 +10,9 @@ const DRAWS: u64 = 20_000;
 /// What a statistic per degree of freedom stays below if the distribution is the right one.
 const FITS: f64 = 3.0;
 
+/// A seed for each number.
+type Seeds = fn(u64) -> u64;
+
 fn logits(model: &Model) -> Vec<f64> {
     let (mut cache, mut workspace) = (KvCache::new(model.config()), Workspace::default());
     model.forward(Exec::serial(), &mut cache, &PROMPT, Logits::Last, &mut workspace).unwrap();
@@ -64,7 +67,7 @@ fn telling_model() -> (Model, Vec<f64>) {
 }
 
 /// The first token for each seed that `seed` makes of a number.
-fn drawn(model: &Model, settings: SamplerSettings, seed: impl Fn(u64) -> u64) -> Vec<usize> {
+fn drawn(model: &Model, settings: SamplerSettings, seed: Seeds) -> Vec<usize> {
     let (mut cache, mut workspace) = (KvCache::new(model.config()), Workspace::default());
     model.forward(Exec::serial(), &mut cache, &PROMPT, Logits::None, &mut workspace).unwrap();
     let draw = |number| {
@@ -96,7 +99,7 @@ fn chi_square(found: impl Iterator<Item = usize>, expected: &[f64]) -> f64 {
 fn draws_over_seeds_follow_the_distribution_with_all_cuts_and_the_penalty() {
     let (model, logits) = telling_model();
     let [plain, penalised, all] = settings(&logits);
-    let seeds: [(&str, fn(u64) -> u64); 3] =
+    let seeds: [(&str, Seeds); 3] =
         [("rising", |n| n), ("the upper half", |n| n << 32), ("far apart", |n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))];
     for settings in [plain, penalised, all] {
         let p = expected(&logits, settings);
