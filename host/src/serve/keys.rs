@@ -15,7 +15,7 @@ const MAX_LENGTH: usize = 512;
 /// Shorter keys can be found by trying.
 const SAFE_LENGTH: usize = 16;
 
-/// The keys, by their digests: comparing these takes as long whatever a client sends, and no memory holds a key.
+/// The keys, by their digests: comparing these takes as long whatever a client sends.
 pub struct Keys(Vec<Sha256Digest>);
 
 /// Whose request it is: the number of its key. What the server keeps of one caller's texts is of no use to another's.

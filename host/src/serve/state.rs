@@ -61,7 +61,9 @@ impl State {
     ///
     /// # Errors
     /// If the key that receipts are to be signed with cannot be read.
-    pub fn new(arguments: cli::Serve, mut engine: Engine, gate: Gate) -> Result<State, KeyError> {
+    pub fn new(mut arguments: cli::Serve, mut engine: Engine, gate: Gate) -> Result<State, KeyError> {
+        // The gate has their digests; as they were typed nobody needs them any more.
+        arguments.clients.api_key.clear();
         engine.time = arguments.limits.request_timeout();
         let key = arguments.sign.as_deref().map(read_secret).transpose()?;
         let model_name = name_of(&arguments.model.base.folder.model);
