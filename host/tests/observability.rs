@@ -163,7 +163,7 @@ fn bodies_that_are_not_what_they_should_be_are_refused_by_name() {
         let long = [b"{\"content\":\"", &vec![b'a'; 1 << 20][..], b"\"}"].concat();
         assert_eq!(code(&post(&server, path, &long), 413), "request_too_large");
         let site = "Content-Type: application/json\nOrigin: http://evil.example\n";
-        assert_eq!(code(&post_as(&server, path, site, b"{}"), 403), "forbidden");
+        assert_eq!(code(&post_as(&server, path, site, b"{}"), 403), "cross_site");
         let wrong = server.get(path);
         assert_eq!((wrong.header("allow"), &code(&wrong, 405)[..]), (Some("POST"), "method_not_allowed"));
     }

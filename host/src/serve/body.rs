@@ -9,7 +9,7 @@ use std::{error, fmt};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use tokio::time::{Sleep, sleep};
 
 use super::api_error::ApiError;
@@ -76,6 +76,11 @@ where
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
         return Err(ApiError::media_type());
+    }
+    // One that says so is not waited for.
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limits.max_body_bytes as u64) {
+        return Err(ApiError::too_large(limits.max_body_bytes));
     }
     let error = match body.collect().await {
         Ok(body) => return Ok(body.to_bytes()),

@@ -36,7 +36,7 @@ impl Door {
         let Command::Serve(arguments) = Cli::try_parse_from(line)?.command else {
             return Err("the command is serve".into());
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (engine, queue) = engine::engine();
         let gate = Gate::new(&arguments)?;
         Ok(Door { runtime, state: Arc::new(State::new(arguments, engine, gate)?), _queue: queue })

@@ -8,6 +8,7 @@ use super::cors::Cors;
 use super::guard::{check_host, check_site};
 use super::keys::{Caller, Keys};
 use super::reply::Body;
+use super::{openai, routes};
 use crate::{Failure, cli};
 
 /// What decides who may call.
@@ -66,11 +67,7 @@ fn is_open(path: &str) -> bool {
 
 /// An error in the words of the routes at `path`.
 fn refusal(path: &str, error: &ApiError) -> Response<Body> {
-    if path.starts_with("/api/") || path.starts_with("/models/") || is_open(path) {
-        error.plain()
-    } else {
-        error.response()
-    }
+    if openai::is_ours(path) || routes::has_error_objects(path) { error.response() } else { error.plain() }
 }
 
 #[cfg(test)]

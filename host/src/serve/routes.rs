@@ -38,6 +38,12 @@ where
     Ok(with_policies(response))
 }
 
+/// Whether the errors of a route that is not OpenAI's are objects as those of `/v1` are.
+pub fn has_error_objects(path: &str) -> bool {
+    ["/health", "/health/live", "/info", "/metrics", "/openapi.json", "/tokenize", "/detokenize", "/apply-template"]
+        .contains(&path)
+}
+
 async fn route<B>(state: &Arc<State>, request: &Request<()>, caller: Caller, body: B) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<Failure>>,
@@ -68,10 +74,8 @@ where
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
         (_, "/api/generate") => wrong_method("GET"),
         (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
-        (_, "/health" | "/health/live" | "/info" | "/metrics" | "/openapi.json") => {
-            ApiError::method("GET, HEAD").response()
-        }
         (_, "/tokenize" | "/detokenize" | "/apply-template") => ApiError::method("POST").response(),
+        _ if has_error_objects(path) => ApiError::method("GET, HEAD").response(),
         (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
         _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
         _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),

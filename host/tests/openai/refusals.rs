@@ -106,7 +106,7 @@ fn pages_of_other_sites_may_not_compute() {
     let body = json!({ "prompt": "x", "max_tokens": 1 }).to_string();
     for header in ["Sec-Fetch-Site: cross-site\n", "Origin: http://evil.example\n"] {
         let answer = server.exchange(&post(COMPLETIONS, &format!("{JSON}{header}"), &body));
-        assert_eq!(refused(&answer, 403)["code"], "forbidden");
+        assert_eq!(refused(&answer, 403)["code"], "cross_site");
     }
     let other = "GET /v1/models HTTP/1.1\nHost: evil.example\nConnection: close\n\n";
     let error: Value = refused(&server.exchange(other), 403);
