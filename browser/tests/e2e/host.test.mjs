@@ -124,7 +124,7 @@ inEachBrowser("with the server", (scenario, name) => {
     const locked = await startLockstep("--api-key", "the-key-of-the-tests");
     try {
       await tab.goto(`${locked.url}/web/`);
-      const words = () => tab.evaluate(() => document.querySelector("#key-dialog[open] label")?.textContent);
+      const words = () => tab.evaluate(() => document.querySelector("#key-dialog[open] label")?.textContent ?? null);
       const type = (key) =>
         tab.evaluate((key) => {
           document.getElementById("server-key").value = key;
@@ -139,7 +139,7 @@ inEachBrowser("with the server", (scenario, name) => {
       // A reload keeps it.
       await tab.reload();
       await ready(tab);
-      assert.equal(await words(), undefined);
+      assert.equal(await words(), null);
     } finally {
       await locked.stop();
     }
