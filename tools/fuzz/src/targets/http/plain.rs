@@ -71,17 +71,20 @@ impl<'a> Plain<'a> {
             "evil.example" | "localhost.evil.example:80" => return Some("403"),
             _ => return None,
         }
+        // The page, and the sign of life, are anyone's.
+        let open = matches!(self.path, "/" | "/web" | "/health" | "/health/live") || self.path.starts_with("/web/");
+        if !open && self.is_of_another_site() {
+            return Some("403");
+        }
         let reads = matches!(self.method, "GET" | "HEAD");
         let either = |holds: bool, yes, no| Some(if holds { yes } else { no });
         match self.path {
             "/" | "/web" => either(reads, "307", "405"),
             "/api/status" => either(reads, "200", "405"),
             "/api/generate" if self.method != "GET" => Some("405"),
-            "/api/generate" if self.is_of_another_site() => Some("403"),
             "/api/generate" if self.field("Last-Event-ID").is_some() => Some("204"),
             "/api/generate" => either(pairs(self.query).is_some_and(|pairs| can_generate(&pairs)), "503", "400"),
             "/api/train" | "/api/train/stop" | "/api/train/reset" if self.method != "POST" => Some("405"),
-            "/api/train" | "/api/train/stop" | "/api/train/reset" if self.is_of_another_site() => Some("403"),
             "/api/train/stop" | "/api/train/reset" => Some("200"),
             "/api/train" if !self.is_json() => Some("415"),
             "/api/train" if self.body.len() > 1 << 20 => Some("413"),
@@ -90,14 +93,17 @@ impl<'a> Plain<'a> {
             path if path.starts_with("/models/") => either(reads, "503", "405"),
             path if path.starts_with("/web/") && !reads => Some("405"),
             path if path.starts_with("/web/") => self.page(&path["/web/".len()..]),
-            _ => Some("404"),
+            path if path.starts_with("/api/") || path.starts_with("/favicon") || path == "//" => Some("404"),
+            // Other routes have tests of their own.
+            _ => None,
         }
     }
 
     fn is_of_another_site(&self) -> bool {
         let host = self.field("Host").unwrap_or_default();
         let own = |origin: &str| origin.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host));
-        self.field("Sec-Fetch-Site") == Some("cross-site") || self.field("Origin").is_some_and(|origin| !own(origin))
+        let other = |site: &str| site != "same-origin" && site != "none";
+        self.field("Sec-Fetch-Site").is_some_and(other) || self.field("Origin").is_some_and(|origin| !own(origin))
     }
 
     fn is_json(&self) -> bool {
@@ -189,10 +195,10 @@ fn can_generate(pairs: &[(String, String)]) -> bool {
     let stops = pairs.iter().filter(|(name, _)| name == "stop").map(|(_, value)| value.clone()).collect();
     let digits = |value: &str| value.bytes().all(|byte| byte.is_ascii_digit());
     let one_prompt = first("prompt").is_none_or(str::is_empty) || first("messages").is_none();
-    let switch = matches!(first("plain_special"), None | Some("1" | "true" | "0" | "false"));
+    let switch = |name: &str| matches!(first(name), None | Some("1" | "true" | "0" | "false"));
     let count = first("max_tokens").is_none_or(|value| digits(value) && value.parse::<usize>().is_ok_and(|n| n > 0));
     let sampler = settings().is_some_and(|settings| Sampler::new(settings).is_ok());
-    one_prompt && switch && count && sampler && Stop::new(stops).is_ok()
+    one_prompt && switch("plain_special") && switch("private") && count && sampler && Stop::new(stops).is_ok()
 }
 
 /// Whether a training can be asked for like this.

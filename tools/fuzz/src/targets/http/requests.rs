@@ -65,7 +65,7 @@ const HOSTS: [&str; 8] = [
     "localhost.evil.example:80",
     "a b",
 ];
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "prompt",
     "max_tokens",
     "temperature",
@@ -73,6 +73,8 @@ const NAMES: [&str; 12] = [
     "top_p",
     "min_p",
     "repetition_penalty",
+    "presence_penalty",
+    "logit_bias",
     "seed",
     "stop",
     "plain_special",
