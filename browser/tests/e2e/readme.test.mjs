@@ -1,8 +1,8 @@
-// What the README and the pages of docs that have commands show, done: each command gives the output printed there, and the module's example runs.
+// What the README and the pages of docs show as typed at a prompt, done: each command gives the output printed there, and the module's example runs.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -10,8 +10,10 @@ import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
 
-const PATHS = ["README.md", "docs/receipt.md", "docs/evaluation.md", "docs/federated.md", "docs/http-api-operations.md"];
-const DOCS = await Promise.all(PATHS.map((path) => readFile(new URL(`../../../${path}`, import.meta.url), "utf8")));
+const ROOT = new URL("../../../", import.meta.url);
+const PAGES = (await readdir(new URL("docs/", ROOT))).filter((name) => name.endsWith(".md")).sort();
+const PATHS = ["README.md", ...PAGES.map((name) => `docs/${name}`)];
+const DOCS = await Promise.all(PATHS.map((path) => readFile(new URL(path, ROOT), "utf8")));
 const [README] = DOCS;
 const PORT_IN_README = "http://127.0.0.1:8080";
 /** A model is named after its folder, and the tests have another. */

@@ -22,7 +22,7 @@ const RUNS: usize = 3;
 /// A part of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Part {
-    /// Prefill, decoding and training; peers: llama.cpp and PyTorch.
+    /// Prefill, decoding and training; peers: llama.cpp, candle and PyTorch.
     Native,
     /// The time until the first token is there, and the memory of a server.
     Start,

@@ -46,7 +46,7 @@ const NATIVE: [(&str, &str, Unit, Base); 8] = [
     ("train_long_step_ms", "step of SGD, 256 tokens", Unit::Milliseconds, None),
 ];
 
-/// `lockstep bench` with one thread and one per core, against llama.cpp and PyTorch.
+/// `lockstep bench` with one thread and one per core, against llama.cpp, candle and PyTorch.
 ///
 /// # Errors
 /// If a program fails or answers something else than expected.
@@ -65,6 +65,11 @@ pub fn native(workspace: &Workspace, model: &Path, peers: Option<&Peers>) -> Res
             let llama = lines(peers.script("llama.py").arg(file).args([&threads, parts]))?;
             theirs.push((format!("llama.cpp {kind}"), llama));
         }
+        let mut candle = Vec::new();
+        for threads in threads.split(',') {
+            candle.extend(lines(&mut peers.candle(threads)?)?);
+        }
+        theirs.push(("candle f32".into(), candle));
         theirs.push(("PyTorch f32".into(), lines(peers.script("torch_train.py").arg(&threads).arg(model))?));
     }
     compared(&ours, &theirs)

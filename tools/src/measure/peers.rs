@@ -10,7 +10,7 @@ use super::{MeasureError, at};
 use crate::packages::{self, Need};
 use crate::process;
 use crate::python;
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// The browser's peers, as npm names them.
 const NODE_PACKAGES: [&str; 2] = ["@wllama/wllama@3.8.1", "@huggingface/transformers@4.3.1"];
@@ -59,6 +59,21 @@ impl Peers {
     /// The file of a type that llama.cpp reads.
     pub fn gguf_file(&self, kind: &str) -> PathBuf {
         self.folder.join(format!("{kind}.gguf"))
+    }
+
+    /// candle's Llama, compiled here; it prints its figures for so many threads.
+    ///
+    /// # Errors
+    /// If it cannot be compiled.
+    pub fn candle(&self, threads: &str) -> Result<Command, MeasureError> {
+        let target = self.folder.join("candle");
+        let mut build = workspace::cargo();
+        build.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+        build.arg(self.scripts.join("candle/Cargo.toml")).arg("--target-dir").arg(&target);
+        process::run(&mut build)?;
+        let mut command = Command::new(target.join("release/candle-peer"));
+        command.arg(&self.model).arg(threads).env("RAYON_NUM_THREADS", threads);
+        Ok(command)
     }
 
     /// The folder that `browser/tests/speed/peers.mjs` serves: libraries and the model in the files that they read.
