@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
     ] {
         all.extend(matmul(rows, cols, tokens));
     }
+    all.push(gate_and_up());
     let (x, w) = (numbers(TOKENS * DIM, 3), narrow(&numbers(DIM, 4)));
     all.push(Case::new(
         format!("rmsnorm_forward [{TOKENS}, {DIM}]"),
@@ -149,6 +150,23 @@ fn matmul(rows: usize, cols: usize, tokens: usize) -> [Case; 2] {
             move |exec, out| matmul_forward(exec, out, &x2, Weights::F32(&w), None, tokens),
         ),
     ]
+}
+
+/// Two layers with the same input.
+fn gate_and_up() -> Case {
+    let x = numbers(TOKENS * DIM, 1);
+    let [gate, up] = [2, 3].map(|seed| narrow(&numbers(HIDDEN * DIM, seed)));
+    Case::new(
+        format!("matmul_forward_each bf16 2 x [{HIDDEN}, {DIM}] x {TOKENS}"),
+        4 * HIDDEN * DIM * TOKENS,
+        4 * HIDDEN * DIM + 4 * TOKENS * (DIM + 2 * HIDDEN),
+        vec![0.0; 2 * TOKENS * HIDDEN],
+        move |exec, out| {
+            let (a, b) = out.split_at_mut(TOKENS * HIDDEN);
+            let layers = [(a, Weights::Bf16(&gate), None), (b, Weights::Bf16(&up), None)];
+            matmul_forward_each(exec, layers, &x, TOKENS);
+        },
+    )
 }
 
 /// The last `tokens` of [`POSITIONS`], which see all before them.

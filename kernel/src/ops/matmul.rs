@@ -5,7 +5,7 @@ use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::order::FOLDING;
 use crate::simd::tile::{Block, lane, lanes_of_rows};
-use crate::simd::{LANES, Op, Simd, Weight, Words, order, store};
+use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, store};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -15,7 +15,11 @@ const LINE: usize = 64;
 /// Tokens whose sums stay in the first-level cache while a panel of weights goes by, and that lie side by side.
 const GROUP: usize = LANES;
 /// How far ahead of its use a weight is asked for, in bytes.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 512;
+/// The same for few tokens, whose rows lie one after the other.
+const FEW_AHEAD: usize = 8192;
+/// Streams of weights that are read at the same time for one token.
+const STREAMS: usize = 4;
 
 /// `out = x W^T (+ bias)`, the weights as stored: one row an output.
 ///
@@ -83,8 +87,7 @@ fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
     }
 }
 
-/// Up to how many tokens weight rows are read as they lie in memory: folding a sum for each row and token costs less there than
-/// laying the rows out side by side.
+/// Up to how many tokens weight rows are read as they are stored: to widen them for each tile costs less there than to lay them out first.
 const fn few<S: Simd>() -> usize {
     match S::PARTS {
         1 => 16,
@@ -93,7 +96,8 @@ const fn few<S: Simd>() -> usize {
     }
 }
 
-/// Lays the tokens out for the panels of [`MatMul`]: [`GROUP`] at most side by side, lane by lane. Nothing where there are few.
+/// Lays the tokens out for [`MatMul`]: row after row in whole cache lines where a register holds all lanes; otherwise [`GROUP`] at most
+/// side by side, lane by lane. Nothing where there are few.
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
@@ -110,6 +114,11 @@ impl Op for Pack<'_> {
             return vec![];
         }
         let blocks = blocks(cols);
+        if S::PARTS == 1 {
+            let mut packed = vec![[Block::ZERO]; tokens * blocks];
+            widen_rows(s, x, cols, &mut packed);
+            return packed;
+        }
         let groups = tokens.div_ceil(GROUP);
         // One more, since a tile that starts inside a block reads as much beyond it.
         let mut packed = vec![[Block::ZERO]; groups * LANES * blocks + 1];
@@ -139,9 +148,8 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
             self.one_token(s);
         } else if self.tokens <= few::<S>() {
             self.few_tokens(s);
-        } else if S::REGISTERS >= 32 && S::PARTS == 1 {
-            let rest = self.panels::<S, 3, 3, 8>(s, 0);
-            self.panels::<S, 1, 1, 8>(s, rest);
+        } else if S::PARTS == 1 {
+            self.many_tokens(s);
         } else if S::REGISTERS >= 32 {
             self.panels::<S, 1, 4, 6>(s, 0);
         } else if S::PARTS == 2 {
@@ -153,17 +161,34 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 }
 
 impl<W: Weight> MatMul<'_, '_, W> {
-    /// One weight row after the other, as they lie in memory: the processor foresees a single stream best.
+    /// Weight rows as they lie in memory, in [`STREAMS`] streams far from one another where there are registers for that: a
+    /// processor foresees each of them, up to the end of a page.
     #[inline(always)]
     fn one_token<S: Simd>(&mut self, s: S) {
-        let (cols, range) = (self.cols, self.out.range());
+        let (cols, range, x) = (self.cols, self.out.range(), self.x);
         let w = &self.w[range.start * cols..range.end * cols];
-        let mut sums = [Block::ZERO; LANES];
-        for (out, w) in self.out.row(0).chunks_mut(LANES).zip(w.chunks(LANES * cols)) {
-            for (sums, w) in sums.iter_mut().zip(w.chunks_exact(cols)) {
-                s.store(order::dot_lanes(s, w, self.x, Some(AHEAD)), &mut sums.0);
+        let out = self.out.row(0);
+        let each = if S::PARTS <= 2 { out.len() / (STREAMS * LANES) * LANES } else { 0 };
+        let mut sums = [[Block::ZERO; LANES]; STREAMS];
+        for first in (0..each).step_by(LANES) {
+            for row in 0..LANES {
+                let w = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
+                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], AHEAD);
+                for (sums, [lanes]) in sums.iter_mut().zip(lanes) {
+                    s.store(lanes, &mut sums[row].0);
+                }
             }
-            store(s, s.fold(&sums), out);
+            for (i, sums) in sums.iter().enumerate() {
+                store(s, s.fold(sums), &mut out[i * each + first..][..LANES]);
+            }
+        }
+        let [sums, ..] = &mut sums;
+        let rest = STREAMS * each;
+        for (out, w) in out[rest..].chunks_mut(LANES).zip(w[rest * cols..].chunks(LANES * cols)) {
+            for (sums, w) in sums.iter_mut().zip(w.chunks_exact(cols)) {
+                s.store(order::dot_lanes(s, w, x, Some(AHEAD)), &mut sums.0);
+            }
+            store(s, s.fold(sums), out);
         }
     }
 
@@ -200,6 +225,45 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
+    /// Widens sixteen weight rows at a time, row after row, each used for all tokens: both sides of a tile are whole registers, since a
+    /// number that goes to all lanes of one costs as much as arithmetic on some processors.
+    #[inline(always)]
+    fn many_tokens<S: Simd>(&mut self, s: S) {
+        const MOST: usize = 6;
+        let (cols, range) = (self.cols, self.out.range());
+        let stride = blocks(cols) * LANES;
+        let mut panel = vec![[Block::ZERO]; LANES * blocks(cols)];
+        let x: &[f32] = bytemuck::cast_slice(self.packed);
+        let mut sums = [[Block::ZERO; LANES]; MOST];
+        let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * self.tokens.div_ceil(MOST));
+        for first in range.clone().step_by(LANES) {
+            let rows = LANES.min(range.end - first);
+            let stored = &self.w[first * cols..][..rows * cols];
+            widen_rows(s, stored, cols, &mut panel);
+            let w: &[f32] = &bytemuck::cast_slice(&panel)[..rows * stride];
+            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
+            for group in tiles(self.tokens, MOST) {
+                let x = &x[group.start * stride..group.end * stride];
+                let sums = &mut sums[..group.len()];
+                for _ in 0..lines {
+                    s.prefetch(ahead);
+                    ahead = ahead.wrapping_add(LINE);
+                }
+                match sums.len() {
+                    6 => sums_of_rows::<S, f32, 4, 6>(s, sums, w, x, stride),
+                    5 => sums_of_rows::<S, f32, 4, 5>(s, sums, w, x, stride),
+                    4 => sums_of_rows::<S, f32, 4, 4>(s, sums, w, x, stride),
+                    3 => sums_of_rows::<S, f32, 4, 3>(s, sums, w, x, stride),
+                    2 => sums_of_rows::<S, f32, 4, 2>(s, sums, w, x, stride),
+                    _ => sums_of_rows::<S, f32, 4, 1>(s, sums, w, x, stride),
+                }
+                for (token, sums) in group.zip(sums) {
+                    store(s, s.fold(sums), &mut self.out.row(token)[first - range.start..][..rows]);
+                }
+            }
+        }
+    }
+
     /// Widens panels of `B` blocks of weight rows, each used for all tokens, in tiles of `C` registers of weights and up to `T`
     /// tokens; from row `first` on, as long as there are `B` blocks. Returns the row that comes next.
     #[inline(always)]
@@ -228,8 +292,6 @@ impl<W: Weight> MatMul<'_, '_, W> {
                         let x = x[turn * blocks * LANES + tile.start..][..blocks * LANES].as_chunks().0;
                         let sums = &mut sums[tile];
                         match sums.len() {
-                            8 if T >= 8 => lane::<S, B, C, 8>(s, sums, turn, w, x),
-                            7 if T >= 7 => lane::<S, B, C, 7>(s, sums, turn, w, x),
                             6 if T >= 6 => lane::<S, B, C, 6>(s, sums, turn, w, x),
                             5 if T >= 5 => lane::<S, B, C, 5>(s, sums, turn, w, x),
                             4 => lane::<S, B, C, 4>(s, sums, turn, w, x),
@@ -266,7 +328,7 @@ fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
     let mut row = 0;
     while row + R <= rows {
         let w: [&[W]; R] = core::array::from_fn(|r| &w[(row + r) * cols..(row + r + 1) * cols]);
-        let lanes = lanes_of_rows(s, w, x, AHEAD);
+        let lanes = lanes_of_rows(s, w, x, FEW_AHEAD);
         for (r, lanes) in lanes.into_iter().enumerate() {
             for (t, lanes) in lanes.into_iter().enumerate() {
                 s.store(lanes, &mut sums[t][row + r].0);
@@ -275,9 +337,23 @@ fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
         row += R;
     }
     for row in row..rows {
-        let [lanes] = lanes_of_rows(s, [&w[row * cols..(row + 1) * cols]], x, AHEAD);
+        let [lanes] = lanes_of_rows(s, [&w[row * cols..(row + 1) * cols]], x, FEW_AHEAD);
         for (t, lanes) in lanes.into_iter().enumerate() {
             s.store(lanes, &mut sums[t][row].0);
+        }
+    }
+}
+
+/// Widens rows, which is exact, each into whole blocks; what is missing is zero (N4).
+#[inline(always)]
+fn widen_rows<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [[Block; 1]]) {
+    for (row, out) in rows.chunks_exact(cols).zip(out.chunks_exact_mut(blocks(cols))) {
+        let (whole, tail) = row.as_chunks();
+        for (w, [out]) in whole.iter().zip(out.iter_mut()) {
+            s.store(W::load(s, w), &mut out.0);
+        }
+        if !tail.is_empty() {
+            s.store(W::load(s, &padded(tail)), &mut out[whole.len()][0].0);
         }
     }
 }
