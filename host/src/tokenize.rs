@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use bpe::{Tokenizer, UnknownToken};
 use serde::{Deserialize, Serialize};
+use session::Object;
 
 use crate::{Failure, Outcome, cli, open};
 
@@ -58,13 +59,13 @@ pub fn tokenize(arguments: cli::Tokenize) -> Outcome {
 
 fn encode(tokenizer: &Tokenizer, special: cli::Special, line: usize, text: &[u8]) -> Result<String, Failure> {
     let malformed = |error| LineError::Malformed { line, wanted: "{\"text\":\"...\"}", error };
-    let Text { text } = serde_json::from_slice(text).map_err(malformed)?;
+    let Object(Text { text }) = serde_json::from_slice(text).map_err(malformed)?;
     Ok(serde_json::to_string(&Ids { ids: tokenizer.encode(&text, special.mode()) })?)
 }
 
 fn decode(tokenizer: &Tokenizer, line: usize, text: &[u8]) -> Result<String, Failure> {
     let malformed = |error| LineError::Malformed { line, wanted: "{\"ids\":[1,2,3]}", error };
-    let Ids { ids } = serde_json::from_slice(text).map_err(malformed)?;
+    let Object(Ids { ids }) = serde_json::from_slice(text).map_err(malformed)?;
     let text = tokenizer.decode(&ids).map_err(|error| LineError::Unknown { line, error })?;
     Ok(serde_json::to_string(&Text { text })?)
 }

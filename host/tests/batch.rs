@@ -285,9 +285,13 @@ fn what_is_no_answer_to_the_input_is_refused_and_stays() {
 #[test]
 fn a_bad_line_is_told_before_anything_is_computed() {
     let place = Place::new();
+    let array = format!("[null,null,\"a\"{}]", ",null".repeat(13));
     for (bad, words) in [
         ("", "line 2: it is no prompt"),
         ("[]", "line 2: it is no prompt"),
+        // The members of a line in their order, and those of a message, are no objects.
+        (&array, "line 2: it is no prompt"),
+        (r#"{"messages":[["user","Hi"]]}"#, "a JSON object"),
         ("{}", "either"),
         (r#"{"prompt":"a","prompt_ids":[1]}"#, "either"),
         (r#"{"prompt":"a","max_token":3}"#, "max_token"),

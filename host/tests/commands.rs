@@ -188,10 +188,12 @@ fn tokenize_names_the_malformed_line() {
     for (flags, bad) in [
         (&[][..], "{\"ids\":[1]}"),
         (&[], "\"text\""),
+        (&[], "[\"a\"]"),
         (&[], ""),
         (&[], "{\"text\":\"\\ud800\"}"),
         (&["--decode"], "{\"ids\":[1.5]}"),
         (&["--decode"], "{\"ids\":[-1]}"),
+        (&["--decode"], "[[81]]"),
         (&["--decode"], "{\"ids\":[49152]}"),
     ] {
         let good = if flags.is_empty() { "{\"text\":\"a\"}" } else { "{\"ids\":[81]}" };

@@ -4,7 +4,7 @@ use kernel::generate::{Generation, Request, Sampler, SamplerSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use session::receipt::Receipt;
-use session::{Stop, chat_prompt, read_messages};
+use session::{Object, Stop, chat_prompt, read_messages};
 
 use crate::logit_bias::LogitBias;
 use crate::open::Opened;
@@ -84,7 +84,7 @@ fn prompted(
     opened: &Opened,
     config: Option<&[u8]>,
 ) -> Result<Prompted, Failure> {
-    let line: Line = serde_json::from_slice(bytes)
+    let Object(line): Object<Line> = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is no prompt as {{\"prompt\":\"...\"}} is one: {error}"))?;
     let name = Name { id: line.id, custom_id: line.custom_id };
     if [&name.id, &name.custom_id].into_iter().flatten().any(|id| !(id.is_string() || id.is_u64() || id.is_i64())) {

@@ -14,8 +14,9 @@ use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace};
 
 /// What to look for in the instructions of a kind of machine.
-struct Machine {
-    target: &'static str,
+pub(super) struct Machine {
+    /// The compiler's name of it.
+    pub(super) target: &'static str,
     /// What GNU's tools are called after.
     gnu: &'static str,
     /// The feature that has a fused multiply-add, where the target does not.
@@ -41,7 +42,7 @@ const MACHINES: [Machine; 4] = [
         gnu: "aarch64-linux-gnu",
         fused: "",
         forbidden: &[
-            "fmla", "fmls", "fmadd", "fmsub", "fnmadd", "fnmsub", "frecp", "frsqrt", "fmax", "bfdot", "bfmla",
+            "fmla", "fmls", "fmadd", "fmsub", "fnmadd", "fnmsub", "frecp", "frsqrt", "fmax", "fmin", "bfdot", "bfmla",
             "bfmmla", "fcmla",
         ],
         expected: &[("fmul", ".4s"), ("fmul", "s0")],
@@ -50,7 +51,7 @@ const MACHINES: [Machine; 4] = [
         target: "riscv64gc-unknown-linux-gnu",
         gnu: "riscv64-linux-gnu",
         fused: "",
-        forbidden: &["fmadd", "fmsub", "fnmadd", "fnmsub"],
+        forbidden: &["fmadd", "fmsub", "fnmadd", "fnmsub", "fmax", "fmin"],
         expected: &[("fmul.s", "f")],
     },
     Machine {
@@ -131,22 +132,24 @@ fn objdump(machine: &Machine) -> String {
     format!("{}-objdump", machine.gnu)
 }
 
-/// Looks at the kernel for all the machines that there are lists for.
+/// The machines that there are lists for.
+pub(super) fn machines() -> &'static [Machine] {
+    &MACHINES
+}
+
+/// Looks at the kernel for `machine`, whose standard library rustup adds.
 ///
 /// # Errors
 /// If an instruction is none that the contract has, or the kernel cannot be built.
-pub(super) fn check_all(workspace: &Workspace) -> Result<(), CodeError> {
-    for machine in &MACHINES {
-        process::run(Command::new("rustup").args(["target", "add", machine.target]))?;
-        check(workspace, machine)?;
-    }
-    Ok(())
+pub(super) fn check_other(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
+    process::run(Command::new("rustup").args(["target", "add", machine.target]))?;
+    check(workspace, machine)
 }
 
 /// Looks at the kernel for this machine.
 ///
 /// # Errors
-/// As `check_all`, and if there is no list for this machine.
+/// As `check_other`, and if there is no list for this machine.
 pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
     let answer = process::capture(Command::new("rustc").arg("-vV"))?;
     let host = answer.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();

@@ -13,12 +13,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use crate::fetch::{self, FetchError};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
 use crate::workspace::{Workspace, WorkspaceError};
-use code::CodeError;
 use machine::Machine;
 use way::Way;
 
@@ -56,6 +57,11 @@ impl Part {
             Part::I686 => Some(Machine::I686),
             Part::Node | Part::Wasmtime | Part::Builds | Part::Code => None,
         }
+    }
+
+    /// As it is written after `--only`.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     fn needs(self) -> Vec<Need> {
@@ -116,18 +122,15 @@ pub enum CheckError {
         /// What rustup said.
         source: ProcessError,
     },
-    /// The kernel's instructions are not what they should be.
-    #[error(transparent)]
-    Code(#[from] CodeError),
     /// Tests failed.
     #[error("the check failed on: {}", .0.join(", "))]
     Failed(Vec<String>),
 }
 
-/// Builds the programs in each of the ways and runs them. One that fails does not keep the next from running.
+/// Builds the programs in each of the ways and runs them. One that fails, or cannot be set up, does not keep the next from running.
 ///
 /// # Errors
-/// If the set-up fails, a test in one of the ways, or an instruction is none that the contract has.
+/// If packages or the model are missing, or, at the end, if anything failed.
 pub fn run(options: &Options) -> Result<(), CheckError> {
     let workspace = Workspace::find()?;
     let parts = crate::test::chosen(&options.only, &ALL);
@@ -138,25 +141,25 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     packages::ensure(&needs)?;
     let computed = parts.iter().any(|part| *part != Part::Code);
     let model: Option<PathBuf> = if computed && options.tokens > 0 { Some(fetch::test_model()?) } else { None };
-    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    let mut results = Results::default();
     for &part in &parts {
-        for way in part.ways(&workspace)? {
-            for (what, mut command) in way.commands(&workspace, options, model.as_deref()) {
-                let start = Instant::now();
-                let name = format!("{}: {what}", way.name);
-                match process::run(&mut command) {
-                    Ok(()) => passed.push(format!("{name} ({} s)", start.elapsed().as_secs())),
-                    Err(error) => {
-                        eprintln!("{error}");
-                        failed.push(name);
+        match part.ways(&workspace) {
+            Ok(ways) => {
+                for way in ways {
+                    for (what, mut command) in way.commands(&workspace, options, model.as_deref()) {
+                        results.of(format!("{}: {what}", way.name), || process::run(&mut command));
                     }
                 }
             }
+            Err(error) => results.of(part.name(), || Err(error)),
         }
     }
     if parts.contains(&Part::Code) {
-        code::check_all(&workspace)?;
+        for machine in code::machines() {
+            results.of(format!("{}: instructions", machine.target), || code::check_other(&workspace, machine));
+        }
     }
+    let Results { passed, failed } = results;
     passed.iter().for_each(|name| eprintln!("passed: {name}"));
     if parts.contains(&Part::Builds) && builds::others(&workspace.rust_version)?.is_empty() {
         eprintln!("NOT RUN: another compiler; only one of at least {} is installed", workspace.rust_version);
@@ -164,8 +167,47 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     if failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(failed)) }
 }
 
+/// What passed, each with its time, and what did not.
+#[derive(Default)]
+struct Results {
+    passed: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Results {
+    /// Does what `name` says, and prints why it failed at once.
+    fn of<E: std::fmt::Display>(&mut self, name: String, work: impl FnOnce() -> Result<(), E>) {
+        let start = Instant::now();
+        match work() {
+            Ok(()) => self.passed.push(format!("{name} ({} s)", start.elapsed().as_secs())),
+            Err(error) => {
+                eprintln!("{name}: {error}");
+                self.failed.push(name);
+            }
+        }
+    }
+}
+
 /// Has rustup add the standard library of a machine, where it is missing.
 fn add_target(target: &'static str) -> Result<(), CheckError> {
     let mut add = Command::new("rustup");
     process::run(add.args(["target", "add", target])).map_err(|source| CheckError::Target { target, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_named_and_the_next_is_done() {
+        let mut results = Results::default();
+        results.of("a".to_owned(), || Err("no"));
+        results.of("b".to_owned(), || Ok::<_, String>(()));
+        assert_eq!((results.passed, results.failed), (vec!["b (0 s)".to_owned()], vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_part_is_called_as_it_is_asked_for() {
+        assert_eq!(ALL.map(Part::name).join(" "), "aarch64 riscv64 s390x i686 node wasmtime builds code");
+    }
 }

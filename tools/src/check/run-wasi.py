@@ -3,7 +3,7 @@
 import os
 import sys
 
-from wasmtime import DirPerms, Engine, ExitTrap, FilePerms, Linker, Module, Store, WasiConfig
+from wasmtime import Engine, ExitTrap, Linker, Module, Store, WasiConfig
 
 wasi = WasiConfig()
 wasi.argv = sys.argv[1:]
@@ -11,7 +11,7 @@ wasi.env = list(os.environ.items())
 wasi.inherit_stdout()
 wasi.inherit_stderr()
 for folder in filter(None, os.environ.get("LOCKSTEP_WASI_DIRS", "").split(":")):
-    wasi.preopen_dir(folder, folder, DirPerms.READ_ONLY, FilePerms.READ_ONLY)
+    wasi.preopen_dir(folder, folder, fs_mutable=False)
 engine = Engine()
 store, linker = Store(engine), Linker(engine)
 store.set_wasi(wasi)

@@ -6,7 +6,7 @@ use bpe::{ChatTemplate, Message, Tokenizer};
 use kernel::model::Sequence;
 use serde::Deserialize;
 
-use crate::chat;
+use crate::{Object, chat};
 
 pub use error::{DataError, Place};
 
@@ -18,7 +18,7 @@ struct Line {
     prompt: Option<String>,
     #[serde(alias = "continuation")]
     completion: Option<String>,
-    messages: Option<Vec<LineMessage>>,
+    messages: Option<Vec<Object<LineMessage>>>,
     ids: Option<Vec<u32>>,
     counted: Option<String>,
 }
@@ -90,7 +90,7 @@ impl Reader<'_> {
 
     fn line(&self, bytes: &[u8], line: usize, template: &mut Option<ChatTemplate>) -> Result<Sequence, DataError> {
         let keys = serde_json::from_slice(bytes).map_err(|error| DataError::Json { line, error })?;
-        let Line { text, prompt, completion, messages, ids, counted } = keys;
+        let Object(Line { text, prompt, completion, messages, ids, counted }) = keys;
         let place = Place::Line(line);
         let sequence = match (text, (prompt, completion), messages, (ids, counted)) {
             (Some(text), (None, None), None, (None, None)) => self.whole(&text),
@@ -103,7 +103,8 @@ impl Reader<'_> {
                     Some(template) => template,
                     None => template.insert(self.template(place)?),
                 };
-                let messages = messages.into_iter().map(|LineMessage { role, content }| Message { role, content });
+                let messages =
+                    messages.into_iter().map(|Object(LineMessage { role, content })| Message { role, content });
                 self.conversation(template, &messages.collect::<Vec<_>>(), place)?
             }
             (None, (None, None), None, (Some(ids), None)) => Sequence::new(ids),

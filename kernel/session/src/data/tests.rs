@@ -111,6 +111,9 @@ fn what_is_wrong_with_a_line_is_told_with_its_number() {
     for (bad, word) in [
         ("", "line 2 is not"),
         ("[1]", "line 2 is not"),
+        // The members of a line in their order, and those of a message, are no objects.
+        (r#"["ab",null,null,null,null,null]"#, "a JSON object"),
+        (r#"{"messages":[["user","ab"],["assistant","c"]]}"#, "a JSON object"),
         ("{}", "either"),
         (r#"{"text":"ab","messages":[]}"#, "either"),
         (r#"{"prompt":"ab"}"#, "either"),
