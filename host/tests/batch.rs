@@ -290,7 +290,7 @@ fn a_bad_line_is_told_before_anything_is_computed() {
         ("", "line 2: it is no prompt"),
         ("[]", "line 2: it is no prompt"),
         // The members of a line in their order, and those of a message, are no objects.
-        (&array, "line 2: it is no prompt"),
+        (array.as_str(), "line 2: it is no prompt"),
         (r#"{"messages":[["user","Hi"]]}"#, "a JSON object"),
         ("{}", "either"),
         (r#"{"prompt":"a","prompt_ids":[1]}"#, "either"),
