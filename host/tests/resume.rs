@@ -110,7 +110,13 @@ fn a_training_can_be_made_longer() {
     }
 }
 
-/// Kills the process at random moments after its first step, most of which it spends writing checkpoints, and goes on.
+/// Whether a checkpoint in the folder is being written, or was when its process ended.
+fn unfinished(dir: &Path) -> bool {
+    let mut names = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().ends_with(".tmp"))
+}
+
+/// Kills the process after its first step, a few times as soon as it writes a checkpoint and then at random moments, and goes on.
 #[test]
 #[cfg(unix)]
 fn a_training_that_is_killed_loses_no_checkpoint_and_no_bit() {
@@ -130,7 +136,13 @@ fn a_training_that_is_killed_loses_no_checkpoint_and_no_bit() {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         stdout.read_line(&mut text).unwrap();
-        sleep(Duration::from_micros(random_u64(1, Purpose::Golden, 0, attempt) % 300_000));
+        if attempt < 4 {
+            while child.try_wait().unwrap().is_none() && !unfinished(&dir) {
+                sleep(Duration::from_micros(50));
+            }
+        } else {
+            sleep(Duration::from_micros(random_u64(1, Purpose::Golden, 0, attempt) % 300_000));
+        }
         // SIGKILL: nothing of the process runs after it.
         child.kill().unwrap();
         child.wait().unwrap();
@@ -138,8 +150,7 @@ fn a_training_that_is_killed_loses_no_checkpoint_and_no_bit() {
         for text in text.lines().filter(|line| line.ends_with('}')) {
             assert!(whole.contains(&line(text)), "{text}");
         }
-        let names: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        interrupted += usize::from(names.iter().any(|name| name.to_string_lossy().ends_with(".tmp")));
+        interrupted += usize::from(unfinished(&dir));
         if let Ok(file) = Checkpoint::open_file(&dir.join(FILE), Access::Read) {
             let metadata = file.shards()[0].header().metadata();
             let digest = metadata.iter().find(|(key, _)| key == "tensors_sha256").map(|(_, digest)| digest.clone());
