@@ -105,25 +105,25 @@ struct Pack<'a> {
 }
 
 impl Op for Pack<'_> {
-    type Output = Vec<[Block; 1]>;
+    type Output = Vec<Block>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Vec<[Block; 1]> {
+    fn eval<S: Simd>(self, s: S) -> Vec<Block> {
         let Pack { x, cols, tokens } = self;
         if tokens <= few::<S>() {
             return vec![];
         }
         let blocks = blocks(cols);
         if S::PARTS == 1 {
-            let mut packed = vec![[Block::ZERO]; tokens * blocks];
+            let mut packed = vec![Block::ZERO; tokens * blocks];
             widen_rows(s, x, cols, &mut packed);
             return packed;
         }
         let groups = tokens.div_ceil(GROUP);
         // One more, since a tile that starts inside a block reads as much beyond it.
-        let mut packed = vec![[Block::ZERO]; groups * LANES * blocks + 1];
+        let mut packed = vec![Block::ZERO; groups * LANES * blocks + 1];
         for (group, packed) in tiles(tokens, GROUP).zip(packed.chunks_exact_mut(LANES * blocks)) {
-            side_by_side(s, &x[group.start * cols..group.end * cols], cols, packed, 0);
+            side_by_side(s, &x[group.start * cols..group.end * cols], cols, packed);
         }
         packed
     }
@@ -133,7 +133,7 @@ impl Op for Pack<'_> {
 struct MatMul<'a, 'b, W> {
     out: &'a mut Columns<'b>,
     x: &'a [f32],
-    packed: &'a [[Block; 1]],
+    packed: &'a [Block],
     w: &'a [W],
     cols: usize,
     tokens: usize,
@@ -151,11 +151,11 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
         } else if S::PARTS == 1 {
             self.many_tokens(s);
         } else if S::REGISTERS >= 32 {
-            self.panels::<S, 1, 4, 6>(s, 0);
+            self.panels::<S, 4, 6>(s);
         } else if S::PARTS == 2 {
-            self.panels::<S, 1, 2, 6>(s, 0);
+            self.panels::<S, 2, 6>(s);
         } else {
-            self.panels::<S, 1, 2, 4>(s, 0);
+            self.panels::<S, 2, 4>(s);
         }
     }
 }
@@ -173,7 +173,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
         for first in (0..each).step_by(LANES) {
             for row in 0..LANES {
                 let w = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
-                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], AHEAD);
+                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], Some(AHEAD));
                 for (sums, [lanes]) in sums.iter_mut().zip(lanes) {
                     s.store(lanes, &mut sums[row].0);
                 }
@@ -192,7 +192,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Sixteen weight rows at a time, as they lie in memory, with up to eight tokens.
+    /// Sixteen weight rows at a time, as they lie in memory.
     #[inline(always)]
     fn few_tokens<S: Simd>(&mut self, s: S) {
         let (cols, range) = (self.cols, self.out.range());
@@ -204,20 +204,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
             for group in tiles(self.tokens, most) {
                 let x = &self.x[group.start * cols..group.end * cols];
                 let sums = &mut sums[..group.len()];
-                match sums.len() {
-                    8 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 8>(s, sums, w, x, cols),
-                    7 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 7>(s, sums, w, x, cols),
-                    6 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 6>(s, sums, w, x, cols),
-                    5 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 5>(s, sums, w, x, cols),
-                    4 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 4>(s, sums, w, x, cols),
-                    3 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 3>(s, sums, w, x, cols),
-                    2 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 2>(s, sums, w, x, cols),
-                    6 => sums_of_rows::<S, W, 1, 6>(s, sums, w, x, cols),
-                    5 => sums_of_rows::<S, W, 1, 5>(s, sums, w, x, cols),
-                    4 => sums_of_rows::<S, W, 1, 4>(s, sums, w, x, cols),
-                    3 => sums_of_rows::<S, W, 1, 3>(s, sums, w, x, cols),
-                    _ => sums_of_rows::<S, W, 1, 2>(s, sums, w, x, cols),
-                }
+                sums_of_tokens(s, sums, w, x, Some(FEW_AHEAD));
                 for (token, sums) in group.zip(sums) {
                     store(s, s.fold(sums), &mut self.out.row(token)[first - range.start..][..rows]);
                 }
@@ -232,7 +219,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
         const MOST: usize = 6;
         let (cols, range) = (self.cols, self.out.range());
         let stride = blocks(cols) * LANES;
-        let mut panel = vec![[Block::ZERO]; LANES * blocks(cols)];
+        let mut panel = vec![Block::ZERO; LANES * blocks(cols)];
         let x: &[f32] = bytemuck::cast_slice(self.packed);
         let mut sums = [[Block::ZERO; LANES]; MOST];
         let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * self.tokens.div_ceil(MOST));
@@ -241,22 +228,15 @@ impl<W: Weight> MatMul<'_, '_, W> {
             let stored = &self.w[first * cols..][..rows * cols];
             widen_rows(s, stored, cols, &mut panel);
             let w: &[f32] = &bytemuck::cast_slice(&panel)[..rows * stride];
-            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
+            let mut next = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
             for group in tiles(self.tokens, MOST) {
+                for _ in 0..lines {
+                    s.prefetch(next);
+                    next = next.wrapping_add(LINE);
+                }
                 let x = &x[group.start * stride..group.end * stride];
                 let sums = &mut sums[..group.len()];
-                for _ in 0..lines {
-                    s.prefetch(ahead);
-                    ahead = ahead.wrapping_add(LINE);
-                }
-                match sums.len() {
-                    6 => sums_of_rows::<S, f32, 4, 6>(s, sums, w, x, stride),
-                    5 => sums_of_rows::<S, f32, 4, 5>(s, sums, w, x, stride),
-                    4 => sums_of_rows::<S, f32, 4, 4>(s, sums, w, x, stride),
-                    3 => sums_of_rows::<S, f32, 4, 3>(s, sums, w, x, stride),
-                    2 => sums_of_rows::<S, f32, 4, 2>(s, sums, w, x, stride),
-                    _ => sums_of_rows::<S, f32, 4, 1>(s, sums, w, x, stride),
-                }
+                sums_of_tokens(s, sums, w, x, None);
                 for (token, sums) in group.zip(sums) {
                     store(s, s.fold(sums), &mut self.out.row(token)[first - range.start..][..rows]);
                 }
@@ -264,23 +244,21 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Widens panels of `B` blocks of weight rows, each used for all tokens, in tiles of `C` registers of weights and up to `T`
-    /// tokens; from row `first` on, as long as there are `B` blocks. Returns the row that comes next.
+    /// Widens sixteen weight rows at a time side by side, each used for all tokens, in tiles of `C` registers of weights and up to `T`
+    /// tokens.
     #[inline(always)]
-    fn panels<S: Simd, const B: usize, const C: usize, const T: usize>(&mut self, s: S, mut first: usize) -> usize {
+    fn panels<S: Simd, const C: usize, const T: usize>(&mut self, s: S) {
         let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
         let blocks = blocks(cols);
-        let mut panel = vec![[Block::ZERO; B]; LANES * blocks];
-        let mut sums = [[[Block::ZERO; B]; 5]; GROUP];
+        let mut panel = vec![Block::ZERO; LANES * blocks];
+        let mut sums = [[Block::ZERO; 5]; GROUP];
         let per_panel: usize = LANES * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();
-        let lines = (B * LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
-        while first + (B - 1) * LANES < range.len() {
-            let rows = (B * LANES).min(range.len() - first);
+        let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
+        for first in (0..range.len()).step_by(LANES) {
+            let rows = LANES.min(range.len() - first);
             let stored = &self.w[(range.start + first) * cols..][..rows * cols];
-            for (b, stored) in stored.chunks(LANES * cols).enumerate() {
-                side_by_side(s, stored, cols, &mut panel, b);
-            }
-            let mut ahead = stored.as_ptr().wrapping_add(B * LANES * cols).cast::<u8>();
+            side_by_side(s, stored, cols, &mut panel);
+            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
             for (number, group) in tiles(tokens, GROUP).enumerate() {
                 let x: &[f32] = bytemuck::cast_slice(&self.packed[number * LANES * blocks..]);
                 for (turn, w) in panel.chunks_exact(blocks).enumerate() {
@@ -292,25 +270,40 @@ impl<W: Weight> MatMul<'_, '_, W> {
                         let x = x[turn * blocks * LANES + tile.start..][..blocks * LANES].as_chunks().0;
                         let sums = &mut sums[tile];
                         match sums.len() {
-                            6 if T >= 6 => lane::<S, B, C, 6>(s, sums, turn, w, x),
-                            5 if T >= 5 => lane::<S, B, C, 5>(s, sums, turn, w, x),
-                            4 => lane::<S, B, C, 4>(s, sums, turn, w, x),
-                            3 => lane::<S, B, C, 3>(s, sums, turn, w, x),
-                            2 => lane::<S, B, C, 2>(s, sums, turn, w, x),
-                            _ => lane::<S, B, C, 1>(s, sums, turn, w, x),
+                            6 if T >= 6 => lane::<S, C, 6>(s, sums, turn, w, x),
+                            5 if T >= 5 => lane::<S, C, 5>(s, sums, turn, w, x),
+                            4 => lane::<S, C, 4>(s, sums, turn, w, x),
+                            3 => lane::<S, C, 3>(s, sums, turn, w, x),
+                            2 => lane::<S, C, 2>(s, sums, turn, w, x),
+                            _ => lane::<S, C, 1>(s, sums, turn, w, x),
                         }
                     }
                 }
                 for (token, sums) in group.zip(&sums) {
-                    let out = &mut self.out.row(token)[first..first + rows];
-                    for (out, sum) in out.chunks_mut(LANES).zip(&sums[4]) {
-                        store(s, s.load(&sum.0), out);
-                    }
+                    store(s, s.load(&sums[4].0), &mut self.out.row(token)[first..first + rows]);
                 }
             }
-            first += rows;
         }
-        first
+    }
+}
+
+/// [`sums_of_rows`] of as many tokens as there are `sums`: up to eight, or six where a register does not hold all lanes.
+#[inline(always)]
+fn sums_of_tokens<S: Simd, W: Weight>(s: S, sums: &mut [[Block; LANES]], w: &[W], x: &[f32], ahead: Option<usize>) {
+    let cols = x.len() / sums.len();
+    match sums.len() {
+        8 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 8>(s, sums, w, x, cols, ahead),
+        7 if S::PARTS == 1 => sums_of_rows::<S, W, 3, 7>(s, sums, w, x, cols, ahead),
+        6 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 6>(s, sums, w, x, cols, ahead),
+        5 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 5>(s, sums, w, x, cols, ahead),
+        4 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 4>(s, sums, w, x, cols, ahead),
+        3 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 3>(s, sums, w, x, cols, ahead),
+        2 if S::PARTS == 1 => sums_of_rows::<S, W, 4, 2>(s, sums, w, x, cols, ahead),
+        6 => sums_of_rows::<S, W, 1, 6>(s, sums, w, x, cols, ahead),
+        5 => sums_of_rows::<S, W, 1, 5>(s, sums, w, x, cols, ahead),
+        4 => sums_of_rows::<S, W, 1, 4>(s, sums, w, x, cols, ahead),
+        3 => sums_of_rows::<S, W, 1, 3>(s, sums, w, x, cols, ahead),
+        _ => sums_of_rows::<S, W, 1, 2>(s, sums, w, x, cols, ahead),
     }
 }
 
@@ -322,13 +315,14 @@ fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
     w: &[W],
     x: &[f32],
     cols: usize,
+    ahead: Option<usize>,
 ) {
     let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
     let rows = w.len() / cols;
     let mut row = 0;
     while row + R <= rows {
         let w: [&[W]; R] = core::array::from_fn(|r| &w[(row + r) * cols..(row + r + 1) * cols]);
-        let lanes = lanes_of_rows(s, w, x, FEW_AHEAD);
+        let lanes = lanes_of_rows(s, w, x, ahead);
         for (r, lanes) in lanes.into_iter().enumerate() {
             for (t, lanes) in lanes.into_iter().enumerate() {
                 s.store(lanes, &mut sums[t][row + r].0);
@@ -337,7 +331,7 @@ fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
         row += R;
     }
     for row in row..rows {
-        let [lanes] = lanes_of_rows(s, [&w[row * cols..(row + 1) * cols]], x, FEW_AHEAD);
+        let [lanes] = lanes_of_rows(s, [&w[row * cols..(row + 1) * cols]], x, ahead);
         for (t, lanes) in lanes.into_iter().enumerate() {
             s.store(lanes, &mut sums[t][row].0);
         }
@@ -346,14 +340,14 @@ fn sums_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
 
 /// Widens rows, which is exact, each into whole blocks; what is missing is zero (N4).
 #[inline(always)]
-fn widen_rows<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [[Block; 1]]) {
+fn widen_rows<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [Block]) {
     for (row, out) in rows.chunks_exact(cols).zip(out.chunks_exact_mut(blocks(cols))) {
         let (whole, tail) = row.as_chunks();
-        for (w, [out]) in whole.iter().zip(out.iter_mut()) {
+        for (w, out) in whole.iter().zip(out.iter_mut()) {
             s.store(W::load(s, w), &mut out.0);
         }
         if !tail.is_empty() {
-            s.store(W::load(s, &padded(tail)), &mut out[whole.len()][0].0);
+            s.store(W::load(s, &padded(tail)), &mut out[whole.len()].0);
         }
     }
 }
@@ -364,10 +358,10 @@ pub(super) fn tiles(count: usize, most: usize) -> impl Iterator<Item = Range<usi
     (0..parts).map(move |part| part * count / parts..(part + 1) * count / parts)
 }
 
-/// Widens up to [`LANES`] rows, which is exact, and lays them out side by side as block `b` of `out`, lane by lane in the order
+/// Widens up to [`LANES`] rows, which is exact, and lays them out side by side, lane by lane in the order
 /// of [`FOLDING`]; what is missing is zero (N4).
 #[inline(always)]
-fn side_by_side<S: Simd, W: Weight, const B: usize>(s: S, rows: &[W], cols: usize, out: &mut [[Block; B]], b: usize) {
+fn side_by_side<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [Block]) {
     let blocks = blocks(cols);
     let mut places = [0; LANES];
     for (turn, lane) in FOLDING.into_iter().enumerate() {
@@ -394,7 +388,7 @@ fn side_by_side<S: Simd, W: Weight, const B: usize>(s: S, rows: &[W], cols: usiz
         for (j, words) in columns.into_iter().enumerate() {
             for (i, weights) in W::widen_words(s, words).into_iter().enumerate().take(per_word) {
                 let column = start + j * per_word + i;
-                s.store(weights, &mut out[places[column % LANES] + column / LANES][b].0);
+                s.store(weights, &mut out[places[column % LANES] + column / LANES].0);
             }
         }
     }

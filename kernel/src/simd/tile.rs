@@ -18,32 +18,31 @@ impl Block {
     pub const ZERO: Block = Block([0.0; LANES]);
 }
 
-/// The sums of the lanes of some dot products that wait for one another: `[level]` is what `2^level` lanes have become, and the
+/// The sums of the lanes of sixteen dot products that wait for one another: `[level]` is what `2^level` lanes have become, and the
 /// last is the fold of all.
-pub type Folds<const B: usize> = [[Block; B]; 5];
+pub type Folds = [Block; 5];
 
-/// One lane of `T` dot products with each of `B` blocks of sixteen vectors, and the folds (N3-N5): `w[k][b]` and `x[k][t]`
+/// One lane of `T` dot products with each of sixteen vectors, and the folds (N3-N5): `w[k]` and `x[k][t]`
 /// are the lane's terms, vectors side by side. `C` registers of vectors at a time.
 ///
 /// Lanes come one after the other, `turn` 0 being the first of [`FOLDING`](super::order::FOLDING); after the last one `sums[t][4]` are the products.
 #[inline(always)]
-pub fn lane<S: Simd, const B: usize, const C: usize, const T: usize>(
+pub fn lane<S: Simd, const C: usize, const T: usize>(
     s: S,
-    sums: &mut [Folds<B>],
+    sums: &mut [Folds],
     turn: usize,
-    w: &[[Block; B]],
+    w: &[Block],
     x: &[[f32; LANES]],
 ) {
-    assert!((B * S::PARTS).is_multiple_of(C), "lane: {C} registers of {B} blocks");
+    assert!(S::PARTS.is_multiple_of(C), "lane: {C} registers of {}", S::PARTS);
     let Some(sums) = sums.first_chunk_mut::<T>() else { return };
     let level = (turn + 1).trailing_zeros() as usize;
-    for first in (0..B * S::PARTS).step_by(C) {
+    for first in (0..S::PARTS).step_by(C) {
         let mut acc = [[s.part_splat(0.0); C]; T];
         for (w, x) in w.iter().zip(x) {
             let mut v = [s.part_splat(0.0); C];
             for c in 0..C {
-                let at = first + c;
-                v[c] = s.part_load(&w[at / S::PARTS].0, at % S::PARTS);
+                v[c] = s.part_load(&w.0, first + c);
             }
             for t in 0..T {
                 let x = s.part_splat(x[t]);
@@ -56,29 +55,27 @@ pub fn lane<S: Simd, const B: usize, const C: usize, const T: usize>(
         for level in 0..level {
             for t in 0..T {
                 for c in 0..C {
-                    let at = first + c;
-                    let before = s.part_load(&sums[t][level][at / S::PARTS].0, at % S::PARTS);
-                    acc[t][c] = s.part_add(before, acc[t][c]);
+                    acc[t][c] = s.part_add(s.part_load(&sums[t][level].0, first + c), acc[t][c]);
                 }
             }
         }
         for t in 0..T {
             for c in 0..C {
-                let at = first + c;
-                s.part_store(acc[t][c], &mut sums[t][level][at / S::PARTS].0, at % S::PARTS);
+                s.part_store(acc[t][c], &mut sums[t][level].0, first + c);
             }
         }
     }
 }
 
 /// The lanes of the dot products of `R` weight rows with `T` vectors, all of one length, before they meet (N3, N4): each those
-/// of [`dot_lanes`](super::order::dot_lanes). `ahead` is how many bytes before their use the weights are asked for.
+/// of [`dot_lanes`](super::order::dot_lanes). `ahead` is how many bytes before their use the weights are asked for; none when they are
+/// in the cache already.
 #[inline(always)]
 pub fn lanes_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
     s: S,
     mut w: [&[W]; R],
     mut x: [&[f32]; T],
-    ahead: usize,
+    ahead: Option<usize>,
 ) -> [[S::F32; T]; R] {
     // One length for all, so that the loop below needs no other check.
     let cols = x[0].len();
@@ -93,7 +90,9 @@ pub fn lanes_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
         let mut v = [s.splat(0.0); R];
         for r in 0..R {
             let w = &w[r].as_chunks().0[i];
-            s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(ahead));
+            if let Some(bytes) = ahead {
+                s.prefetch(w.as_ptr().cast::<u8>().wrapping_add(bytes));
+            }
             v[r] = W::load(s, w);
         }
         for t in 0..T {
