@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use bpe::{Tokenizer, UnknownToken};
+use loader::Object;
 use serde::{Deserialize, Serialize};
-use session::Object;
 
 use crate::{Failure, Outcome, cli, open};
 

@@ -144,6 +144,7 @@ fn bodies_that_are_not_what_they_should_be_are_refused_by_name() {
         ("/tokenize", br#"{"content":"a","parse_special":true,"plain_special":true}"#, "invalid_value", "contradict"),
         ("/tokenize", deep.as_bytes(), "invalid_json", "string"),
         ("/detokenize", br#"{"tokens":[-1]}"#, "invalid_json", "-1"),
+        ("/detokenize", br#"[[1,2]]"#, "invalid_json", "a JSON object"),
         ("/detokenize", br#"{"tokens":[1.5]}"#, "invalid_json", "1.5"),
         ("/detokenize", br#"{"tokens":[1,49152]}"#, "invalid_value", "49152"),
         ("/apply-template", br#"{"messages":[]}"#, "invalid_value", "at least one"),

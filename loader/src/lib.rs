@@ -19,11 +19,13 @@ mod dtype;
 mod entries;
 pub mod gguf;
 pub mod manifest;
+mod object;
 mod safe_file;
 mod safetensors;
 
 pub use checkpoint::{Access, Bytes, Checkpoint, CheckpointError, Part, Shard};
 pub use dtype::DType;
+pub use object::Object;
 pub use safe_file::{SafeFile, sync_folder_of};
 pub use safetensors::{
     Header, MAX_HEADER_LEN, SafetensorsError, TensorInfo, TensorSource, WriteError, safetensors_bytes,

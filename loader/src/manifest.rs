@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::checkpoint::is_plain_name;
 use crate::digest::{self, Sha256Digest};
 use crate::entries::Entries;
+use crate::object::Object;
 
 /// File name of the manifest in a model folder.
 pub const FILE_NAME: &str = "manifest.json";
@@ -26,6 +27,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// The files that a reader of the model needs, shards included.
+    #[serde(deserialize_with = "read_files")]
     pub files: Vec<ManifestFile>,
     /// The weights digest, see [`crate::digest`].
     #[serde(with = "hexadecimal")]
@@ -86,7 +88,7 @@ impl Manifest {
     /// # Errors
     /// If it is malformed, or its file names are not plain or not unique.
     pub fn from_json(text: &[u8]) -> Result<Manifest, ManifestError> {
-        let manifest: Manifest =
+        let Object(manifest): Object<Manifest> =
             serde_json::from_slice(text).map_err(|error| ManifestError::Json { reason: error.to_string() })?;
         for (at, ManifestFile { name, .. }) in manifest.files.iter().enumerate() {
             if !is_plain_name(name) {
@@ -130,6 +132,11 @@ mod hexadecimal {
         digest::from_hex(text)
             .ok_or_else(|| E::custom(format!("{text:?} is not a SHA-256: 64 lower-case hexadecimal digits")))
     }
+}
+
+fn read_files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ManifestFile>, D::Error> {
+    let files = Vec::<Object<ManifestFile>>::deserialize(deserializer)?;
+    Ok(files.into_iter().map(|Object(file)| file).collect())
 }
 
 fn write_tensors<S: Serializer>(tensors: &BTreeMap<String, Sha256Digest>, serializer: S) -> Result<S::Ok, S::Error> {

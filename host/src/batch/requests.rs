@@ -1,10 +1,11 @@
 //! The lines of the input.
 
 use kernel::generate::{Generation, Request, Sampler, SamplerSettings};
+use loader::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use session::receipt::Receipt;
-use session::{Object, Stop, chat_prompt, read_messages};
+use session::{Stop, chat_prompt, read_messages};
 
 use crate::logit_bias::LogitBias;
 use crate::open::Opened;

@@ -6,6 +6,7 @@ use bpe::{Message, Special, Tokenizer};
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
+use loader::Object;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -61,6 +62,7 @@ where
 /// The members of a body; null is as good as absent.
 fn members<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, ApiError> {
     serde_json::from_slice(body)
+        .map(|Object(members)| members)
         .map_err(|error| ApiError::json(format_args!("the body is not like {example}: {error}")))
 }
 

@@ -3,9 +3,8 @@
 use std::{error, fmt};
 
 use bpe::{ChatError, ChatTemplate, Message, Tokenizer};
+use loader::Object;
 use serde::Deserialize;
-
-use crate::Object;
 
 /// Who may speak.
 const ROLES: [&str; 3] = ["system", "user", "assistant"];

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{CheckpointError, Shard};
 use crate::entries::Entries;
+use crate::object::Object;
 
 /// A validated index. Its file names are plain names: they cannot lead out of the folder.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ struct Document {
 
 impl Index {
     pub(super) fn parse(text: &[u8]) -> Result<Index, CheckpointError> {
-        let Document { weight_map } = serde_json::from_slice(text)
+        let Object(Document { weight_map }) = serde_json::from_slice(text)
             .map_err(|error| CheckpointError::Index { reason: format!("it is not valid JSON: {error}") })?;
         if let Some(tensor) = weight_map.duplicate() {
             return Err(CheckpointError::Index { reason: format!("it lists tensor {tensor:?} twice") });

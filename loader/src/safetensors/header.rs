@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::SafetensorsError;
 use crate::DType;
 use crate::entries::Entries;
+use crate::object::Object;
 
 /// Longest header that is read, in bytes: the limit of the reference implementation.
 pub const MAX_HEADER_LEN: u64 = 100_000_000;
@@ -157,11 +158,7 @@ fn read_tensor(
     if name.chars().any(char::is_control) {
         return Err(SafetensorsError::ControlCharacter { name });
     }
-    // As an array of its members serde would read it, too.
-    if !value.get().starts_with('{') {
-        return Err(SafetensorsError::Entry { name, reason: "it is not a JSON object".to_owned() });
-    }
-    let Entry { dtype, shape, data_offsets: (start, end) } = match serde_json::from_str(value.get()) {
+    let Object(Entry { dtype, shape, data_offsets: (start, end) }) = match serde_json::from_str(value.get()) {
         Ok(entry) => entry,
         Err(error) => return Err(SafetensorsError::Entry { name, reason: error.to_string() }),
     };

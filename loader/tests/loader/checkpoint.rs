@@ -170,6 +170,7 @@ fn an_index_that_is_malformed_is_refused() {
         ("[]", "JSON"),
         (r#"{"metadata":{}}"#, "weight_map"),
         (r#"{"weight_map":{"a":1}}"#, "JSON"),
+        (r#"[{"a":"x"}]"#, "a JSON object"),
         (r#"{"weight_map":{}}"#, "empty"),
         (r#"{"weight_map":{"a":"x","a":"x"}}"#, "\"a\" twice"),
     ] {

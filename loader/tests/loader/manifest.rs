@@ -43,6 +43,14 @@ fn a_malformed_manifest_is_refused() {
         assert!(matches!(error, E::Json { .. }), "{error:?}");
         assert!(error.to_string().contains(part), "{error}");
     }
+    let file = format!(r#"["config.json",3,"{digest}"]"#);
+    for text in [
+        format!(r#"["tiny","hub",null,[],"{digest}",{{}}]"#),
+        format!(r#"{{"name":"tiny","source":"hub","files":[{file}],"weights_sha256":"{digest}","tensors":{{}}}}"#),
+    ] {
+        let error = Manifest::from_json(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("a JSON object"), "{error}");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use kernel::model::{Config, LoraConfig, LoraError};
 use kernel::train::{Optimizer, Schedule, TrainOptions};
+use loader::Object;
 use serde::{Deserialize, Serialize};
-use session::Object;
 use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
 
 /// The steps of a request that does not say how many, and the most that one may ask for.

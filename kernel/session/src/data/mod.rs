@@ -4,9 +4,10 @@ mod error;
 
 use bpe::{ChatTemplate, Message, Tokenizer};
 use kernel::model::Sequence;
+use loader::Object;
 use serde::Deserialize;
 
-use crate::{Object, chat};
+use crate::chat;
 
 pub use error::{DataError, Place};
 
