@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::{lockstep, run};
 use crate::server::{Answer, Server, launch, request, start_with};
@@ -293,4 +293,27 @@ fn the_tests_that_the_threat_model_names_exist() {
     for name in tests {
         assert!(sources.contains(&format!("fn {name}()")), "{name}");
     }
+}
+
+#[test]
+fn one_key_s_requests_keep_no_other_key_waiting() {
+    let (server, _folder) = start(&["--api-key", KEY, "--api-key", OTHER]);
+    let ask = |key: &str, n: usize, max_tokens: usize| {
+        let body = json!({ "prompt": "Once", "max_tokens": max_tokens, "ignore_eos": true, "n": n, "stream": true })
+            .to_string();
+        let length = body.len();
+        let headers =
+            format!("Authorization: Bearer {key}\nContent-Type: application/json\nContent-Length: {length}\n");
+        server.send(&(request("POST", "/v1/completions", &headers) + &body))
+    };
+    // More than advance at a time, for minutes.
+    let long = [(); 2].map(|()| ask(KEY, 16, 50_000));
+    server.wait_for("waitingGenerations", &json!(17));
+    let mut answer = Vec::new();
+    ask(OTHER, 1, 3).read_to_end(&mut answer).unwrap();
+    let answer = Answer::parse(&answer, false);
+    assert!(answer.status == 200 && answer.text().contains("data: [DONE]"), "{answer:?}");
+    let status = server.status();
+    assert_eq!([&status["activeGenerations"], &status["waitingGenerations"]], [15, 17], "{status}");
+    drop(long);
 }

@@ -37,8 +37,8 @@ impl Door {
             return Err("the command is serve".into());
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let (engine, queue) = engine::engine();
         let gate = Gate::new(&arguments)?;
+        let (engine, queue) = engine::engine(gate.callers());
         Ok(Door { runtime, state: Arc::new(State::new(arguments, engine, gate)?), _queue: queue })
     }
 

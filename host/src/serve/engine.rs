@@ -1,8 +1,9 @@
 //! The one thread that computes for the server.
 //!
-//! It owns the thread pool and takes generations from a bounded queue. Those it works on advance together: in each round every
-//! one of them generates a token, or reads some of its prompt, and each weight is read once for all. The rounds are short while
-//! anyone waits for tokens: prompts share a few tokens then, so that a long one holds nobody up. A generation whose client
+//! It owns the thread pool and takes generations from a queue that is bounded for each caller. Those it works on advance together:
+//! in each round every one of them generates a token, or reads some of its prompt, and each weight is read once for all. The rounds
+//! are short while anyone waits for tokens: no more is read of prompts then than makes a round twice as long ([`shares`]). Who
+//! begins next, and that no caller takes all the room, is decided in [`waiting`]. A generation whose client
 //! is gone is dropped before its next round. Which others run beside it decides no bit of a generation (N11).
 //!
 //! The keys and values of the last texts are kept, and a prompt that begins like one of them begins with those. What several that
@@ -16,7 +17,7 @@
 //! next one waits until there is room. A training does not begin while a generation uses trained weights that are served no longer. So there are at most
 //! two sets of trained weights at a time, each of 4 bytes a parameter, besides those of the model folder.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -36,10 +37,13 @@ use super::weights::{Replaced, Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
 use training::{Surroundings, Training};
+use waiting::{Place, Places, Waiting};
 
 mod prefixes;
 mod rounds;
+mod shares;
 mod training;
+mod waiting;
 
 pub use training::{TrainEvent, TrainFinished, TrainRequest};
 
@@ -47,7 +51,7 @@ pub use training::{TrainEvent, TrainFinished, TrainRequest};
 pub const ACTIVE: usize = 16;
 /// How many texts as long as the context those of all of them may be together.
 const TEXTS: usize = 4;
-/// Generations, and a training, that wait for their turn.
+/// Generations of a caller that wait for their turn.
 pub const WAITING: usize = 32;
 
 /// What a client hears of its generation.
@@ -82,6 +86,8 @@ pub struct Finished {
 struct Job {
     text: Continuation,
     caller: Caller,
+    /// The request that it is of.
+    request: u64,
     /// What it computes with.
     weights: Weights,
     /// When it is to end, and how much time it had.
@@ -94,23 +100,19 @@ struct Job {
 
 /// What waits in the queue.
 enum Work {
-    Generation(Box<Job>),
+    Generation(Box<Job>, Place),
     Training(Box<Training>),
-}
-
-/// How many generations there are.
-#[derive(Default)]
-struct Load {
-    /// That advance.
-    active: AtomicUsize,
-    /// That were taken from the queue and wait for room.
-    held: AtomicUsize,
 }
 
 /// Where generations and trainings are handed in.
 pub struct Engine {
-    queue: mpsc::Sender<Work>,
-    load: Arc<Load>,
+    queue: mpsc::UnboundedSender<Work>,
+    /// Which of them wait.
+    places: Arc<Places>,
+    /// How many advance.
+    active: Arc<AtomicUsize>,
+    /// How many requests there were.
+    requests: AtomicU64,
     /// The time that a generation may take.
     pub time: Option<Duration>,
     /// The weight files, once they are open.
@@ -128,7 +130,7 @@ pub struct Engine {
 pub enum SubmitError {
     /// Another training runs.
     Training,
-    /// As many wait as may.
+    /// As many of the caller's wait as may.
     Full,
     /// The weights are not what they were.
     Changed(Changed),
@@ -138,37 +140,48 @@ pub enum SubmitError {
 
 /// The engine's own end of its queue.
 pub struct Queue {
-    queue: mpsc::Receiver<Work>,
-    load: Arc<Load>,
+    queue: mpsc::UnboundedReceiver<Work>,
+    waiting: Waiting,
+    active: Arc<AtomicUsize>,
+    /// How many may call.
+    callers: usize,
     files: Arc<OnceLock<OpenedFiles>>,
     served: Served,
 }
 
-/// An engine's two ends: the one takes generations and trainings, the other works on them.
-pub fn engine() -> (Engine, Queue) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let load = Arc::new(Load::default());
-    let served = Served::default();
-    let files = Arc::default();
-    let queue = Queue { queue: receiver, load: load.clone(), files: Arc::clone(&files), served: served.clone() };
-    let (counts, training) = (Arc::default(), TrainingSlot::default());
-    (Engine { queue: sender, load, time: None, files, counts, served, training }, queue)
+/// An engine's two ends: the one takes generations and trainings, of so many callers, the other works on them.
+pub fn engine(callers: usize) -> (Engine, Queue) {
+    // Bounded by the places, and by the slot of trainings.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (active, files, served): (Arc<AtomicUsize>, Arc<_>, _) = (Arc::default(), Arc::default(), Served::default());
+    let engine = Engine {
+        queue: sender,
+        places: Arc::default(),
+        active: active.clone(),
+        requests: AtomicU64::new(0),
+        time: None,
+        files: Arc::clone(&files),
+        counts: Arc::default(),
+        served: served.clone(),
+        training: TrainingSlot::default(),
+    };
+    (engine, Queue { queue: receiver, waiting: Waiting::default(), active, callers, files, served })
 }
 
 impl Engine {
     /// Hands a generation in, for the weights that are served, and returns its events. Dropping them stops it.
     ///
     /// # Errors
-    /// If the weights were changed, the queue is full, or the engine has ended.
+    /// If the weights were changed, as many of the caller's wait as may, or the engine has ended.
     pub fn submit(&self, text: Continuation, caller: Caller) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
-        let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Work::Generation(Box::new(self.job(text, Weights::Served, caller, events)))).map(|()| receiver)
+        let mut events = self.submit_all(vec![text], &Weights::Served, caller)?;
+        events.pop().ok_or(SubmitError::Ended)
     }
 
-    /// Hands several generations in, all of them or none, and returns the events of each.
+    /// Hands the generations of a request in, all of them or none, and returns the events of each.
     ///
     /// # Errors
-    /// If the weights were changed, the queue has no room for all, or the engine has ended.
+    /// If the weights were changed, there are not as many places for the caller, or the engine has ended.
     pub fn submit_all(
         &self,
         texts: Vec<Continuation>,
@@ -176,53 +189,44 @@ impl Engine {
         caller: Caller,
     ) -> Result<Vec<mpsc::UnboundedReceiver<Event>>, SubmitError> {
         check(&self.files).map_err(SubmitError::Changed)?;
-        let places = self.queue.try_reserve_many(texts.len()).map_err(|error| self.refused(&error))?;
-        let hand_in = |(text, place): (Continuation, mpsc::Permit<'_, Work>)| {
-            let (events, receiver) = mpsc::unbounded_channel();
-            place.send(Work::Generation(Box::new(self.job(text, weights.clone(), caller, events))));
-            receiver
+        let Some(places) = self.places.take(caller, texts.len()) else {
+            self.counts.refused.inc();
+            return Err(SubmitError::Full);
         };
-        Ok(texts.into_iter().zip(places).map(hand_in).collect())
-    }
-
-    fn job(&self, text: Continuation, weights: Weights, caller: Caller, events: mpsc::UnboundedSender<Event>) -> Job {
+        let request = self.requests.fetch_add(1, Ordering::Relaxed);
         let end = self.time.map(|time| (Instant::now() + time, time));
-        Job { text, caller, weights, end, events, watch: Watch::new(self.counts.clone()) }
+        let hand_in = |(text, place): (Continuation, Place)| {
+            let (events, receiver) = mpsc::unbounded_channel();
+            let (weights, watch) = (weights.clone(), Watch::new(self.counts.clone()));
+            let job = Job { text, caller, request, weights, end, events, watch };
+            self.send(Work::Generation(Box::new(job), place)).map(|()| receiver)
+        };
+        texts.into_iter().zip(places).map(hand_in).collect()
     }
 
     /// Hands a training in and returns its events. Dropping them stops it, and what it made is dropped too.
     ///
     /// # Errors
-    /// If another training runs, the weights were changed, the queue is full, or the engine has ended.
+    /// If another training runs, the weights were changed, or the engine has ended.
     pub fn train(&self, request: TrainRequest) -> Result<mpsc::UnboundedReceiver<TrainEvent>, SubmitError> {
         let claim = self.training.claim().ok_or(SubmitError::Training)?;
+        check(&self.files).map_err(SubmitError::Changed)?;
         let (events, receiver) = mpsc::unbounded_channel();
         self.send(Work::Training(Box::new(Training::new(request, events, claim)))).map(|()| receiver)
     }
 
     fn send(&self, work: Work) -> Result<(), SubmitError> {
-        check(&self.files).map_err(SubmitError::Changed)?;
-        self.queue.try_send(work).map_err(|error| self.refused(&error))
-    }
-
-    fn refused<T>(&self, error: &mpsc::error::TrySendError<T>) -> SubmitError {
-        match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.counts.refused.inc();
-                SubmitError::Full
-            }
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Ended,
-        }
+        self.queue.send(work).map_err(|_| SubmitError::Ended)
     }
 
     /// Generations that advance at this moment.
     pub fn active(&self) -> usize {
-        self.load.active.load(Ordering::Relaxed)
+        self.active.load(Ordering::Relaxed)
     }
 
     /// Generations that wait for their turn.
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity() + self.load.held.load(Ordering::Relaxed)
+        self.places.taken()
     }
 }
 
@@ -274,36 +278,29 @@ impl Queue {
     ) {
         let around = Surroundings { base: model, tokenizer, exec, identity, served: &self.served };
         let (mut rounds, mut training) = (Rounds::new(Prefixes::new(kept)), None);
-        // Waits until there is room.
-        let mut held: Option<Box<Job>> = None;
+        // What the generations have left of the time that the training took.
+        let mut turn = Duration::ZERO;
         loop {
-            while rounds.len() < ACTIVE {
-                let idle = rounds.len() == 0 && training.is_none();
-                let work = match held.take().filter(|job| !job.events.is_closed()) {
-                    Some(job) => Some(Work::Generation(job)),
-                    None if idle => self.queue.blocking_recv(),
-                    None => self.queue.try_recv().ok(),
-                };
+            loop {
+                let idle = rounds.len() == 0 && self.waiting.is_empty() && training.is_none();
+                let work = if idle { self.queue.blocking_recv() } else { self.queue.try_recv().ok() };
                 match work {
-                    Some(Work::Generation(job)) => {
-                        if rounds.tokens() + job.tokens() > TEXTS * model.config().context {
-                            held = Some(job);
-                            break;
-                        }
-                        match self.served.find(&job.weights) {
-                            Ok(trained) => rounds.begin(*job, trained),
-                            // If the client is gone, nobody needs to hear of it.
-                            Err(replaced) => drop(job.events.send(Event::Replaced(replaced))),
-                        }
-                    }
+                    Some(Work::Generation(job, place)) => self.waiting.push(job, place),
                     // The slot lets in one at a time.
                     Some(Work::Training(next)) => training = Some(*next),
                     None if idle => return,
                     None => break,
                 }
             }
-            self.load.held.store(usize::from(held.is_some()), Ordering::Relaxed);
-            self.load.active.store(rounds.len(), Ordering::Relaxed);
+            self.waiting.end_late();
+            while let Some(job) = self.waiting.next(&rounds, self.callers, model.config().context) {
+                match self.served.find(&job.weights) {
+                    Ok(trained) => rounds.begin(job, trained),
+                    // If the client is gone, nobody needs to hear of it.
+                    Err(replaced) => drop(job.events.send(Event::Replaced(replaced))),
+                }
+            }
+            self.active.store(rounds.len(), Ordering::Relaxed);
             if let Err(changed) = check(&self.files) {
                 tracing::error!("{changed}");
                 let why = changed.to_string();
@@ -312,19 +309,22 @@ impl Queue {
                     training.fail(&why);
                 }
             }
-            let start = Instant::now();
             training = training.filter(|training: &Training| !training.is_abandoned());
-            if !rounds.use_replaced(&self.served) {
+            if turn.is_zero() && !rounds.use_replaced(&self.served) {
+                let start = Instant::now();
                 training = training.and_then(|training| training.advance(&around));
+                turn = start.elapsed();
             }
-            let (turn, start) = (start.elapsed(), Instant::now());
-            while rounds.len() > 0 && check(&self.files).is_ok() {
+            let start = Instant::now();
+            if rounds.len() > 0 && check(&self.files).is_ok() {
                 rounds.advance(&around);
-                if start.elapsed() >= turn {
-                    break;
-                }
             }
-            self.load.active.store(rounds.len(), Ordering::Relaxed);
+            turn = if rounds.len() > 0 && training.is_some() {
+                turn.saturating_sub(start.elapsed())
+            } else {
+                Duration::ZERO
+            };
+            self.active.store(rounds.len(), Ordering::Relaxed);
         }
     }
 }

@@ -32,6 +32,11 @@ impl Gate {
         !self.keys.is_empty()
     }
 
+    /// How many may call.
+    pub fn callers(&self) -> usize {
+        self.keys.callers()
+    }
+
     /// Whose request it is. What is not known here to be open is not.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ const SAFE_LENGTH: usize = 16;
 pub struct Keys(Vec<Sha256Digest>);
 
 /// Whose request it is: the number of its key. What the server keeps of one caller's texts is of no use to another's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Caller(pub(super) u64);
 
 /// The request has no key, or one that is none of ours.
@@ -86,6 +86,11 @@ impl Keys {
     /// Whether there are none, so that anyone may call.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many may call, each with a key of its own; one, whoever it is, where there are no keys.
+    pub fn callers(&self) -> usize {
+        self.0.len().max(1)
     }
 
     /// Whose request has these headers. Where there are no keys, any that a client sends is ignored.

@@ -75,7 +75,7 @@ async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let (host, port) = (arguments.host.clone(), arguments.port);
     let gate = Gate::new(&arguments)?;
     let open = arguments.clients.allow_unauthenticated;
-    let (engine, queue) = engine::engine();
+    let (engine, queue) = engine::engine(gate.callers());
     let state = Arc::new(State::new(arguments, engine, gate)?);
     let refused = |error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")

@@ -4,6 +4,7 @@ mod parts;
 mod peers;
 mod report;
 mod start;
+mod streams;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,8 @@ pub enum Part {
     Native,
     /// The time until the first token is there, and the memory of a server.
     Start,
+    /// How long requests of a server wait for one another.
+    Streams,
     /// Encoding; peers: tiktoken and Hugging Face tokenizers.
     Tokenizer,
     /// The engine in Chromium and Firefox; peers in Chromium: wllama and transformers.js.
@@ -34,7 +37,7 @@ pub enum Part {
     Operators,
 }
 
-const PARTS: [Part; 5] = [Part::Native, Part::Start, Part::Tokenizer, Part::Browser, Part::Operators];
+const PARTS: [Part; 6] = [Part::Native, Part::Start, Part::Streams, Part::Tokenizer, Part::Browser, Part::Operators];
 
 /// The command line of `measure`.
 #[derive(clap::Args, Debug, Clone)]
@@ -122,6 +125,7 @@ pub fn run(options: &Options) -> Result<(), MeasureError> {
         let measured = match part {
             Part::Native => parts::native(&workspace, &model, peers),
             Part::Start => start::figures(&workspace, &model),
+            Part::Streams => streams::figures(&workspace, &model),
             Part::Tokenizer => parts::tokenizer(&workspace, &model, peers),
             Part::Browser => parts::browser(&workspace, peers),
             Part::Operators => parts::operators(&workspace).map(|text| {

@@ -4,18 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kernel::generate::{FinishReason, GenerateError, PREFILL_CHUNK, Progress as Advanced, Turn, advance_each};
+use kernel::generate::{FinishReason, GenerateError, Progress as Advanced, Turn, advance_each};
 use kernel::model::{KvCache, Model, Workspace};
 use kernel::transcript::{Identity, transcript};
 use session::Progress;
 
 use super::prefixes::{Prefixes, common};
+use super::shares::shares;
 use super::training::Surroundings;
 use super::{Event, Finished, Job};
+use crate::serve::keys::Caller;
 use crate::serve::weights::{Served, Trained};
 
-/// Tokens of prompts that are read in a round in which others generate a token: reading them takes about as long.
-const SHARED_CHUNK: usize = 16;
 const PANICKED: &str = "internal error: the computation panicked; the server's log says where";
 
 /// What came of a turn, unless the computation panicked.
@@ -27,6 +27,8 @@ struct Running {
     trained: Option<Arc<Trained>>,
     /// Whether it has been given what is known of the beginning of its prompt.
     begun: bool,
+    /// The most tokens of its prompt that it reads in this round.
+    share: usize,
 }
 
 /// How a generation begins.
@@ -60,6 +62,21 @@ impl Rounds {
         self.running.iter().map(|running| running.job.tokens()).sum()
     }
 
+    /// Whose each of them is.
+    pub fn callers(&self) -> impl Iterator<Item = Caller> {
+        self.running.iter().map(|running| running.job.caller)
+    }
+
+    /// How many a caller has.
+    pub fn of_caller(&self, caller: Caller) -> usize {
+        self.callers().filter(|other| *other == caller).count()
+    }
+
+    /// How many are of one request.
+    pub fn of_request(&self, request: u64) -> usize {
+        self.running.iter().filter(|running| running.job.request == request).count()
+    }
+
     /// Whether one of them uses trained weights that are served no longer.
     pub fn use_replaced(&self, served: &Served) -> bool {
         self.running.iter().any(|running| served.has_replaced(running.trained.as_ref()))
@@ -67,7 +84,7 @@ impl Rounds {
 
     /// Lets one more advance with the others.
     pub fn begin(&mut self, job: Job, trained: Option<Arc<Trained>>) {
-        self.running.push(Running { job, trained, begun: false });
+        self.running.push(Running { job, trained, begun: false, share: 0 });
     }
 
     /// Ends all of them with an error.
@@ -78,16 +95,25 @@ impl Rounds {
     /// One round: each reads a part of its prompt or generates a token. Those whose client has gone, or whose time is over, end
     /// before it.
     pub fn advance(&mut self, around: &Surroundings<'_>) {
-        let mut rest = std::mem::take(&mut self.running);
+        let now = Instant::now();
+        let all = std::mem::take(&mut self.running).into_iter();
+        let (mut rest, ended): (Vec<_>, Vec<_>) = all.partition(|running| !running.job.has_ended(now));
+        ended.into_iter().for_each(|running| self.keep(running));
+        let (mut groups, mut waiting) = (Vec::new(), Vec::new());
         while let Some(first) = rest.first() {
             let weights = first.trained.clone();
             let same = |running: &mut Running| same_weights(running.trained.as_ref(), weights.as_ref());
-            let group: Vec<Running> = rest.extract_if(.., same).collect();
-            let now = Instant::now();
-            let (here, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|running| !running.job.has_ended(now));
-            ended.into_iter().for_each(|running| self.keep(running));
+            let group = rest.extract_if(.., same).collect();
+            let (here, later) = self.enter(group);
+            waiting.extend(later);
+            groups.push((weights, here));
+        }
+        // What others compute with makes nobody wait less.
+        let unread: Vec<usize> = groups.iter().flat_map(|(_, here)| here).map(Running::unread).collect();
+        let here = groups.iter_mut().flat_map(|(_, here)| here);
+        here.zip(shares(&unread)).for_each(|(running, share)| running.share = share);
+        for (weights, mut here) in groups {
             let model = weights.as_ref().map_or(around.base, |trained| &trained.model);
-            let (mut here, waiting) = self.enter(here);
             let outcomes = compute(&mut here, model, around, &mut self.workspace);
             for (mut running, outcome) in here.into_iter().zip(outcomes) {
                 if running.tell(outcome, model, around) {
@@ -96,9 +122,9 @@ impl Rounds {
                     self.keep(running);
                 }
             }
-            // Behind those that they wait for.
-            self.running.extend(waiting);
         }
+        // Behind those that they wait for.
+        self.running.extend(waiting);
     }
 
     /// Lets those of the same weights begin that have not: who gets a turn, and who waits. A beginning that several prompts have
@@ -149,17 +175,10 @@ fn same_weights(a: Option<&Arc<Trained>>, b: Option<&Arc<Trained>>) -> bool {
     a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
 }
 
-/// A turn of each. A panic ends one generation only: the pool stays usable, the model is never written, and nobody has advanced,
-/// so that each gets its turn alone, which shows whose computation panics.
+/// A turn of each, with its share of what is read. A panic ends one generation only: the pool stays usable, the model is never
+/// written, and nobody has advanced, so that each gets its turn alone, which shows whose computation panics.
 fn compute(here: &mut [Running], model: &Model, around: &Surroundings<'_>, workspace: &mut Workspace) -> Vec<Outcome> {
-    let reads = |running: &&Running| {
-        let generation = running.job.text.generation();
-        generation.steps().is_empty() && generation.cache().len() + 1 < generation.prompt().len()
-    };
-    let reading = here.iter().filter(reads).count();
-    let chunk = if reading == here.len() { PREFILL_CHUNK } else { SHARED_CHUNK };
-    let most = chunk.div_ceil(reading.max(1));
-    let mut turns: Vec<Turn<'_>> = here.iter_mut().map(|running| running.job.text.turn(most)).collect();
+    let mut turns: Vec<Turn<'_>> = here.iter_mut().map(|running| running.job.text.turn(running.share)).collect();
     let mut together = |turns: &mut [Turn<'_>]| {
         catch_unwind(AssertUnwindSafe(|| advance_each(model, around.exec, turns, workspace))).ok()
     };
@@ -170,6 +189,15 @@ fn compute(here: &mut [Running], model: &Model, around: &Surroundings<'_>, works
 }
 
 impl Running {
+    /// What its prompt has left to read; 1 where its turn gives a token.
+    fn unread(&self) -> usize {
+        let generation = self.job.text.generation();
+        match generation.steps() {
+            [] => (generation.prompt().len() - generation.cache().len()).max(1),
+            _ => 1,
+        }
+    }
+
     /// Gives it what is known of its prompt, and tells how much that is.
     fn begin(&mut self, known: Option<KvCache>) {
         self.begun = true;
@@ -237,3 +265,6 @@ fn finished(
     let receipt = job.text.receipt(model, &identity, false).ok();
     Ok(Finished { reason, receipt, identity, transcript })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,12 @@ use session::{Progress, Stop};
 use super::*;
 use crate::serve::weights::Trained;
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
+    model_of(512)
+}
+
+/// With so many positions.
+pub(super) fn model_of(context: usize) -> Model {
     let config = Config {
         vocab: 8,
         dim: 4,
@@ -25,7 +30,7 @@ fn model() -> Model {
         heads: 2,
         kv_heads: 1,
         head_dim: 2,
-        context: 512,
+        context,
         rope_theta: 10_000.0,
         rms_norm_eps: 1e-5,
         tied: true,
@@ -45,7 +50,7 @@ fn model() -> Model {
 }
 
 /// A token for each of the letters a to h.
-fn tokenizer() -> Tokenizer {
+pub(super) fn tokenizer() -> Tokenizer {
     let vocab: serde_json::Map<_, _> =
         "abcdefgh".chars().zip(0..).map(|(letter, id)| (letter.to_string(), id.into())).collect();
     let json = serde_json::json!({
@@ -57,12 +62,12 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
 }
 
-fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
+pub(super) fn generation(model: &Model, prompt: usize, max_tokens: usize) -> Continuation {
     stopping(model, prompt, max_tokens, &[])
 }
 
 /// Twelve tokens after a prompt that begins with another token than those of other `first`.
-fn rising(model: &Model, first: usize, prompt: usize) -> Continuation {
+pub(super) fn rising(model: &Model, first: usize, prompt: usize) -> Continuation {
     let prompt = (0..prompt).map(|i| ((first + i) % 8) as u32).collect();
     let request = Request { prompt, max_tokens: 12, ignore_eos: true, sampler: Sampler::GREEDY, logprobs: None };
     Continuation::new(model, request, Stop::default()).unwrap()
@@ -75,12 +80,19 @@ fn stopping(model: &Model, prompt: usize, max_tokens: usize, stop: &[&str]) -> C
     Continuation::new(model, request, stop).unwrap()
 }
 
+/// A generation of a request, and what its client hears.
+pub(super) fn job(text: Continuation, caller: Caller, request: u64) -> (Job, mpsc::UnboundedReceiver<Event>) {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let watch = crate::serve::metrics::Watch::new(Arc::default());
+    (Job { text, caller, request, weights: Weights::Base, end: None, events, watch }, receiver)
+}
+
 /// Hands a generation in, as anyone.
 fn submit(engine: &Engine, text: Continuation) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
     engine.submit(text, Caller::ANYONE)
 }
 
-fn identity() -> Option<Identity> {
+pub(super) fn identity() -> Option<Identity> {
     Some(Identity { weights: [1; 32], adapter: None, tokenizer: [2; 32] })
 }
 
@@ -121,7 +133,7 @@ impl Pool for Watch {
 
 fn regions(model: &Model, hand_in: impl Fn(&Engine) -> Vec<mpsc::UnboundedReceiver<Event>>) -> usize {
     let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = hand_in(&engine);
     work(engine, queue, model, &pool, &identity);
     drop(events);
@@ -131,7 +143,7 @@ fn regions(model: &Model, hand_in: impl Fn(&Engine) -> Vec<mpsc::UnboundedReceiv
 #[test]
 fn a_generation_is_told_to_its_end_with_its_proof() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = submit(&engine, generation(&model, 3, 5)).unwrap();
     work(engine, queue, &model, &SerialPool, &identity);
     let (tokens, Event::Finished(end)) = heard(events) else { panic!("it failed") };
@@ -144,7 +156,7 @@ fn a_generation_is_told_to_its_end_with_its_proof() {
 #[test]
 fn a_stop_string_ends_a_generation_before_its_last_token() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let (mut alone, mut three) = (generation(&model, 3, 3), String::new());
     // One unit of work reads the prompt and generates a letter.
     while let Progress::Token(_, letter) = alone.advance(&model, &tokenizer(), Exec::serial()).unwrap() {
@@ -163,7 +175,7 @@ fn a_stop_string_ends_a_generation_before_its_last_token() {
 fn a_panic_ends_one_generation_and_not_the_others() {
     let model = model();
     let pool = Watch { regions: AtomicUsize::new(0), bad: 0..2 };
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let [first, second] = [1, 2].map(|prompt| submit(&engine, generation(&model, prompt, 3)).unwrap());
     work(engine, queue, &model, &pool, &identity);
     let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
@@ -182,7 +194,7 @@ fn n11_what_else_is_running_changes_no_bit() {
         let request = Request { prompt, max_tokens: 1 + n * 7 % 30, ignore_eos: true, sampler, logprobs: None };
         Continuation::new(&model, request, Stop::default()).unwrap()
     };
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events: Vec<_> = (0..WAITING).map(|n| submit(&engine, asked(n)).unwrap()).collect();
     work(engine, queue, &model, &SerialPool, &identity);
     for (n, events) in events.into_iter().enumerate() {
@@ -198,17 +210,16 @@ fn n11_what_else_is_running_changes_no_bit() {
 #[test]
 fn a_text_waits_until_there_is_room() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events: Vec<_> = (0..TEXTS + 2).map(|_| submit(&engine, generation(&model, 500, 12)).unwrap()).collect();
-    let (load, seen) = (engine.load.clone(), Mutex::new(Vec::new()));
+    let (active, places, seen) = (engine.active.clone(), engine.places.clone(), Mutex::new(Vec::new()));
     let identity = || {
-        let [active, held] = [&load.active, &load.held].map(|count| count.load(Ordering::Relaxed));
-        seen.lock().unwrap().push((active, held));
+        seen.lock().unwrap().push((active.load(Ordering::Relaxed), places.taken()));
         identity()
     };
     work(engine, queue, &model, &SerialPool, &identity);
-    // Of each two the second one begins when the first one has read the prompt.
-    assert_eq!(seen.into_inner().unwrap(), [[(TEXTS, 1); TEXTS].as_slice(), &[(2, 0), (1, 0)]].concat());
+    // The first one reads the prompt, with which the next three begin; so it is with the last two.
+    assert_eq!(seen.into_inner().unwrap(), [(TEXTS, 2), (TEXTS, 1), (TEXTS, 1), (TEXTS, 1), (2, 0), (1, 0)]);
     assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
 }
 
@@ -218,7 +229,7 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
     let model = model();
     let regions = |kept: usize| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
-        let (engine, queue) = engine();
+        let (engine, queue) = engine(1);
         let texts = (0..=TEXTS).map(|n| rising(&model, n.min(TEXTS - 1), 500));
         let events: Vec<_> = texts.map(|text| submit(&engine, text).unwrap()).collect();
         drop(engine);
@@ -231,28 +242,32 @@ fn what_is_known_of_a_prompt_is_not_computed_again() {
     assert!(whole < half && half < none, "{whole}, {half} and {none} regions");
 }
 
-/// The last text waits for room. How soon it is answered must not tell one caller what another one asked.
+/// The last text is that of the first caller; it waits for room until that one has ended, or is read beside it. How soon it is
+/// answered must not tell another caller what the first one asked.
 #[test]
 fn what_is_known_of_a_prompt_is_of_use_to_its_caller_only() {
     let model = model();
-    let regions = |last: Caller| {
+    let regions = |others: usize, last: Caller| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
-        let (engine, queue) = engine();
-        let callers = [[Caller(1); TEXTS].as_slice(), &[last]].concat();
-        let submit = |caller| engine.submit(generation(&model, 500, 12), caller).unwrap();
-        let events: Vec<_> = callers.into_iter().map(submit).collect();
+        let (engine, queue) = engine(1);
+        let others = vec![(Caller(2), 0); others];
+        let texts = [&others, &[(Caller(1), 1), (last, 1)][..]].concat();
+        let submit = |(caller, first)| engine.submit(rising(&model, first, 500), caller).unwrap();
+        let events: Vec<_> = texts.into_iter().map(submit).collect();
         work(engine, queue, &model, &pool, &identity);
         assert!(events.into_iter().all(|events| matches!(heard(events), (12, Event::Finished(_)))));
         pool.regions.into_inner()
     };
-    let [same, other] = [Caller(1), Caller(2)].map(regions);
-    assert!(same < other, "{same} and {other} regions");
+    for others in [0, TEXTS - 1] {
+        let [same, other] = [Caller(1), Caller(2)].map(|last| regions(others, last));
+        assert!(same < other, "beside {others}: {same} and {other} regions");
+    }
 }
 
 #[test]
 fn a_generation_that_takes_too_long_is_ended_and_the_others_are_not() {
     let model = model();
-    let (mut engine, queue) = engine();
+    let (mut engine, queue) = engine(1);
     let free = submit(&engine, generation(&model, 1, 3)).unwrap();
     engine.time = Some(Duration::ZERO);
     let late = submit(&engine, generation(&model, 1, 3)).unwrap();
@@ -284,7 +299,7 @@ fn weights_that_are_cut_off_meanwhile_are_not_touched_again() {
     write_safetensors(&path, &[weights], &[].into()).unwrap();
     let checkpoint = Checkpoint::open(folder.path(), Access::Read).unwrap();
     let open = |access| OpenedFiles::open(folder.path(), &checkpoint, access).unwrap();
-    let (model, (engine, queue)) = (model(), engine());
+    let (model, (engine, queue)) = (model(), engine(1));
     engine.files.get_or_init(|| open(Access::Map));
     let read = open(Access::Read);
     let generating = submit(&engine, generation(&model, 1, 100)).unwrap();
@@ -297,7 +312,7 @@ fn weights_that_are_cut_off_meanwhile_are_not_touched_again() {
     let (steps, TrainEvent::Failed(error)) = trained(learning) else { panic!("it went on") };
     assert!(steps <= 1 && error.contains("has 8 now") && !slot.is_taken(), "{steps}: {error}");
     // Nothing more is taken, and what was read into memory is as it was.
-    let (later, _queue) = super::engine();
+    let (later, _queue) = super::engine(1);
     let later = Engine { files: again, ..later };
     assert!(matches!(submit(&later, generation(&model, 1, 1)), Err(SubmitError::Changed(_))));
     assert_eq!(read.check(), Ok(()));
@@ -309,7 +324,7 @@ fn what_several_begin_with_is_read_once() {
     let model = model();
     let transcripts = |firsts: [usize; 4]| {
         let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
-        let (engine, queue) = engine();
+        let (engine, queue) = engine(1);
         let texts = firsts.map(|first| rising(&model, first, 400)).into();
         let events = engine.submit_all(texts, &Weights::Base, Caller::ANYONE).unwrap();
         work(engine, queue, &model, &pool, &identity);
@@ -329,7 +344,7 @@ fn what_several_begin_with_is_read_once() {
 #[test]
 fn weights_that_were_reset_while_a_request_waited_are_told() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let asked = |weights: Weights| {
         engine.submit_all(vec![generation(&model, 1, 2)], &weights, Caller::ANYONE).unwrap().remove(0)
     };
@@ -361,7 +376,7 @@ fn nothing_is_computed_for_a_client_that_has_gone() {
 #[test]
 fn weights_that_could_not_be_hashed_prove_nothing() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = submit(&engine, generation(&model, 1, 2)).unwrap();
     work(engine, queue, &model, &SerialPool, &|| None);
     let (2, Event::Failed(error)) = heard(events) else { panic!("it did not fail") };
@@ -371,7 +386,7 @@ fn weights_that_could_not_be_hashed_prove_nothing() {
 #[test]
 fn the_queue_is_bounded_and_an_ended_engine_takes_nothing() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events: Vec<_> = (0..WAITING).map(|_| submit(&engine, generation(&model, 1, 1)).unwrap()).collect();
     assert_eq!(engine.waiting(), events.len());
     assert_eq!(submit(&engine, generation(&model, 1, 1)).err(), Some(SubmitError::Full));
@@ -400,7 +415,7 @@ fn trained(mut events: mpsc::UnboundedReceiver<TrainEvent>) -> (u64, TrainEvent)
 #[test]
 fn a_training_is_told_to_its_end_and_served() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = engine.train(training(3)).unwrap();
     assert_eq!(engine.train(training(3)).err(), Some(SubmitError::Training));
     let (served, slot) = (engine.served.clone(), engine.training.clone());
@@ -437,7 +452,7 @@ impl Pool for ResetAndTrain {
 #[test]
 fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let old = Arc::new(Trained {
         model: Trainer::new(&model, training(1).options).into_model().unwrap(),
         sha256: [9; 32],
@@ -463,11 +478,56 @@ fn a_generation_keeps_its_weights_and_no_training_begins_before_it_has_ended() {
     assert!(matches!(trained(events), (1, TrainEvent::Finished(_))));
 }
 
+/// Hands a generation in once a training has done a step.
+struct Late {
+    learning: Mutex<mpsc::UnboundedReceiver<TrainEvent>>,
+    asked: Mutex<Option<(Engine, Continuation)>>,
+    events: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
+}
+
+impl Pool for Late {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+        if self.learning.lock().unwrap().try_recv().is_ok()
+            && let Some((engine, text)) = self.asked.lock().unwrap().take()
+        {
+            *self.events.lock().unwrap() = Some(submit(&engine, text).unwrap());
+        }
+        SerialPool.run(parts, job);
+    }
+}
+
+/// The generations' turn is as long as the step was, which takes longer than all of the first one. Nobody waits for its end.
+#[test]
+fn a_generation_begins_in_the_midst_of_a_turn_beside_a_training() {
+    let model = model();
+    let (engine, queue) = engine(1);
+    let long = Sequence::new((0..500).map(|i| i % 8).collect());
+    let learning = Mutex::new(engine.train(TrainRequest { sequence: long, ..training(2) }).unwrap());
+    let first = submit(&engine, generation(&model, 1, 100)).unwrap();
+    let asked = Mutex::new(Some((engine, generation(&model, 1, 2))));
+    let pool = Late { learning, asked, events: Mutex::default() };
+    let begun = Mutex::new(Vec::new());
+    // Asked for at each end: whether the late one has begun.
+    let identity = || {
+        let heard = pool.events.lock().unwrap().as_mut().is_some_and(|events| events.try_recv().is_ok());
+        begun.lock().unwrap().push(heard);
+        identity()
+    };
+    queue.work(&model, &tokenizer(), Exec { backend: Backend::SCALAR, pool: &pool }, &identity, 0);
+    assert!(begun.into_inner().unwrap()[0], "it waited for the end of the turn");
+    let late = pool.events.into_inner().unwrap().unwrap();
+    assert!(matches!((heard(first), heard(late)), ((100, Event::Finished(_)), (2, Event::Finished(_)))));
+}
+
 #[test]
 fn a_panic_ends_a_training_and_serves_nothing() {
     let model = model();
     let pool = Watch { regions: AtomicUsize::new(0), bad: 0..1 };
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = engine.train(training(3)).unwrap();
     let (served, slot) = (engine.served.clone(), engine.training.clone());
     work(engine, queue, &model, &pool, &identity);
@@ -479,7 +539,7 @@ fn a_panic_ends_a_training_and_serves_nothing() {
 #[test]
 fn a_training_that_is_stopped_before_its_first_step_serves_nothing() {
     let model = model();
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     let events = engine.train(training(3)).unwrap();
     assert!(engine.training.stop());
     let served = engine.served.clone();
@@ -492,7 +552,7 @@ fn a_training_that_is_stopped_before_its_first_step_serves_nothing() {
 fn nothing_is_trained_for_a_client_that_has_gone() {
     let model = model();
     let pool = Watch { regions: AtomicUsize::new(0), bad: 0..0 };
-    let (engine, queue) = engine();
+    let (engine, queue) = engine(1);
     drop(engine.train(training(3)).unwrap());
     let slot = engine.training.clone();
     work(engine, queue, &model, &pool, &identity);

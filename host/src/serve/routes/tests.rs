@@ -18,7 +18,7 @@ fn state() -> Arc<State> {
         unreachable!("the command is serve")
     };
     let gate = Gate::new(&arguments).unwrap();
-    Arc::new(State::new(arguments, engine().0, gate).unwrap())
+    Arc::new(State::new(arguments, engine(1).0, gate).unwrap())
 }
 
 async fn ask_state(path: &str, state: Arc<State>) -> (u16, Option<String>, Value) {

@@ -128,11 +128,19 @@ impl Oracle {
         texts.sort_unstable();
         assert!(texts.iter().zip(0..).all(|((id, _), place)| *id == place), "the ids have no gap");
         let unknown = json["model"]["unk_token"].as_str().map(|token| id(&vocab[token]));
-        let byte = |byte: u8| vocab.get(&alphabet(byte).to_string()).map(id).or(unknown);
+        let mut bytes = vec![unknown; 256];
+        for (token, number) in vocab {
+            let mut characters = token.chars();
+            if let (Some(c), None) = (characters.next(), characters.next())
+                && let Some(byte) = BYTES.get(&c)
+            {
+                bytes[usize::from(*byte)] = Some(id(number));
+            }
+        }
         Oracle {
             naive: Naive::from_json(json),
             tokens: texts.iter().map(|(_, text)| bytes_of(text)).collect(),
-            bytes: (0..=255).map(byte).collect(),
+            bytes,
             added,
         }
     }
