@@ -132,7 +132,7 @@ fn bodies_that_are_not_what_they_should_be_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (server, _) = start_tiny(&tiny::write(folder.path(), 1), &[]);
     let deep = format!("{{\"content\":{}", "[".repeat(100_000));
-    let json: [(&str, &[u8], &str, &str); 16] = [
+    let json: [(&str, &[u8], &str, &str); 17] = [
         ("/tokenize", b"", "invalid_json", "content"),
         ("/tokenize", b"[]", "invalid_json", "content"),
         ("/tokenize", b"{\"content\":\"\xff\"}", "invalid_json", "unicode"),
