@@ -189,11 +189,11 @@ fn has_sources(sysroot: &Path) -> bool {
 
 fn by_rustup(target: Target) -> Result<Route, RouteError> {
     let sysroot = sysroot()?;
-    let (part, triple) = match target {
-        Target::Wasm => ("target wasm32-unknown-unknown", target.triple()),
-        Target::CortexM4 => ("target thumbv7em-none-eabihf", target.triple()),
+    let part = match target {
+        Target::Wasm => "target wasm32-unknown-unknown",
+        Target::CortexM4 => "target thumbv7em-none-eabihf",
     };
-    add(part, &["target", "add", triple], || has_target(&sysroot, target))?;
+    add(part, &["target", "add", target.triple()], || has_target(&sysroot, target))?;
     if target == Target::Wasm {
         add("sources of the standard library", &["component", "add", "rust-src"], || has_sources(&sysroot))?;
     }

@@ -58,7 +58,7 @@ pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
 ///
 /// # Errors
 /// If wasmtime cannot be installed.
-pub fn wasmtime_runner(workspace: &Workspace) -> Result<[PathBuf; 2], PythonError> {
+pub(crate) fn wasmtime_runner(workspace: &Workspace) -> Result<[PathBuf; 2], PythonError> {
     let venv = workspace.target.join("wasmtime-venv");
     let python = python::with_package(&venv, "wasmtime", WASMTIME, "it runs WebAssembly")?;
     Ok([python, script(workspace, "run-wasi.py")])

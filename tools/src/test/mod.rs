@@ -243,6 +243,9 @@ fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
     };
     Ok(vec![
         cargo(&["fmt", "--all", "--check"]),
+        // Workspaces of their own.
+        cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/firmware/Cargo.toml"]),
+        cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/wasi/Cargo.toml"]),
         cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     ])

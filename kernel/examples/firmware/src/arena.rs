@@ -12,7 +12,7 @@ use embedded_alloc::LlffHeap;
 pub const SIZE: usize = 768 * 1024;
 /// Its bytes.
 #[cfg(not(feature = "training"))]
-pub const SIZE: usize = 192 * 1024;
+pub const SIZE: usize = 256 * 1024;
 
 static mut MEMORY: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
 

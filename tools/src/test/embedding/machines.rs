@@ -36,9 +36,9 @@ const BUILDS: [Firmware; 2] = [
         name: "forward only",
         arguments: &["--no-default-features"],
         values: &["profile", "logits 1"],
-        flash: 128 * KIB,
+        flash: 168 * KIB,
         arena: &[("forward", 192 * KIB)],
-        room: 192 * KIB,
+        room: 256 * KIB,
     },
     Firmware {
         name: "with training",
