@@ -38,7 +38,7 @@ fn files(tiny: Tiny) -> (String, Vec<u8>) {
     let dtype = if tied { DType::Bf16 } else { DType::F32 };
     let sources: Vec<TensorSource<'_>> =
         tensors.iter().map(|(row, bytes)| TensorSource { name: &row.name, dtype, shape: &row.shape, bytes }).collect();
-    (config, safetensors_bytes(&sources, &Default::default()).unwrap())
+    (config, safetensors_bytes(&sources, &Default::default()).expect("the tensors are those of the table"))
 }
 
 #[test]
