@@ -55,44 +55,107 @@ impl fmt::Display for GoldenError {
 
 impl core::error::Error for GoldenError {}
 
-/// A tied model with bfloat16 weights and an untied one with binary32 weights and biases.
-fn configs() -> [(Config, DType); 2] {
-    let tied = Config {
-        vocab: 61,
-        dim: 36,
-        hidden: 53,
-        layers: 2,
-        heads: 6,
-        kv_heads: 2,
-        head_dim: 10,
-        context: 256,
-        rope_theta: 10_000.0,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        mlp_bias: false,
-        eos: vec![],
-    };
-    let untied = Config { tied: false, attention_bias: true, mlp_bias: true, heads: 3, kv_heads: 3, ..tied.clone() };
-    [(tied, DType::Bf16), (untied, DType::F32)]
+/// One of the two models.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tiny {
+    /// Tied, with bfloat16 weights.
+    One,
+    /// Untied, with binary32 weights and biases.
+    Two,
 }
 
-/// A model with weights from the seeded generator, uniform in a unit interval around 1 for norms and 0 for all others.
-fn model(seed: u64, config: Config, dtype: DType) -> Model {
-    let mut tensors: BTreeMap<String, RawTensor> = BTreeMap::new();
-    for (stream, Parameter { name, shape }) in parameters(&config).into_iter().enumerate() {
-        let shift = if name.ends_with("norm.weight") { 0.5 } else { -0.5 };
-        let count = shape.iter().product::<usize>() as u64;
-        let values = (0..count).map(|i| uniform(seed, Purpose::Golden, stream as u32, i) + shift);
-        let bytes: Vec<u8> = match dtype {
-            DType::Bf16 => values.flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(),
-            _ => values.flat_map(f32::to_le_bytes).collect(),
-        };
-        let bytes = SharedBytes::from(bytes);
-        tensors.insert(name, RawTensor { dtype, shape, bytes });
+impl Tiny {
+    /// Both, in the order in which digests go over them.
+    pub const ALL: [Tiny; 2] = [Tiny::One, Tiny::Two];
+
+    /// Its number in the published vectors, which is the seed of its weights too.
+    pub fn number(self) -> u64 {
+        match self {
+            Tiny::One => 1,
+            Tiny::Two => 2,
+        }
     }
-    Model::load(config, &|name| tensors.get(name).cloned()).expect("the tensors are those of the table")
+
+    /// Its shape.
+    pub fn config(self) -> Config {
+        let tied = Config {
+            vocab: 61,
+            dim: 36,
+            hidden: 53,
+            layers: 2,
+            heads: 6,
+            kv_heads: 2,
+            head_dim: 10,
+            context: 256,
+            rope_theta: 10_000.0,
+            rms_norm_eps: 1e-5,
+            tied: true,
+            attention_bias: false,
+            mlp_bias: false,
+            eos: vec![],
+        };
+        match self {
+            Tiny::One => tied,
+            Tiny::Two => Config { tied: false, attention_bias: true, mlp_bias: true, heads: 3, kv_heads: 3, ..tied },
+        }
+    }
+
+    /// How its weights are stored.
+    pub fn dtype(self) -> DType {
+        match self {
+            Tiny::One => DType::Bf16,
+            Tiny::Two => DType::F32,
+        }
+    }
+
+    /// The little-endian bytes of all its tensors, in the order of the table: numbers of the seeded generator, uniform in a unit
+    /// interval around 1 for norms and 0 for all others.
+    pub fn tensors(self) -> impl Iterator<Item = (Parameter, Vec<u8>)> {
+        parameters(&self.config()).into_iter().zip(0..).map(move |(parameter, stream)| {
+            let shift = if parameter.name.ends_with("norm.weight") { 0.5 } else { -0.5 };
+            let count = parameter.shape.iter().product::<usize>() as u64;
+            let values = (0..count).map(|i| uniform(self.number(), Purpose::Golden, stream, i) + shift);
+            let bytes = match self.dtype() {
+                DType::Bf16 => values.flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(),
+                _ => values.flat_map(f32::to_le_bytes).collect(),
+            };
+            (parameter, bytes)
+        })
+    }
+
+    /// The model.
+    pub fn model(self) -> Model {
+        let tensors = self.tensors().map(|(Parameter { name, shape }, bytes)| {
+            (name, RawTensor { dtype: self.dtype(), shape, bytes: SharedBytes::from(bytes) })
+        });
+        let tensors: BTreeMap<String, RawTensor> = tensors.collect();
+        Model::load(self.config(), &|name| tensors.get(name).cloned()).expect("the tensors are those of the table")
+    }
+
+    /// The 70 tokens that it goes on from.
+    pub fn prompt(self) -> Vec<u32> {
+        (0..70).map(|i| i * 7 % self.config().vocab as u32).collect()
+    }
+
+    /// The two texts that it learns from in every step.
+    pub fn batch(self) -> [Sequence; 2] {
+        let text = |n: u32| Sequence::new((0..n).map(|i| i * i % self.config().vocab as u32).collect());
+        [text(40), text(23)]
+    }
+
+    /// How it is trained: one by gradient descent, one by AdamW with clipping.
+    pub fn training(self) -> TrainOptions {
+        let (optimizer, clip_norm) = match self {
+            Tiny::One => (Optimizer::Sgd { momentum: 0.9 }, None),
+            Tiny::Two => (Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 }, Some(0.5)),
+        };
+        let schedule = Schedule { learning_rate: 0.01, warmup: 2, cosine_steps: Some(10) };
+        TrainOptions { optimizer, schedule, clip_norm, recompute: false }
+    }
 }
+
+/// What the transcripts of the golden generations name as weights and tokenizer: zeros.
+pub const IDENTITY: Identity = Identity { weights: [0; 32], adapter: None, tokenizer: [0; 32] };
 
 /// Generates 40 tokens greedily from a prompt of 70 with each model and returns the digest of both transcripts.
 ///
@@ -113,35 +176,26 @@ pub fn sample(exec: Exec<'_>) -> Result<Sha256Digest, GenerateError> {
 }
 
 fn transcripts(exec: Exec<'_>, samplers: [Sampler; 2]) -> Result<Sha256Digest, GenerateError> {
-    let identity = Identity { weights: [0; 32], adapter: None, tokenizer: [0; 32] };
     let mut digest = Sha256::new();
-    for ((seed, (config, dtype)), sampler) in (1..).zip(configs()).zip(samplers) {
-        let prompt = (0..70).map(|i| i * 7 % config.vocab as u32).collect();
-        let model = model(seed, config, dtype);
-        let request = Request { prompt, max_tokens: 40, ignore_eos: true, sampler, logprobs: None };
+    for (tiny, sampler) in Tiny::ALL.into_iter().zip(samplers) {
+        let model = tiny.model();
+        let request = Request { prompt: tiny.prompt(), max_tokens: 40, ignore_eos: true, sampler, logprobs: None };
         let mut generation = Generation::new(&model, request)?;
         while !matches!(generation.advance(&model, exec)?, Progress::Finished(_)) {}
-        digest.update(&transcript(&identity, &generation));
+        digest.update(&transcript(&IDENTITY, &generation));
     }
     Ok(digest.finish())
 }
 
-/// Trains each model for three steps, one by gradient descent and one by AdamW with clipping, and returns the digest of all
-/// reports and weights.
+/// Trains each model for three steps and returns the digest of all reports and weights.
 ///
 /// # Errors
 /// If a loss or a gradient is not finite.
 pub fn train(exec: Exec<'_>) -> Result<Sha256Digest, TrainError> {
-    let sgd = Optimizer::Sgd { momentum: 0.9 };
-    let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 };
     let mut digest = Sha256::new();
-    for ((seed, (config, dtype)), (optimizer, clip_norm)) in (1..).zip(configs()).zip([(sgd, None), (adamw, Some(0.5))])
-    {
-        let text = |n: u32| Sequence::new((0..n).map(|i| i * i % config.vocab as u32).collect());
-        let batch = [text(40), text(23)];
-        let schedule = Schedule { learning_rate: 0.01, warmup: 2, cosine_steps: Some(10) };
-        let options = TrainOptions { optimizer, schedule, clip_norm, recompute: false };
-        let mut trainer = Trainer::new(&model(seed, config, dtype), options);
+    for tiny in Tiny::ALL {
+        let batch = tiny.batch();
+        let mut trainer = Trainer::new(&tiny.model(), tiny.training());
         for _ in 0..3 {
             digest.update(&trainer.step(exec, &batch)?.digest);
         }

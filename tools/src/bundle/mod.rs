@@ -2,7 +2,7 @@
 
 mod relaxed;
 mod replace;
-mod route;
+pub(crate) mod route;
 mod stamp;
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
-pub use route::{Choice, Route, RouteError, Std};
+pub use route::{Choice, Route, RouteError, Std, Target};
 use stamp::Stamp;
 use stamp::walk;
 
@@ -62,7 +62,7 @@ const INPUTS: [&str; 9] = [
     "tools/src/bundle",
 ];
 /// Folders among them that do not matter.
-const NOT_INPUTS: [&str; 3] = ["tests", "benches", "examples"];
+const NOT_INPUTS: [&str; 4] = ["tests", "benches", "examples", "capi"];
 
 /// The command line of `browser`.
 #[derive(clap::Args, Debug, Clone)]
@@ -148,7 +148,7 @@ pub fn build(workspace: &Workspace, out: &Path, choice: Choice) -> Result<(), Bu
         return Ok(());
     }
     let replacement = Replacement::of(out, stamp::NAME)?;
-    let route = route::find(workspace, choice)?;
+    let route = route::find(workspace, choice, Target::Wasm)?;
     for variant in VARIANTS {
         eprintln!("Building the browser module ({}).", variant.name);
         let module = compile(workspace, &route, variant)?;
@@ -174,13 +174,13 @@ fn suits(choice: Choice, route: &str) -> bool {
 /// Compiles one variant in a target directory of its own, so that the variants do not throw out each other's work.
 fn compile(workspace: &Workspace, route: &Route, variant: Variant) -> Result<PathBuf, BundleError> {
     let target = workspace.target.join("browser").join(variant.name);
-    let mut cargo = route.cargo_build(variant.std);
+    let mut cargo = route.cargo_build(Target::Wasm, variant.std);
     cargo.current_dir(&workspace.root);
     cargo.args(["--release", "--locked", "--package", "browser", "--lib", "--target-dir"]).arg(&target);
     // The encoded flags win over RUSTFLAGS, which may hold options for the native processor.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, cargo_home().as_deref(), variant).join("\u{1f}"));
     process::run(&mut cargo)?;
-    Ok(target.join("wasm32-unknown-unknown/release/browser.wasm"))
+    Ok(target.join(Target::Wasm.triple()).join("release/browser.wasm"))
 }
 
 /// The compiler's flags: the target features, the linker's, and no folders of this machine in what is published.

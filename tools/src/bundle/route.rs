@@ -1,5 +1,6 @@
-//! The ways to a compiler for `wasm32-unknown-unknown`: the active toolchain with the target's standard library and its
-//! sources, both added by rustup where they are missing, or Debian's compiler and its library sources.
+//! The ways to a compiler for machines without an operating system, `wasm32-unknown-unknown` above all: the active toolchain with
+//! the target's library, and for browsers its sources, added by rustup where they are missing, or Debian's compiler and its
+//! library sources.
 //!
 //! Threads need a standard library that was compiled for them, and no toolchain ships one: it is built from its sources.
 
@@ -10,9 +11,48 @@ use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace};
 
-const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// What is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// WebAssembly.
+    Wasm,
+    /// A microcontroller: Cortex-M4 with its unit for binary32.
+    CortexM4,
+}
+
+impl Target {
+    /// The compiler's name of it.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Target::Wasm => "wasm32-unknown-unknown",
+            Target::CortexM4 => "thumbv7em-none-eabihf",
+        }
+    }
+
+    /// What it is, in a few words.
+    fn name(self) -> &'static str {
+        match self {
+            Target::Wasm => "WebAssembly",
+            Target::CortexM4 => "a microcontroller",
+        }
+    }
+
+    /// What LLVM calls the linker.
+    fn linker(self) -> &'static str {
+        match self {
+            Target::Wasm => "wasm-ld",
+            Target::CortexM4 => "ld.lld",
+        }
+    }
+
+    /// The variable that tells cargo the linker.
+    fn linker_variable(self) -> String {
+        format!("CARGO_TARGET_{}_LINKER", self.triple().to_uppercase().replace('-', "_"))
+    }
+}
 
 /// Which standard library a build links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +61,8 @@ pub enum Std {
     Shipped,
     /// One compiled with the build's own target features.
     Built,
+    /// None: what every machine has, and allocation.
+    None,
 }
 
 /// Which way to take.
@@ -34,14 +76,14 @@ pub enum Choice {
     Debian,
 }
 
-/// A way to build for `wasm32-unknown-unknown`.
+/// A way to build for a [`Target`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// The active toolchain has the target and the sources of the standard library.
+    /// The active toolchain has the target, and for WebAssembly the sources of the standard library.
     Toolchain,
     /// Debian's compiler builds the standard library too, and `linker` links.
     Debian {
-        /// `rust-lld` of the active toolchain, or Debian's `wasm-ld`.
+        /// `rust-lld` of the active toolchain, or Debian's.
         linker: PathBuf,
     },
 }
@@ -68,7 +110,7 @@ pub enum RouteError {
         reason: String,
     },
     /// A package is missing.
-    #[error("the target {TARGET} cannot be added by rustup here, and for the Debian way {0}")]
+    #[error("the target cannot be added by rustup here, and for the Debian way {0}")]
     Packages(#[from] PackageError),
     /// The packages do not fit each other.
     #[error(
@@ -88,29 +130,33 @@ pub enum RouteError {
 ///
 /// # Errors
 /// If no way is open, with what to do.
-pub fn find(workspace: &Workspace, choice: Choice) -> Result<Route, RouteError> {
+pub fn find(workspace: &Workspace, choice: Choice, target: Target) -> Result<Route, RouteError> {
     match choice {
-        Choice::Rustup => by_rustup(),
-        Choice::Debian => by_debian(workspace),
-        Choice::Auto => by_rustup().or_else(|error| {
-            eprintln!("The active toolchain cannot build the browser module: {error}.");
+        Choice::Rustup => by_rustup(target),
+        Choice::Debian => by_debian(workspace, target),
+        Choice::Auto => by_rustup(target).or_else(|error| {
+            eprintln!("The active toolchain cannot build for {}: {error}.", target.name());
             eprintln!("Taking Debian's compiler (rustc-web) and library sources (rust-web-src).");
-            by_debian(workspace)
+            by_debian(workspace, target)
         }),
     }
 }
 
 impl Route {
     /// Cargo for a build on this way; the caller adds the package and the flags.
-    pub fn cargo_build(&self, std: Std) -> Command {
+    pub fn cargo_build(&self, target: Target, std: Std) -> Command {
         let mut cargo = workspace::cargo();
-        cargo.args(["build", "--target", TARGET]);
+        cargo.args(["build", "--target", target.triple()]);
         if let Route::Debian { linker } = self {
-            cargo.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            cargo.env("RUSTC", DEBIAN_RUSTC).env(target.linker_variable(), linker);
         }
+        let built = match std {
+            Std::None => "-Zbuild-std=core,alloc",
+            Std::Shipped | Std::Built => "-Zbuild-std=std,panic_abort",
+        };
         if std == Std::Built || matches!(self, Route::Debian { .. }) {
             // Building the standard library is an unstable option of a stable compiler.
-            cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            cargo.env("RUSTC_BOOTSTRAP", "1").arg(built);
         }
         cargo
     }
@@ -132,8 +178,8 @@ fn sysroot() -> Result<PathBuf, ProcessError> {
     Ok(process::capture(rustc().args(["--print", "sysroot"]))?.into())
 }
 
-fn has_target(sysroot: &Path) -> bool {
-    let library = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+fn has_target(sysroot: &Path, target: Target) -> bool {
+    let library = sysroot.join("lib/rustlib").join(target.triple()).join("lib");
     library.read_dir().is_ok_and(|mut files| files.next().is_some())
 }
 
@@ -141,10 +187,16 @@ fn has_sources(sysroot: &Path) -> bool {
     sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
 }
 
-fn by_rustup() -> Result<Route, RouteError> {
+fn by_rustup(target: Target) -> Result<Route, RouteError> {
     let sysroot = sysroot()?;
-    add("target wasm32-unknown-unknown", &["target", "add", TARGET], || has_target(&sysroot))?;
-    add("sources of the standard library", &["component", "add", "rust-src"], || has_sources(&sysroot))?;
+    let part = match target {
+        Target::Wasm => "target wasm32-unknown-unknown",
+        Target::CortexM4 => "target thumbv7em-none-eabihf",
+    };
+    add(part, &["target", "add", target.triple()], || has_target(&sysroot, target))?;
+    if target == Target::Wasm {
+        add("sources of the standard library", &["component", "add", "rust-src"], || has_sources(&sysroot))?;
+    }
     Ok(Route::Toolchain)
 }
 
@@ -156,7 +208,7 @@ fn add(part: &'static str, arguments: &[&str], there: impl Fn() -> bool) -> Resu
     if process::find(&["rustup"]).is_none() {
         return Err(RouteError::NoRustup(part));
     }
-    eprintln!("The browser module is WebAssembly: adding the {part} to the active toolchain.");
+    eprintln!("Adding the {part} to the active toolchain.");
     let added = process::run(Command::new("rustup").args(arguments));
     if there() {
         return Ok(());
@@ -165,17 +217,17 @@ fn add(part: &'static str, arguments: &[&str], there: impl Fn() -> bool) -> Resu
     Err(RouteError::Rustup { part, reason })
 }
 
-fn by_debian(workspace: &Workspace) -> Result<Route, RouteError> {
+fn by_debian(workspace: &Workspace, target: Target) -> Result<Route, RouteError> {
     let present = |package, file: &str| packages::version(package).is_some() && Path::new(file).exists();
     packages::ensure(&[
         Need {
             package: "rustc-web".into(),
-            why: "a Rust compiler that can make WebAssembly",
+            why: "a Rust compiler that can make WebAssembly and firmware",
             present: present("rustc-web", DEBIAN_RUSTC),
         },
         Need {
             package: "rust-web-src".into(),
-            why: "the sources of its standard library, to build it for WebAssembly",
+            why: "the sources of its standard library, to build it for that",
             present: present("rust-web-src", DEBIAN_LIBRARY),
         },
     ])?;
@@ -188,11 +240,11 @@ fn by_debian(workspace: &Workspace) -> Result<Route, RouteError> {
             needed: workspace.rust_version.clone(),
         });
     }
-    Ok(Route::Debian { linker: linker()? })
+    Ok(Route::Debian { linker: linker(target)? })
 }
 
 /// The linker of the active toolchain, or Debian's of the compiler's own LLVM version.
-fn linker() -> Result<PathBuf, RouteError> {
+fn linker(target: Target) -> Result<PathBuf, RouteError> {
     let version = process::capture(rustc().arg("-vV"))?;
     if let Some(host) = field(&version, "host") {
         let bundled = sysroot()?.join("lib/rustlib").join(host).join("bin/rust-lld");
@@ -202,8 +254,8 @@ fn linker() -> Result<PathBuf, RouteError> {
     }
     let debian = process::capture(Command::new(DEBIAN_RUSTC).arg("-vV"))?;
     let llvm = field(&debian, "LLVM version").and_then(|v| v.split('.').next()).unwrap_or("22").to_owned();
-    let name = format!("wasm-ld-{llvm}");
-    packages::ensure(&[Need::program(&[&name], &format!("lld-{llvm}"), "the linker for WebAssembly")])?;
+    let name = format!("{}-{llvm}", target.linker());
+    packages::ensure(&[Need::program(&[&name], &format!("lld-{llvm}"), "the linker for WebAssembly and firmware")])?;
     Ok(process::find(&[&name]).unwrap_or_else(|| name.into()))
 }
 
@@ -267,12 +319,13 @@ mod tests {
     #[test]
     fn a_toolchain_has_what_its_folders_hold() {
         let sysroot = tempfile::tempdir().unwrap();
-        assert!(!has_target(sysroot.path()));
+        let has_target = |target| has_target(sysroot.path(), target);
+        assert!(!has_target(Target::Wasm));
         let library = sysroot.path().join("lib/rustlib/wasm32-unknown-unknown/lib");
         std::fs::create_dir_all(&library).unwrap();
-        assert!(!has_target(sysroot.path()), "an empty folder is no library");
+        assert!(!has_target(Target::Wasm), "an empty folder is no library");
         std::fs::write(library.join("libcore.rlib"), "").unwrap();
-        assert!(has_target(sysroot.path()));
+        assert!(has_target(Target::Wasm) && !has_target(Target::CortexM4));
         assert!(!has_sources(sysroot.path()));
         let sources = sysroot.path().join("lib/rustlib/src/rust/library");
         std::fs::create_dir_all(&sources).unwrap();
@@ -282,21 +335,28 @@ mod tests {
 
     #[test]
     fn the_debian_way_names_compiler_and_linker_and_always_builds_std() {
+        let debian = Route::Debian { linker: "/x/rust-lld".into() };
         for std in [Std::Built, Std::Shipped] {
-            let line = process::line(&Route::Debian { linker: "/x/rust-lld".into() }.cargo_build(std));
+            let line = process::line(&debian.cargo_build(Target::Wasm, std));
             for part in
                 ["RUSTC=/usr/bin/rustc", "RUSTC_BOOTSTRAP=1", "LINKER=/x/rust-lld", "-Zbuild-std=std,panic_abort"]
             {
                 assert!(line.contains(part), "{part} in {line}");
             }
         }
+        let line = process::line(&debian.cargo_build(Target::CortexM4, Std::None));
+        for part in ["CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER=/x", "RUSTC_BOOTSTRAP=1", "-Zbuild-std=core,alloc"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
     }
 
     #[test]
     fn the_toolchain_builds_std_where_it_must_differ() {
-        let line = |std| process::line(&Route::Toolchain.cargo_build(std));
+        let line = |std| process::line(&Route::Toolchain.cargo_build(Target::Wasm, std));
         assert!(line(Std::Built).contains("RUSTC_BOOTSTRAP=1") && line(Std::Built).contains("-Zbuild-std"));
-        assert!(!line(Std::Shipped).contains("BOOTSTRAP") && !line(Std::Shipped).contains("-Zbuild-std"));
+        for std in [Std::Shipped, Std::None] {
+            assert!(!line(std).contains("BOOTSTRAP") && !line(std).contains("-Zbuild-std"));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod builds;
 pub mod code;
 mod machine;
-mod wasi;
+pub(crate) mod wasi;
 mod way;
 
 use std::collections::BTreeSet;

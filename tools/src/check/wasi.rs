@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{CheckError, Way, add_target};
-use crate::python;
+use crate::python::{self, PythonError};
 use crate::workspace::Workspace;
 
 /// The wasmtime that runs the tests, from Python's package index.
@@ -50,10 +50,18 @@ pub(super) fn node(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
 
 /// In wasmtime.
 pub(super) fn wasmtime(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
+    let runner = wasmtime_runner(workspace)?;
+    [SCALAR, SIMD128].iter().map(|build| way(workspace, build, "wasmtime", &runner)).collect()
+}
+
+/// Python, and the script that starts a program in wasmtime.
+///
+/// # Errors
+/// If wasmtime cannot be installed.
+pub(crate) fn wasmtime_runner(workspace: &Workspace) -> Result<[PathBuf; 2], PythonError> {
     let venv = workspace.target.join("wasmtime-venv");
     let python = python::with_package(&venv, "wasmtime", WASMTIME, "it runs WebAssembly")?;
-    let runner = [python, script(workspace, "run-wasi.py")];
-    [SCALAR, SIMD128].iter().map(|build| way(workspace, build, "wasmtime", &runner)).collect()
+    Ok([python, script(workspace, "run-wasi.py")])
 }
 
 fn script(workspace: &Workspace, name: &str) -> PathBuf {

@@ -14,6 +14,9 @@ use crate::workspace::{self, Workspace};
 /// Where packages may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
+/// The folders of the workspaces: ours, and those of the examples for machines without an operating system.
+const WORKSPACES: [&str; 3] = ["", "kernel/examples/firmware", "kernel/examples/wasi"];
+
 /// Why the dependencies are not what they may be.
 #[derive(Debug, thiserror::Error)]
 pub enum DependencyError {
@@ -44,6 +47,26 @@ struct Policy {
 #[derive(Deserialize)]
 struct Licences {
     allow: Vec<String>,
+    #[serde(default)]
+    exceptions: Vec<Exception>,
+}
+
+/// What a package may have beside what all may.
+#[derive(Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    name: String,
+    allow: Vec<String>,
+}
+
+impl Licences {
+    /// Whether a choice among the licences of an expression is on the list, or on the package's own.
+    fn allow(&self, package: &str, licence: &str) -> bool {
+        let own = self.exceptions.iter().filter(|exception| exception.name == package);
+        let all: Vec<&String> = self.allow.iter().chain(own.flat_map(|exception| &exception.allow)).collect();
+        let listed = |requirement: &spdx::LicenseReq| all.iter().any(|name| **name == requirement.to_string());
+        Expression::parse_mode(licence, ParseMode::LAX).is_ok_and(|expression| expression.evaluate(listed))
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,20 +109,23 @@ struct Dependency {
 /// # Errors
 /// The packages that are not allowed, and why.
 pub fn check(workspace: &Workspace) -> Result<(), DependencyError> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["metadata", "--locked", "--all-features", "--format-version", "1"]).current_dir(&workspace.root);
-    let metadata: Metadata = serde_json::from_str(&process::capture(&mut cargo)?)?;
     let path = workspace.root.join("deny.toml");
     let policy = std::fs::read_to_string(&path).map_err(|error| DependencyError::Read(path, error))?;
     let policy: Policy = toml::from_str(&policy)?;
-    let denied = denied(&policy, &metadata, workspace);
+    let mut denied = Vec::new();
+    for folder in WORKSPACES {
+        let mut cargo = workspace::cargo();
+        cargo.args(["metadata", "--locked", "--all-features", "--format-version", "1"]);
+        let metadata = process::capture(cargo.current_dir(workspace.root.join(folder)))?;
+        denied.extend(self::denied(&policy, &serde_json::from_str(&metadata)?, workspace));
+    }
     if denied.is_empty() { Ok(()) } else { Err(DependencyError::Denied(denied)) }
 }
 
 fn denied(policy: &Policy, metadata: &Metadata, workspace: &Workspace) -> Vec<String> {
     let complaints = metadata.packages.iter().flat_map(|package| {
         let Package { name, version, license, source, manifest_path, dependencies } = package;
-        let licence = license.as_deref().filter(|licence| !is_allowed(licence, &policy.licenses.allow));
+        let licence = license.as_deref().filter(|licence| !policy.licenses.allow(name, licence));
         let ours = source.is_none() && manifest_path.starts_with(&workspace.root);
         let wildcards =
             dependencies.iter().filter(|dependency| ours && dependency.source.is_some() && dependency.req == "*");
@@ -116,12 +142,6 @@ fn denied(policy: &Policy, metadata: &Metadata, workspace: &Workspace) -> Vec<St
     complaints.collect()
 }
 
-/// Whether a choice among the licences of an expression is on the list.
-fn is_allowed(licence: &str, allow: &[String]) -> bool {
-    let listed = |requirement: &spdx::LicenseReq| allow.iter().any(|name| *name == requirement.to_string());
-    Expression::parse_mode(licence, ParseMode::LAX).is_ok_and(|expression| expression.evaluate(listed))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +154,9 @@ mod tests {
     #[test]
     fn each_rule_finds_its_breach() {
         let workspace = Workspace { root: "/w".into(), target: "/w/target".into(), rust_version: "1".to_owned() };
-        let policy: Policy = toml::from_str("licenses.allow = ['MIT']\nbans.deny = [{ crate = 'bad' }]").unwrap();
+        let policy = "licenses.allow = ['MIT']\nlicenses.exceptions = [{ crate = 'b', allow = ['MPL-2.0'] }]\n\
+                      bans.deny = [{ crate = 'bad' }]";
+        let policy: Policy = toml::from_str(policy).unwrap();
         let package = |json: serde_json::Value| {
             let mut whole = serde_json::json!({ "name": "a", "version": "1.0.0", "license": "MIT", "source": REGISTRY,
                 "manifest_path": "/home/a/Cargo.toml", "dependencies": [] });
@@ -145,6 +167,7 @@ mod tests {
         let ours = serde_json::json!({ "source": null, "manifest_path": "/w/a/Cargo.toml", "dependencies": any });
         for (json, why) in [
             (serde_json::json!({ "license": "GPL-3.0-only" }), "a 1.0.0: its licence is GPL-3.0-only"),
+            (serde_json::json!({ "license": "MPL-2.0" }), "a 1.0.0: its licence is MPL-2.0"),
             (serde_json::json!({ "license": "MIT AND ISC" }), "a 1.0.0: its licence is MIT AND ISC"),
             (serde_json::json!({ "license": null }), "a 1.0.0: it names no licence"),
             (serde_json::json!({ "name": "bad" }), "bad 1.0.0: it is banned"),
@@ -160,5 +183,6 @@ mod tests {
         for licence in ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "(GPL-3.0-only AND ISC) OR MIT"] {
             assert!(package(serde_json::json!({ "license": licence })).is_empty(), "{licence}");
         }
+        assert!(package(serde_json::json!({ "name": "b", "license": "MPL-2.0" })).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! `tools test`: sets up all that the tests need, and runs them. `tools bench-browser`: the same for the browsers' speed.
 
 mod dependencies;
+mod embedding;
 mod openapi;
 mod setup;
 mod tiny;
@@ -34,6 +35,8 @@ pub enum Part {
     Openapi,
     /// The instructions that the kernel became: none that is fused or estimates.
     Code,
+    /// The kernel in other programs: C, Python, firmware in an emulator, WASI.
+    Embedding,
     /// The server with the real model, asked by OpenAI's client, LangChain, llm and lm-evaluation-harness.
     Clients,
     /// The page with the real model and the real server, in the browsers.
@@ -140,6 +143,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
         Part::Reference,
         Part::Openapi,
         Part::Code,
+        Part::Embedding,
         Part::Clients,
         Part::E2e,
     ];
@@ -172,6 +176,11 @@ pub fn run(options: &Options) -> Result<(), TestError> {
                     eprintln!("{error}");
                     failed.push("  --only code".to_owned());
                 }
+                vec![]
+            }
+            Part::Embedding => {
+                let parts = embedding::check(&workspace);
+                failed.extend(parts.iter().map(|part| format!("  --only embedding ({part})")));
                 vec![]
             }
             Part::Clients => vec![clients(&workspace)?],
@@ -234,6 +243,9 @@ fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
     };
     Ok(vec![
         cargo(&["fmt", "--all", "--check"]),
+        // Workspaces of their own.
+        cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/firmware/Cargo.toml"]),
+        cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/wasi/Cargo.toml"]),
         cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     ])
