@@ -27,9 +27,11 @@ fn model() -> Model {
         head_dim: 2,
         context: 512,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![],
     };
