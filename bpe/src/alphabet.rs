@@ -30,8 +30,8 @@ pub(crate) fn char_of(byte: u8) -> char {
 }
 
 /// Appends the bytes that a token's text stands for. A text with a character outside the alphabet stands for itself, in
-/// UTF-8, as in the reference's decoder.
-pub(crate) fn extend_with_bytes_of(bytes: &mut Vec<u8>, token: &str) {
+/// UTF-8, as in the reference's decoder; false for such a text.
+pub(crate) fn extend_with_bytes_of(bytes: &mut Vec<u8>, token: &str) -> bool {
     let start = bytes.len();
     for byte in token.chars().map(byte_of) {
         match byte {
@@ -39,10 +39,11 @@ pub(crate) fn extend_with_bytes_of(bytes: &mut Vec<u8>, token: &str) {
             None => {
                 bytes.truncate(start);
                 bytes.extend_from_slice(token.as_bytes());
-                return;
+                return false;
             }
         }
     }
+    true
 }
 
 fn byte_of(c: char) -> Option<u8> {

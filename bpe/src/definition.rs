@@ -7,6 +7,8 @@ use alloc::{
     vec::Vec,
 };
 
+use core::ops::Range;
+
 use hashbrown::{HashMap, HashSet};
 
 use crate::added::AddedToken;
@@ -26,6 +28,12 @@ pub(crate) struct Definition {
     pub(crate) merges: Merges,
     pub(crate) added: Vec<AddedToken>,
     pub(crate) split: Split,
+    /// Whether text is normalised (NFC) between added tokens.
+    pub(crate) nfc: bool,
+    /// Ids that come before the text.
+    pub(crate) prefix: Vec<u32>,
+    /// The ids that a piece with the bytes of their token has without merging.
+    pub(crate) unmerged: Range<u32>,
 }
 
 impl Definition {
@@ -33,10 +41,12 @@ impl Definition {
         let json: Json<'_> =
             serde_json::from_slice(bytes).map_err(|error| TokenizerError::Json { message: error.to_string() })?;
         let root = Field { path: String::new(), value: Some(&json) };
-        for name in ["truncation", "padding", "normalizer"] {
+        for name in ["truncation", "padding"] {
             root.field(name).must("null", Json::is_null)?;
         }
-        root.field("post_processor").must("null or ByteLevel", |v| v.is_null() || v.has_type("ByteLevel"))?;
+        let normalizer = root.field("normalizer");
+        normalizer.must("null or NFC", |v| v.is_null() || v.has_type("NFC"))?;
+        let nfc = !normalizer.value().is_null();
         root.field("decoder").must("ByteLevel", |v| v.has_type("ByteLevel"))?;
         let model = root.field("model");
         model.field("type").must("\"BPE\"", |v| v.is_null() || v.as_str() == Some("BPE"))?;
@@ -44,9 +54,12 @@ impl Definition {
         for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
             model.field(name).must("null or empty", |v| v.is_null() || v.as_str() == Some(""))?;
         }
-        for name in ["fuse_unk", "byte_fallback", "ignore_merges"] {
+        for name in ["fuse_unk", "byte_fallback"] {
             model.field(name).must("false", |v| v.is_null() || v.as_bool() == Some(false))?;
         }
+        let ignore_merges = model.field("ignore_merges");
+        let ignore_merges =
+            ignore_merges.get("true or false", |v| if v.is_null() { Some(false) } else { v.as_bool() })?;
         let split = split(&root.field("pre_tokenizer"))?;
 
         let (tokens, ids) = vocab(&model.field("vocab"))?;
@@ -64,33 +77,113 @@ impl Definition {
             *token = ids.get(text.as_str()).copied().or(unknown);
         }
         let merges = merges(&model.field("merges"), &ids, byte_tokens)?;
+        let unmerged = if ignore_merges { 0..tokens.len() as u32 } else { 0..0 };
         let mut tokens = TokenBytes::new(&tokens);
-        let added = added_tokens(&root.field("added_tokens"), &ids, &mut tokens)?;
-        Ok(Definition { tokens, merges, added, split })
+        let added = added_tokens(&root.field("added_tokens"), &ids, nfc, &mut tokens)?;
+        let prefix = prefix(&root.field("post_processor"), tokens.len())?;
+        Ok(Definition { tokens, merges, added, split, nfc, prefix, unmerged })
     }
 }
 
 fn split(pre_tokenizer: &Field<'_>) -> Result<Split, TokenizerError> {
-    const SHAPES: &str = "ByteLevel, or a Sequence of Digits and ByteLevel";
+    const SHAPES: &str = "ByteLevel, or a Sequence of Digits or Split and ByteLevel";
     let (split, byte_level) = if pre_tokenizer.value().has_type("Sequence") {
         let items = pre_tokenizer.field("pretokenizers");
-        let digits = items.item(0);
+        let first = items.item(0);
         match items.get(SHAPES, Json::as_list)?.len() {
-            1 => (Split::Pattern, digits),
+            1 => (Split::Gpt2, first),
+            2 if first.value().has_type("Split") => (pattern(&first)?, items.item(1)),
             2 => {
-                digits.must("Digits (before ByteLevel)", |v| v.has_type("Digits"))?;
-                digits.field("individual_digits").must("true", |v| v.as_bool() == Some(true))?;
-                (Split::DigitsThenPattern, items.item(1))
+                first.must("Digits or Split (before ByteLevel)", |v| v.has_type("Digits"))?;
+                first.field("individual_digits").must("true", |v| v.as_bool() == Some(true))?;
+                (Split::DigitsThenGpt2, items.item(1))
             }
             _ => return Err(items.error(SHAPES)),
         }
     } else {
-        (Split::Pattern, Field { path: pre_tokenizer.path.clone(), value: pre_tokenizer.value })
+        (Split::Gpt2, Field { path: pre_tokenizer.path.clone(), value: pre_tokenizer.value })
     };
     byte_level.must(SHAPES, |v| v.has_type("ByteLevel"))?;
     byte_level.field("add_prefix_space").must("false", |v| v.as_bool() == Some(false))?;
-    byte_level.field("use_regex").must("true", |v| v.is_null() || v.as_bool() == Some(true))?;
+    let use_regex = byte_level.field("use_regex");
+    match split {
+        Split::Llama3 { .. } => use_regex.must("false (after Split)", |v| v.as_bool() == Some(false))?,
+        _ => use_regex.must("true", |v| v.is_null() || v.as_bool() == Some(true))?,
+    }
     Ok(split)
+}
+
+/// A `Split` with one of the patterns that are known by their text.
+fn pattern(split: &Field<'_>) -> Result<Split, TokenizerError> {
+    const LLAMA3: &str = concat!(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    );
+    const QWEN2: &str = concat!(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    );
+    split.field("behavior").must("\"Isolated\"", |v| v.as_str() == Some("Isolated"))?;
+    split.field("invert").must("false", |v| v.is_null() || v.as_bool() == Some(false))?;
+    let regex = split.field("pattern").field("Regex");
+    let numbers = regex.get("the pattern of Llama 3 or of Qwen2", |v| match v.as_str()? {
+        LLAMA3 => Some(3),
+        QWEN2 => Some(1),
+        _ => None,
+    })?;
+    Ok(Split::Llama3 { numbers })
+}
+
+/// The ids that the post-processor puts before a text; it must not put any after it. `ByteLevel` puts none.
+fn prefix(post_processor: &Field<'_>, tokens: usize) -> Result<Vec<u32>, TokenizerError> {
+    const SHAPES: &str = "null, ByteLevel, TemplateProcessing, or a Sequence of these";
+    let list = post_processor.field("processors");
+    let processors: Vec<Field<'_>> = match post_processor.value() {
+        Json::Null => Vec::new(),
+        sequence if sequence.has_type("Sequence") => {
+            (0..list.get("a list of processors", Json::as_list)?.len()).map(|index| list.item(index)).collect()
+        }
+        value => alloc::vec![Field { path: post_processor.path.clone(), value: Some(value) }],
+    };
+    let mut prefix = None;
+    for processor in processors {
+        if processor.value().has_type("ByteLevel") {
+            continue;
+        }
+        let is_template = |v: &Json<'_>| v.has_type("TemplateProcessing") && prefix.is_none();
+        processor.must(SHAPES, is_template)?;
+        prefix = Some(template(&processor, tokens)?);
+    }
+    Ok(prefix.unwrap_or_default())
+}
+
+/// The ids before `A` in the template of a single text.
+fn template(processor: &Field<'_>, tokens: usize) -> Result<Vec<u32>, TokenizerError> {
+    const SHAPE: &str = "a list of special tokens and, last, the Sequence A";
+    let single = processor.field("single");
+    let parts = single.get(SHAPE, Json::as_list)?;
+    let special = processor.field("special_tokens");
+    let mut prefix = Vec::new();
+    for index in 0..parts.len() {
+        let part = single.item(index);
+        if index + 1 == parts.len() {
+            part.field("Sequence")
+                .field("id")
+                .must("\"A\" (nothing comes after the text)", |v| v.as_str() == Some("A"))?;
+            return Ok(prefix);
+        }
+        let name = part
+            .field("SpecialToken")
+            .field("id")
+            .get("the name of a special token (before the text)", Json::as_str)?;
+        let ids = special.field(name).field("ids");
+        let list = ids.get("a list of ids of the vocabulary", |v| {
+            let id = |id: &Json<'_>| id.as_u64().filter(|id| *id < tokens as u64).map(|id| id as u32);
+            v.as_list()?.iter().map(id).collect::<Option<Vec<u32>>>()
+        })?;
+        prefix.extend(list);
+    }
+    Err(single.error(SHAPE))
 }
 
 /// The tokens by id, and the ids of all texts.
@@ -153,7 +246,12 @@ fn pair<'j>(merge: &'j Json<'_>) -> Option<(&'j str, &'j str)> {
 }
 
 /// The added tokens; those that are not in the vocabulary are appended to `tokens`.
-fn added_tokens(field: &Field<'_>, ids: &Ids<'_>, tokens: &mut TokenBytes) -> Result<Vec<AddedToken>, TokenizerError> {
+fn added_tokens(
+    field: &Field<'_>,
+    ids: &Ids<'_>,
+    nfc: bool,
+    tokens: &mut TokenBytes,
+) -> Result<Vec<AddedToken>, TokenizerError> {
     let list = field.get("a list of tokens or null", |v| if v.is_null() { Some(&[][..]) } else { v.as_list() })?;
     let mut seen = HashSet::new();
     let mut added = Vec::with_capacity(list.len());
@@ -176,6 +274,9 @@ fn added_tokens(field: &Field<'_>, ids: &Ids<'_>, tokens: &mut TokenBytes) -> Re
         }
         let special = item.field("special").get("true or false", Json::as_bool)?;
         let normalized = item.field("normalized").get("true or false", Json::as_bool)?;
+        if nfc {
+            item.field("normalized").must("false (beside a normalizer)", |v| v.as_bool() == Some(false))?;
+        }
         added.push(AddedToken { id: expected, content, special, normalized });
     }
     Ok(added)
@@ -186,22 +287,32 @@ pub(crate) struct TokenBytes {
     bytes: Vec<u8>,
     /// `ends[id]` is where token `id` ends and the next one starts.
     ends: Vec<usize>,
+    /// The tokens whose bytes are not what their text stands for in the byte-level alphabet: texts have characters outside of it.
+    outside: HashSet<u32>,
 }
 
 impl TokenBytes {
     fn new(tokens: &[&str]) -> Self {
-        let mut all = TokenBytes { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()) };
+        let (ends, outside) = (Vec::with_capacity(tokens.len()), HashSet::new());
+        let mut all = TokenBytes { bytes: Vec::new(), ends, outside };
         tokens.iter().for_each(|token| all.push(token));
         all
     }
 
     fn push(&mut self, token: &str) {
-        alphabet::extend_with_bytes_of(&mut self.bytes, token);
+        if !alphabet::extend_with_bytes_of(&mut self.bytes, token) {
+            self.outside.insert(self.ends.len() as u32);
+        }
         self.ends.push(self.bytes.len());
     }
 
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Whether the text of a token is all of the byte-level alphabet.
+    pub(crate) fn is_spelt(&self, id: u32) -> bool {
+        !self.outside.contains(&id)
     }
 
     #[inline]

@@ -7,16 +7,18 @@
 //! # How a text becomes ids
 //!
 //! 1. **Added tokens** such as `<|im_end|>` are found, leftmost and longest first ([`Special`] says whether special ones
-//!    count). What is between them goes on.
-//! 2. **Pieces.** Number characters are cut out one by one, and GPT-2's pattern cuts the rest into words, punctuation and spaces.
+//!    count). What is between them goes on, in Unicode's form NFC (of 9.0, as in the reference) where tokenizer.json says so.
+//! 2. **Pieces.** A pattern cuts text into words, numbers, punctuation and spaces: GPT-2's, before which number characters may be
+//!    cut out one by one, or that of Llama 3 or of Qwen2.
 //! 3. **Merges.** A piece starts as one token for each byte (bytes without a token are dropped); while neighbours have a
-//!    merge, the merge of lowest rank is done, the leftmost first.
+//!    merge, the merge of lowest rank is done, the leftmost first. With `ignore_merges` a piece that is a token is that token.
+//! 4. **A prefix** such as `<|begin_of_text|>` comes before a text where the post-processor says so.
 //!
 //! # Why it is equal
 //!
-//! * *Pieces.* Every alternative of the pattern is decided by the class of a few characters, and all but `\s+(?!\S)` are
-//!   greedy runs that cannot backtrack to a shorter match; that one gives back exactly one character. So one
-//!   look ahead replaces the regex engine. The classes of all code points are asked of the reference, not of a Unicode
+//! * *Pieces.* Every alternative of a pattern is decided by the class of a few characters, and all but two are
+//!   greedy runs that cannot backtrack to a shorter match: `\s+(?!\S)` gives back exactly one character, and `\s*[\r\n]+` what
+//!   comes after the last line end. So one look ahead replaces the regex engine. The classes of all code points are asked of the reference, not of a Unicode
 //!   release (`tables/README.md`).
 //! * *Merges.* The reference keeps a heap of (rank, place), and skips an entry if the pair at its place now makes another
 //!   token than when it was queued. A pair makes the token of its bytes, and two symbols over the same bytes never change
@@ -30,7 +32,7 @@
 //! The tests compare every code point beside every kind of neighbour, recorded texts, ids and small vocabularies with the
 //! reference, and random texts, merges and ids with a naive oracle.
 //!
-//! A tokenizer.json with settings that this crate does not have (a normalizer, another pre-tokenizer, dropout, ...) is refused
+//! A tokenizer.json with settings that this crate does not have (another normalizer, another pattern, dropout, ...) is refused
 //! with an error that names the field: see [`TokenizerError`].
 #![no_std]
 #![forbid(unsafe_code)]
@@ -46,6 +48,7 @@ mod definition;
 mod error;
 mod json;
 mod merge;
+mod normal;
 mod pieces;
 mod stream;
 mod tokenizer;

@@ -1,6 +1,6 @@
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use core::{fmt, hash::BuildHasher};
+use core::{fmt, hash::BuildHasher, ops::Range};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -8,6 +8,7 @@ use crate::added::{AddedTokens, Segment};
 use crate::definition::{Definition, TokenBytes};
 use crate::error::{TokenizerError, UnknownToken};
 use crate::merge::{Merges, Scratch};
+use crate::normal::nfc;
 use crate::pieces::{Pieces, Split};
 
 /// What `encode` makes of the text of a special token, such as `<|im_end|>`.
@@ -29,6 +30,8 @@ pub enum Special {
 /// ```
 pub struct Tokenizer {
     split: Split,
+    nfc: bool,
+    prefix: Vec<u32>,
     added: AddedTokens,
     merges: Merges,
     tokens: TokenBytes,
@@ -41,20 +44,33 @@ impl Tokenizer {
     /// # Errors
     /// If the file is damaged, or sets anything that is not supported and would change ids.
     pub fn from_json(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
-        let Definition { tokens, merges, added, split } = Definition::from_json(bytes)?;
-        let whole = WholeTokens::new(&tokens);
-        Ok(Tokenizer { split, added: AddedTokens::new(added), merges, tokens, whole })
+        let Definition { tokens, merges, added, split, nfc, prefix, unmerged } = Definition::from_json(bytes)?;
+        let whole = WholeTokens::new(&tokens, unmerged);
+        Ok(Tokenizer { split, nfc, prefix, added: AddedTokens::new(added), merges, tokens, whole })
     }
 
-    /// The ids of `text`. Nothing is put before or after them.
+    /// The ids of `text`, as a text begins: after those that the tokenizer puts before every text ([`prefix`](Self::prefix)).
     ///
     /// Every text has ids; bytes that the vocabulary has no token for are left out, as in the reference. The time is
     /// proportional to the length of the text.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        let mut ids = self.prefix.clone();
+        ids.extend(self.encode_bare(text, special));
+        ids
+    }
+
+    /// The ids of `text` alone, without those that the tokenizer puts before a text.
+    pub fn encode_bare(&self, text: &str, special: Special) -> Vec<u32> {
         self.encode_segments(text, special, Cow::Borrowed)
     }
 
-    /// Like `encode`, but text between added tokens goes through `edit` first.
+    /// What the tokenizer puts before every text that is no conversation (a template has it in its own text), such as
+    /// `<|begin_of_text|>` of Llama 3; often nothing.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// Like `encode_bare`, but text between added tokens goes through `edit` first.
     pub(crate) fn encode_segments<'t>(
         &self,
         text: &'t str,
@@ -66,12 +82,18 @@ impl Tokenizer {
         self.added.split(text, special, |segment| match segment {
             Segment::Token(id) => ids.push(id),
             Segment::Text(text) => {
-                for piece in Pieces::new(&edit(text), self.split) {
+                let text = edit(text);
+                for piece in Pieces::new(&self.normalised(&text), self.split) {
                     self.encode_piece(piece.as_bytes(), &mut scratch, &mut ids);
                 }
             }
         });
         ids
+    }
+
+    /// What the normalizer makes of a text.
+    fn normalised<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.nfc { nfc(text) } else { Cow::Borrowed(text) }
     }
 
     #[inline]
@@ -147,7 +169,8 @@ impl fmt::Debug for Tokenizer {
 }
 
 /// Tokens by their bytes. Most pieces of ordinary text are a token, and their bytes merge to that very token: once
-/// merging a piece has shown it, one look-up replaces the merging.
+/// merging a piece has shown it, one look-up replaces the merging. Where merges are ignored for whole tokens, those of the
+/// vocabulary are known from the start, and no others are here.
 struct WholeTokens {
     ids: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -157,14 +180,16 @@ struct WholeTokens {
 }
 
 impl WholeTokens {
-    fn new(tokens: &TokenBytes) -> Self {
+    fn new(tokens: &TokenBytes, unmerged: Range<u32>) -> Self {
         let hasher = DefaultHashBuilder::default();
         let (mut ids, mut longest) = (HashTable::with_capacity(tokens.len()), 0);
-        for (id, bytes) in (0..).map_while(|id| Some((id, tokens.get(id)?))) {
+        let is_here = |id| unmerged.is_empty() || (unmerged.contains(&id) && tokens.is_spelt(id));
+        for (id, bytes) in (0..).map_while(|id| Some((id, tokens.get(id)?))).filter(|(id, _)| is_here(*id)) {
             ids.insert_unique(hasher.hash_one(Some(bytes)), id, |&id| hasher.hash_one(tokens.get(id)));
             longest = longest.max(bytes.len());
         }
-        WholeTokens { ids, hasher, longest, known: (0..tokens.len()).map(|_| AtomicBool::new(false)).collect() }
+        let known = (0..tokens.len() as u32).map(|id| AtomicBool::new(unmerged.contains(&id))).collect();
+        WholeTokens { ids, hasher, longest, known }
     }
 
     /// A token with the bytes of `piece`.

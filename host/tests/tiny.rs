@@ -39,9 +39,11 @@ fn fill(folder: &Path, name: &str, value: impl Fn(&str, u32, u64) -> f32) -> Pat
         head_dim: 8,
         context: CONTEXT,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![2],
     };

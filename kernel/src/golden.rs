@@ -88,15 +88,20 @@ impl Tiny {
             head_dim: 10,
             context: 256,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tied: true,
             attention_bias: false,
+            attention_output_bias: false,
             mlp_bias: false,
             eos: vec![],
         };
         match self {
             Tiny::One => tied,
-            Tiny::Two => Config { tied: false, attention_bias: true, mlp_bias: true, heads: 3, kv_heads: 3, ..tied },
+            Tiny::Two => {
+                let biases = Config { attention_bias: true, attention_output_bias: true, mlp_bias: true, ..tied };
+                Config { tied: false, heads: 3, kv_heads: 3, ..biases }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ fn surrounded(c: char) -> String {
 }
 
 /// The first 4 bytes, in hexadecimal, of the SHA-256 over the ids of the texts of a block, each with its number of ids first.
-fn digest(tokenizer: &Tokenizer, block: u32) -> String {
+fn digest(tokenizer: &Tokenizer, block: u32, surrounded: fn(char) -> String) -> String {
     let mut hash = Sha256::new();
     for text in (block..block + BLOCK).filter_map(char::from_u32).map(surrounded) {
         let ids = tokenizer.encode(&text, Special::Parse);
@@ -29,7 +29,12 @@ fn digest(tokenizer: &Tokenizer, block: u32) -> String {
 }
 
 fn assert_all_equal(tokenizer: &Tokenizer, column: usize) {
-    let expected: Vec<(u32, &str)> = DIGESTS
+    assert_blocks_equal(tokenizer, DIGESTS, column, surrounded);
+}
+
+/// Compares the digests of all blocks with those of a column.
+pub fn assert_blocks_equal(tokenizer: &Tokenizer, digests: &str, column: usize, surrounded: fn(char) -> String) {
+    let expected: Vec<(u32, &str)> = digests
         .lines()
         .map(|line| (u32::from_str_radix(&line[..6], 16).unwrap(), line.split(' ').nth(column).unwrap()))
         .collect();
@@ -39,17 +44,18 @@ fn assert_all_equal(tokenizer: &Tokenizer, column: usize) {
         for part in [&expected[..half], &expected[half..]] {
             scope.spawn(move || {
                 for &(block, digest_there) in part {
-                    assert_eq!(digest(tokenizer, block), digest_there, "in the block at U+{block:04X}");
+                    assert_eq!(digest(tokenizer, block, surrounded), digest_there, "in the block at U+{block:04X}");
                 }
             });
         }
     });
 }
 
-/// A vocabulary with a merge across every border between a neighbour and a byte: each cut shows in the ids.
-fn borders(pre_tokenizer: &Value) -> Tokenizer {
+/// A vocabulary with a merge across every border between a neighbour and a byte: each cut shows in the ids. What comes before
+/// the merges is as in `definition`.
+pub fn borders(definition: &Value, neighbours: &[u8]) -> Tokenizer {
     let mut merges: Vec<[String; 2]> = Vec::new();
-    for neighbour in *b"a1!\n " {
+    for &neighbour in neighbours {
         for byte in 0..=255 {
             for (left, right) in [(neighbour, byte), (byte, neighbour)] {
                 let pair = [alphabet(left), alphabet(right)].map(String::from);
@@ -62,12 +68,15 @@ fn borders(pre_tokenizer: &Value) -> Tokenizer {
     let tokens = (0..=255).map(|byte| alphabet(byte).to_string()).chain(merges.iter().map(|pair| pair.concat()));
     let vocab: Map<String, Value> = tokens.zip(0..).map(|(token, id)| (token, Value::from(id))).collect();
     let json = json!({
-        "pre_tokenizer": pre_tokenizer,
+        "normalizer": definition["normalizer"],
+        "pre_tokenizer": definition["pre_tokenizer"],
         "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "vocab": vocab, "merges": merges},
     });
     Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
 }
+
+const NEIGHBOURS: &[u8] = b"a1!\n ";
 
 fn pre_tokenizer() -> Value {
     serde_json::from_slice::<Value>(&JSON).unwrap()["pre_tokenizer"].take()
@@ -80,10 +89,10 @@ fn all_code_points_have_the_same_ids() {
 
 #[test]
 fn all_code_points_are_cut_at_the_same_places() {
-    assert_all_equal(&borders(&pre_tokenizer()), 2);
+    assert_all_equal(&borders(&json!({"pre_tokenizer": pre_tokenizer()}), NEIGHBOURS), 2);
 }
 
 #[test]
 fn all_code_points_are_cut_at_the_same_places_without_digits() {
-    assert_all_equal(&borders(&pre_tokenizer()["pretokenizers"][1]), 3);
+    assert_all_equal(&borders(&json!({"pre_tokenizer": pre_tokenizer()["pretokenizers"][1]}), NEIGHBOURS), 3);
 }

@@ -4,6 +4,7 @@
 mod chat;
 mod code_points;
 mod definition;
+mod families;
 mod folder;
 mod naive;
 mod properties;

@@ -12,8 +12,21 @@ pub struct Naive {
     unknown: Option<String>,
     /// The rank of a pair, by its left and then its right text.
     ranks: HashMap<String, HashMap<String, usize>>,
-    /// Whether digits are cut out before the pattern cuts.
-    digits: bool,
+    cut: Cut,
+    /// Whether a piece that is a token is that token.
+    ignore_merges: bool,
+    /// What comes before a text.
+    prefix: Vec<u32>,
+}
+
+/// How text is cut.
+#[derive(Clone, Copy)]
+enum Cut {
+    Gpt2,
+    /// Digits are cut out before the pattern cuts.
+    DigitsThenGpt2,
+    /// With so many numbers together at most.
+    Llama3(usize),
 }
 
 impl Naive {
@@ -34,13 +47,23 @@ impl Naive {
             tokens: vocab.iter().map(|(token, id)| (token.clone(), id.as_u64().unwrap() as u32)).collect(),
             unknown: model["unk_token"].as_str().map(str::to_owned),
             ranks,
-            digits: json["pre_tokenizer"]["type"] == "Sequence"
-                && json["pre_tokenizer"]["pretokenizers"][0]["type"] == "Digits",
+            cut: cut(&json["pre_tokenizer"]),
+            ignore_merges: model["ignore_merges"] == true,
+            prefix: prefix(&json["post_processor"]),
         }
+    }
+
+    /// What comes before a text.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
     }
 
     /// Merges one piece, its symbols being texts in the byte-level alphabet.
     pub fn merge(&self, piece: &str) -> Vec<u32> {
+        let spelt: String = piece.bytes().map(alphabet).collect();
+        if let Some(id) = self.tokens.get(&spelt).filter(|_| self.ignore_merges) {
+            return vec![*id];
+        }
         let symbol = |byte| Some(alphabet(byte).to_string()).filter(|symbol| self.tokens.contains_key(symbol));
         let mut symbols: Vec<String> =
             piece.bytes().filter_map(|byte| symbol(byte).or_else(|| self.unknown.clone())).collect();
@@ -61,9 +84,9 @@ impl Naive {
         symbols.iter().map(|symbol| self.tokens[symbol]).collect()
     }
 
-    /// Whole texts without special tokens, of characters whose class ASCII rules tell.
+    /// Texts without special tokens and prefix, of characters whose class ASCII rules tell.
     pub fn encode_ascii(&self, text: &str) -> Vec<u32> {
-        split_ascii(text, self.digits).iter().flat_map(|piece| self.merge(piece)).collect()
+        split_ascii(text, self.cut).iter().flat_map(|piece| self.merge(piece)).collect()
     }
 }
 
@@ -82,12 +105,37 @@ fn character(byte: u8) -> char {
     char::from_u32(0x100 + before).unwrap()
 }
 
+fn cut(pre_tokenizer: &Value) -> Cut {
+    match &pre_tokenizer["pretokenizers"][0] {
+        _ if pre_tokenizer["type"] != "Sequence" => Cut::Gpt2,
+        first if first["type"] == "Digits" => Cut::DigitsThenGpt2,
+        first if first["type"] == "Split" => Cut::Llama3(if first.to_string().contains("{1,3}") { 3 } else { 1 }),
+        _ => Cut::Gpt2,
+    }
+}
+
+/// The ids before a text: of the template, which may be one of several processors.
+fn prefix(post_processor: &Value) -> Vec<u32> {
+    let one = [post_processor.clone()];
+    let all = match post_processor["type"] == "Sequence" {
+        true => post_processor["processors"].as_array().unwrap(),
+        false => &one[..],
+    };
+    let Some(template) = all.iter().find(|processor| processor["type"] == "TemplateProcessing") else {
+        return Vec::new();
+    };
+    let (_text, before) = template["single"].as_array().unwrap().split_last().unwrap();
+    let names = before.iter().map(|part| part["SpecialToken"]["id"].as_str().unwrap());
+    let ids = names.flat_map(|name| template["special_tokens"][name]["ids"].as_array().unwrap());
+    ids.map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
 /// Digits where they are asked for, then the pattern, on ASCII: every alternative is tried at every place as the pattern says.
-fn split_ascii(text: &str, digits: bool) -> Vec<String> {
+fn split_ascii(text: &str, cut: Cut) -> Vec<String> {
     let mut parts = vec![String::new()];
     for c in text.chars() {
         assert!(c.is_ascii());
-        if digits && c.is_ascii_digit() {
+        if matches!(cut, Cut::DigitsThenGpt2) && c.is_ascii_digit() {
             parts.extend([c.to_string(), String::new()]);
         } else {
             parts.last_mut().unwrap().push(c);
@@ -98,7 +146,10 @@ fn split_ascii(text: &str, digits: bool) -> Vec<String> {
         let chars: Vec<char> = part.chars().collect();
         let mut at = 0;
         while at < chars.len() {
-            let len = first_alternative(&chars[at..]);
+            let len = match cut {
+                Cut::Llama3(numbers) => first_of_llama3(&chars[at..], numbers),
+                _ => first_alternative(&chars[at..]),
+            };
             pieces.push(chars[at..at + len].iter().collect());
             at += len;
         }
@@ -128,4 +179,34 @@ fn first_alternative(chars: &[char]) -> usize {
     let run = chars.iter().take_while(|&&c| space(c)).count();
     // \s+(?!\S): the longest that is not followed by something visible, if there is one.
     (1..=run).rev().find(|&len| chars.get(len).is_none_or(|&c| space(c))).unwrap_or(run)
+}
+
+/// The same for the pattern of Llama 3: the longest of each alternative's lengths that match, in the alternatives' order.
+fn first_of_llama3(chars: &[char], numbers: usize) -> usize {
+    let end = |c: &char| matches!(c, '\r' | '\n');
+    let space = |c: &char| matches!(c, '\t'..='\r' | ' ');
+    let letter = |c: &char| c.is_ascii_alphabetic();
+    let digit = |c: &char| c.is_ascii_digit();
+    let other = |c: &char| !space(c) && !letter(c) && !digit(c);
+    let contraction = |text: &[char]| {
+        let text: String = text.iter().collect();
+        ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].contains(&text.to_lowercase().as_str())
+    };
+    let word = |text: &[char]| {
+        let (first, rest) = text.split_first().unwrap();
+        text.iter().all(letter) || (!end(first) && !digit(first) && !rest.is_empty() && rest.iter().all(letter))
+    };
+    let number = |text: &[char]| text.len() <= numbers && text.iter().all(digit);
+    let punctuation = |text: &[char]| {
+        let text = text.strip_prefix(&[' ']).unwrap_or(text);
+        let others = text.iter().take_while(|c| other(c)).count();
+        others > 0 && text[others..].iter().all(end)
+    };
+    let lines = |text: &[char]| text.iter().all(space) && text.last().is_some_and(end);
+    let spaces = |text: &[char]| text.iter().all(space) && chars.get(text.len()).is_none_or(space);
+    let rest = |text: &[char]| text.iter().all(space);
+    let alternatives: [&dyn Fn(&[char]) -> bool; 7] =
+        [&contraction, &word, &number, &punctuation, &lines, &spaces, &rest];
+    let longest = |matches: &dyn Fn(&[char]) -> bool| (1..=chars.len()).rev().find(|&len| matches(&chars[..len]));
+    alternatives.into_iter().find_map(longest).unwrap()
 }

@@ -10,13 +10,13 @@ const TEXTS: &str = include_str!("../reference/texts.jsonl");
 const DECODE: &str = include_str!("../reference/decode.jsonl");
 const SMALL: &str = include_str!("../reference/small.jsonl");
 
-fn rows(jsonl: &str) -> Vec<Value> {
+pub fn rows(jsonl: &str) -> Vec<Value> {
     let rows: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(!rows.is_empty());
     rows
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
@@ -27,7 +27,7 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     text
 }
 
-fn assert_decodes_to(tokenizer: &Tokenizer, ids: &[u32], text: &Value) {
+pub fn assert_decodes_to(tokenizer: &Tokenizer, ids: &[u32], text: &Value) {
     assert_eq!(tokenizer.decode(ids).unwrap(), text.as_str().unwrap(), "{ids:?}");
     assert_eq!(streamed(tokenizer, ids), text.as_str().unwrap(), "{ids:?}");
 }

@@ -44,9 +44,11 @@ pub fn tensors() -> Vec<(String, Vec<usize>)> {
         head_dim: 2,
         context: 100,
         rope_theta: 1.0,
+        rope_scaling: None,
         rms_norm_eps: 1.0,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![],
     };

@@ -40,9 +40,11 @@ pub fn model() -> Model {
         head_dim: 2,
         context: 100,
         rope_theta: 10000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![3],
     };

@@ -171,9 +171,11 @@ mod tests {
             head_dim: 8,
             context: 1 << 20,
             rope_theta: 1e4,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tied: true,
             attention_bias: false,
+            attention_output_bias: false,
             mlp_bias: false,
             eos: vec![],
         }

@@ -100,9 +100,11 @@ mod tests {
             head_dim: 64,
             context: 8192,
             rope_theta: 1e5,
+            rope_scaling: None,
             rms_norm_eps: 1e-5,
             tied: true,
             attention_bias: false,
+            attention_output_bias: false,
             mlp_bias: false,
             eos: vec![],
         }

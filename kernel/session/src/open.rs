@@ -1,9 +1,10 @@
 //! From the bytes of a model folder to a model that can compute.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::{error, fmt};
 
-use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes};
+use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes, parameters};
 use loader::Checkpoint;
 use serde_json::{Map, Value};
 
@@ -23,17 +24,28 @@ pub enum ModelError {
     },
     /// The weights do not fit `config.json`.
     Load(LoadError),
+    /// The weights have a tensor that the model does not read.
+    Unread {
+        /// The tensor.
+        tensor: String,
+    },
 }
 
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ModelError::Json(error) => write!(f, "config.json is not a JSON object: {error}"),
-            ModelError::Config(error) => write!(f, "config.json: {error}"),
+            ModelError::Config(error) => error.fmt(f),
             ModelError::Element { tensor, dtype } => {
                 write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
             }
             ModelError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
+            ModelError::Unread { tensor } => write!(
+                f,
+                "the weights have a tensor {tensor:?}, which the model that config.json describes does not read, so that \
+                 results would not be this model's: config.json may lack \"attention_bias\" or \"mlp_bias\", or say \
+                 \"tie_word_embeddings\" wrongly, or the folder may mix two models"
+            ),
         }
     }
 }
@@ -52,7 +64,7 @@ pub fn config(bytes: &[u8]) -> Result<Config, ModelError> {
 /// Binds the checkpoint's tensors, as views of its bytes, to the model's parameters.
 ///
 /// # Errors
-/// If a tensor is missing, or its shape or type do not fit.
+/// If a tensor is missing, or its shape or type do not fit, or there is one that the model does not read.
 pub fn model(config: Config, checkpoint: &Checkpoint) -> Result<Model, ModelError> {
     let refused = Cell::new(None);
     let source = |name: &str| {
@@ -61,7 +73,24 @@ pub fn model(config: Config, checkpoint: &Checkpoint) -> Result<Model, ModelErro
             None
         })
     };
-    Model::load(config, &source).map_err(|error| refused.take().unwrap_or(ModelError::Load(error)))
+    let model = Model::load(config, &source).map_err(|error| refused.take().unwrap_or(ModelError::Load(error)))?;
+    match unread(model.config(), checkpoint) {
+        Some(tensor) => Err(ModelError::Unread { tensor }),
+        None => Ok(model),
+    }
+}
+
+/// A tensor that the model does not read and that is not one of those that say nothing new: the frequencies of RoPE, which
+/// follow from `config.json`, and a tied head that is the embedding once more.
+fn unread(config: &Config, checkpoint: &Checkpoint) -> Option<String> {
+    const HEAD: &str = "lm_head.weight";
+    const EMBEDDING: &str = "model.embed_tokens.weight";
+    let table: HashSet<String> = parameters(config).into_iter().map(|parameter| parameter.name).collect();
+    let is_embedding = || checkpoint.tensor_bytes(HEAD) == checkpoint.tensor_bytes(EMBEDDING);
+    let says_nothing =
+        |name: &str| name.ends_with("rotary_emb.inv_freq") || (name == HEAD && config.tied && is_embedding());
+    let mut names = checkpoint.tensors().map(|(info, _)| &info.name);
+    names.find(|name| !table.contains(*name) && !says_nothing(name)).cloned()
 }
 
 /// A tensor of the checkpoint, as a view of its bytes, where there is one of this name.
@@ -90,7 +119,9 @@ fn field<'a>(keys: &'a Map<String, Value>, key: &str) -> Field<'a> {
         Some(Value::Number(value)) => value.as_f64().map_or(Field::Other, Field::Number),
         Some(Value::String(value)) => Field::Text(value),
         Some(Value::Array(values)) => {
-            values.iter().map(Value::as_f64).collect::<Option<_>>().map_or(Field::Other, Field::Numbers)
+            let numbers = values.iter().map(Value::as_f64).collect::<Option<_>>().map(Field::Numbers);
+            let texts = || values.iter().map(Value::as_str).collect::<Option<_>>().map(Field::Texts);
+            numbers.or_else(texts).unwrap_or(Field::Other)
         }
         Some(Value::Object(_)) => Field::Other,
     }
@@ -103,8 +134,7 @@ mod tests {
 
     #[test]
     fn config_values_are_handed_on_as_they_are() {
-        let Value::Object(keys) =
-            json!({ "n": 1.5, "t": "x", "b": true, "z": null, "l": [1, 2], "m": [1, "x"], "o": { "n": 2 } })
+        let Value::Object(keys) = json!({ "n": 1.5, "t": "x", "b": true, "z": null, "l": [1, 2], "s": ["x", "y"], "m": [1, "x"], "o": { "n": 2 } })
         else {
             unreachable!("it is an object")
         };
@@ -115,6 +145,7 @@ mod tests {
             ("z", Field::Absent),
             ("none", Field::Absent),
             ("l", Field::Numbers(vec![1.0, 2.0])),
+            ("s", Field::Texts(vec!["x", "y"])),
             ("m", Field::Other),
             ("o", Field::Other),
             ("o.n", Field::Number(2.0)),

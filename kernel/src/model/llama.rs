@@ -155,6 +155,10 @@ impl Model {
     pub fn load(config: Config, source: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Model, LoadError> {
         let params = Params::load(&config, source)?;
         let rope = RopeTable::new(config.rope_theta as f32, config.head_dim);
+        let rope = match config.rope_scaling {
+            Some(scaling) => rope.scaled(scaling),
+            None => rope,
+        };
         Ok(Model { config, params, rope, lora: None })
     }
 

@@ -119,7 +119,7 @@ pub struct Parameter {
 
 /// The table of all parameters of a model, in the order in which anything that goes over all of them does.
 pub fn parameters(config: &Config) -> Vec<Parameter> {
-    let &Config { vocab, dim, hidden, attention_bias, mlp_bias, .. } = config;
+    let &Config { vocab, dim, hidden, attention_bias, attention_output_bias, mlp_bias, .. } = config;
     let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
     let mut table = vec![];
     let mut add = |name: String, shape: &[usize]| table.push(Parameter { name, shape: shape.to_vec() });
@@ -134,7 +134,7 @@ pub fn parameters(config: &Config) -> Vec<Parameter> {
         linear("self_attn.q_proj", q_dim, dim, attention_bias);
         linear("self_attn.k_proj", kv_dim, dim, attention_bias);
         linear("self_attn.v_proj", kv_dim, dim, attention_bias);
-        linear("self_attn.o_proj", dim, q_dim, attention_bias);
+        linear("self_attn.o_proj", dim, q_dim, attention_output_bias);
         linear("mlp.gate_proj", hidden, dim, mlp_bias);
         linear("mlp.up_proj", hidden, dim, mlp_bias);
         linear("mlp.down_proj", dim, hidden, mlp_bias);
@@ -182,7 +182,7 @@ impl Params {
                 q: linear(config.attention_bias)?,
                 k: linear(config.attention_bias)?,
                 v: linear(config.attention_bias)?,
-                o: linear(config.attention_bias)?,
+                o: linear(config.attention_output_bias)?,
                 gate: linear(config.mlp_bias)?,
                 up: linear(config.mlp_bias)?,
                 down: linear(config.mlp_bias)?,

@@ -39,7 +39,7 @@ pub use matmul_gradients::{matmul_backward_bias, matmul_backward_input};
 pub use matmul_weights::{matmul_backward_weight, matmul_sgd_step};
 pub use residual::residual_forward;
 pub use rmsnorm::{rmsnorm_backward, rmsnorm_forward};
-pub use rope::{RopeAngles, RopeTable, rope_backward, rope_forward};
+pub use rope::{RopeAngles, RopeScaling, RopeTable, rope_backward, rope_forward};
 pub use sgd::{momentum_step, scale_step, sgd_step};
 pub use softmax::{softmax_backward, softmax_forward};
 pub use squares::squares_forward;

@@ -10,6 +10,50 @@ pub struct RopeTable {
     inverse: Vec<f32>,
 }
 
+/// How a model that was made for longer texts changes its inverse frequencies (N12). The values are binary64 and are rounded
+/// where they meet a frequency (N1).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RopeScaling {
+    /// All frequencies are lower by a factor (Chen et al. 2023).
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// Long waves are longer by a factor, short ones as they are, and those between in between, as in Llama 3.1.
+    Llama3 {
+        /// The factor.
+        factor: f64,
+        /// Waves longer than `original` divided by this count as long.
+        low_freq_factor: f64,
+        /// Waves shorter than `original` divided by this count as short.
+        high_freq_factor: f64,
+        /// The positions that the model was made for at first.
+        original: usize,
+    },
+}
+
+impl RopeScaling {
+    /// What an inverse frequency becomes.
+    fn apply(self, inv: f32) -> f32 {
+        match self {
+            RopeScaling::Linear { factor } => inv / factor as f32,
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+                let (factor, low, high) = (factor as f32, low_freq_factor as f32, high_freq_factor as f32);
+                let original = original as f32;
+                let wave = core::f32::consts::TAU / inv;
+                if wave < original / high {
+                    inv
+                } else if wave > original / low {
+                    inv / factor
+                } else {
+                    let smooth = (original / wave - low) / (high - low);
+                    (1.0 - smooth) * (inv / factor) + smooth * inv
+                }
+            }
+        }
+    }
+}
+
 /// Cosines and sines of positions.
 #[derive(Clone, Debug, Default)]
 pub struct RopeAngles {
@@ -30,6 +74,11 @@ impl RopeTable {
     pub fn new(theta: f32, head_dim: usize) -> RopeTable {
         let inverse = |i| 1.0 / libm::powf(theta, (2 * i) as f32 / head_dim as f32);
         RopeTable { inverse: (0..head_dim / 2).map(inverse).collect() }
+    }
+
+    /// The same with scaled frequencies.
+    pub fn scaled(self, scaling: RopeScaling) -> RopeTable {
+        RopeTable { inverse: self.inverse.into_iter().map(|inv| scaling.apply(inv)).collect() }
     }
 
     /// Adds the angles `pos * inv_i` of positions `first..first + count` to `angles`, as cosines and sines.

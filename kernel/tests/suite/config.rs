@@ -1,6 +1,7 @@
 //! Configurations: what is read, and what is refused with which words.
 
 use kernel::model::{Config, DType, Field, LoadError, Model, RawTensor, parameters};
+use kernel::ops::RopeScaling;
 
 /// The values of a configuration, with some of them replaced.
 fn read(changes: &[(&str, Field<'static>)]) -> Result<Config, String> {
@@ -48,11 +49,38 @@ fn values_come_from_the_file() {
 #[test]
 fn what_cannot_be_computed_is_refused_by_name() {
     for (key, value, part) in [
-        ("model_type", Field::Text("mistral"), "\"model_type\" is \"mistral\", which is not supported"),
+        (
+            "model_type",
+            Field::Text("mistral"),
+            "\"mistral\", which is not supported: its attention sees a window only;",
+        ),
+        (
+            "model_type",
+            Field::Text("qwen3"),
+            "normalises the queries and keys of each head; supported: \"llama\", \"qwen2\"",
+        ),
+        (
+            "model_type",
+            Field::Text("new"),
+            "\"model_type\" is \"new\", which is not supported: this program does not know",
+        ),
+        ("model_type", Field::Number(1.0), "\"model_type\" is 1, which is not supported"),
         ("model_type", Field::Absent, "no \"model_type\""),
         ("hidden_act", Field::Text("gelu"), "\"hidden_act\" is \"gelu\""),
-        ("rope_scaling", Field::Other, "\"rope_scaling\""),
-        ("rope_parameters.rope_type", Field::Text("llama3"), "\"rope_parameters.rope_type\" is \"llama3\""),
+        ("rope_scaling", Field::Text("linear"), "\"rope_scaling\" is \"linear\"; expected an object"),
+        ("sliding_window", Field::Number(4096.0), "\"sliding_window\" is 4096"),
+        (
+            "use_sliding_window",
+            Field::Bool(true),
+            "\"use_sliding_window\" is true, which is not supported; supported: false (each",
+        ),
+        ("layer_types", Field::Texts(vec!["full_attention", "sliding_attention"]), "\"layer_types\" is [\"full"),
+        ("partial_rotary_factor", Field::Number(0.5), "\"partial_rotary_factor\" is 0.5"),
+        ("rope_parameters.partial_rotary_factor", Field::Number(0.5), "partial_rotary_factor\" is 0.5"),
+        ("num_experts", Field::Number(8.0), "\"num_experts\" is 8"),
+        ("num_local_experts", Field::Number(8.0), "\"num_local_experts\" is 8"),
+        ("qk_norm", Field::Bool(true), "\"qk_norm\" is true"),
+        ("attention_bias", Field::Text("all"), "\"attention_bias\" is \"all\"; expected true or false"),
         ("rope_interleaved", Field::Bool(true), "\"rope_interleaved\" is true"),
         ("quantization_config", Field::Other, "\"quantization_config\""),
         ("hidden_size", Field::Number(577.0), "hidden_size 577 is no multiple of num_attention_heads 9"),
@@ -104,4 +132,116 @@ fn tensors_must_fit_the_configuration() {
     let error = load(&name, Some(found.clone()), 288);
     assert_eq!(error, Err(LoadError::Shape { name: name.clone(), found, expected: expected.clone() }));
     assert_eq!(load(&name, Some(expected), 287), Err(LoadError::Size { name, found: 287, expected: 288 }));
+}
+
+const OLD: &str = "rope_scaling";
+const NEW: &str = "rope_parameters";
+
+/// A scaling in one of the two layouts, with some of its values replaced.
+fn scaled(layout: &'static str, rope_type: &'static str, changes: &[(&str, Field<'static>)]) -> Result<Config, String> {
+    let mut fields = vec![
+        ("rope_type", Field::Text(rope_type)),
+        ("factor", Field::Number(32.0)),
+        ("low_freq_factor", Field::Number(1.0)),
+        ("high_freq_factor", Field::Number(4.0)),
+        ("original_max_position_embeddings", Field::Number(8192.0)),
+    ];
+    for (key, value) in changes {
+        fields.retain(|(name, _)| name != key);
+        fields.push((key, value.clone()));
+    }
+    let named: Vec<(String, Field<'static>)> =
+        fields.into_iter().map(|(key, value)| (format!("{layout}.{key}"), value)).collect();
+    let mut all: Vec<(&str, Field<'static>)> = named.iter().map(|(key, value)| (&**key, value.clone())).collect();
+    all.push((layout, Field::Other));
+    read(&all)
+}
+
+#[test]
+fn scaled_frequencies_are_read_in_both_layouts() {
+    let llama3 = RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original: 8192 };
+    for layout in [OLD, NEW] {
+        assert_eq!(scaled(layout, "llama3", &[]).unwrap().rope_scaling, Some(llama3));
+        assert_eq!(scaled(layout, "linear", &[]).unwrap().rope_scaling, Some(RopeScaling::Linear { factor: 32.0 }));
+        let older = [("rope_type", Field::Absent), ("type", Field::Text("linear"))];
+        let older = scaled(layout, "", &older).unwrap();
+        assert_eq!(older.rope_scaling, Some(RopeScaling::Linear { factor: 32.0 }));
+        let plain = scaled(layout, "default", &[("factor", Field::Absent)]).unwrap();
+        assert_eq!(plain, read(&[]).unwrap());
+        for (rope_type, changes, part) in [
+            (
+                "yarn",
+                &[][..],
+                "rope_type\" is \"yarn\", which is not supported; supported: \"default\" without a factor",
+            ),
+            ("dynamic", &[], "rope_type\" is \"dynamic\""),
+            ("default", &[], "rope_type\" is \"default\""),
+            ("", &[("rope_type", Field::Absent)], "has no \"rope_"),
+            ("linear", &[("factor", Field::Absent)], ".factor\""),
+            ("linear", &[("factor", Field::Number(0.5))], ".factor\" is 0.5; expected a number from 1"),
+            ("llama3", &[("factor", Field::Number(f64::INFINITY))], ".factor\" is inf; expected a number from 1"),
+            ("llama3", &[("low_freq_factor", Field::Absent)], ".low_freq_factor\""),
+            (
+                "llama3",
+                &[("high_freq_factor", Field::Number(1.0))],
+                "low_freq_factor 1 is not below high_freq_factor 1",
+            ),
+            ("llama3", &[("high_freq_factor", Field::Text("4"))], ".high_freq_factor\" is \"4\""),
+            ("llama3", &[("original_max_position_embeddings", Field::Absent)], ".original_max_position_embeddings\""),
+        ] {
+            let message = scaled(layout, rope_type, changes).unwrap_err();
+            assert!(message.contains(part), "{layout} {rope_type} {changes:?}: {message}");
+        }
+    }
+    let both = [
+        (OLD, Field::Other),
+        ("rope_scaling.type", Field::Text("linear")),
+        ("rope_scaling.factor", Field::Number(2.0)),
+        (NEW, Field::Other),
+        ("rope_parameters.rope_theta", Field::Number(1e5)),
+    ];
+    assert!(read(&both).unwrap_err().contains("rope_scaling and rope_parameters say two things"));
+    let agreeing =
+        [("rope_parameters.rope_type", Field::Text("linear")), ("rope_parameters.factor", Field::Number(2.0))];
+    assert!(read(&[&both[..], &agreeing].concat()).unwrap().rope_scaling.is_some());
+    let theta = read(&[("rope_parameters.rope_theta", Field::Number(1e6))]).unwrap_err();
+    assert!(theta.contains("rope_theta is 100000, and in rope_parameters it is 1000000"), "{theta}");
+}
+
+#[test]
+fn families_have_the_biases_that_they_have() {
+    let biases = |changes: &[(&str, Field<'static>)]| {
+        read(changes).map(|config| (config.attention_bias, config.attention_output_bias, config.mlp_bias))
+    };
+    assert_eq!(biases(&[("attention_bias", Field::Bool(true))]), Ok((true, true, false)));
+    assert_eq!(biases(&[("mlp_bias", Field::Bool(true))]), Ok((false, false, true)));
+    let qwen2 = [
+        ("model_type", Field::Text("qwen2")),
+        ("use_sliding_window", Field::Bool(false)),
+        ("sliding_window", Field::Number(32768.0)),
+        ("max_window_layers", Field::Number(21.0)),
+        ("layer_types", Field::Texts(vec!["full_attention"; 30])),
+    ];
+    assert_eq!(biases(&qwen2), Ok((true, false, false)));
+    for (key, value, part) in [
+        ("use_sliding_window", Field::Bool(true), "\"use_sliding_window\" is true"),
+        ("attention_bias", Field::Bool(false), "\"attention_bias\" is false, which is not supported; supported: none"),
+        ("mlp_bias", Field::Bool(true), "\"mlp_bias\" is true"),
+    ] {
+        let message = biases(&[&[(key, value)], &qwen2[..]].concat()).unwrap_err();
+        assert!(message.contains(part), "{key}: {message}");
+    }
+    let config = read(&qwen2).unwrap();
+    let names: Vec<String> = parameters(&config).into_iter().map(|row| row.name).collect();
+    let of_first: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("model.layers.0.self_attn.")).collect();
+    let expected = [
+        "q_proj.weight",
+        "q_proj.bias",
+        "k_proj.weight",
+        "k_proj.bias",
+        "v_proj.weight",
+        "v_proj.bias",
+        "o_proj.weight",
+    ];
+    assert_eq!(of_first, expected);
 }

@@ -4,6 +4,7 @@ use crate::inputs::{Numbers, Threads, backends};
 use kernel::Exec;
 use kernel::generate::{Generation, Progress, Request, Sampler, SamplerSettings};
 use kernel::model::{Config, DType, KvCache, Logits, Model, RawTensor, Workspace, parameters};
+use kernel::ops::RopeScaling;
 use kernel::pool::SerialPool;
 use proptest::prelude::*;
 
@@ -28,8 +29,13 @@ pub fn model(config: &Config, seed: u64) -> Model {
 
 fn config() -> impl Strategy<Value = Config> {
     let sizes = (1..40_usize, 1..40_usize, 1..3_usize, 1..4_usize, 1..4_usize, 1..20_usize);
-    (sizes, 2..60_usize, any::<(bool, bool, bool)>()).prop_map(
-        |((dim, hidden, layers, kv_heads, group, half), vocab, (tied, attention_bias, mlp_bias))| Config {
+    let scaling = prop_oneof![
+        Just(None),
+        Just(Some(RopeScaling::Linear { factor: 2.5 })),
+        Just(Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original: 16 })),
+    ];
+    (sizes, 2..60_usize, any::<[bool; 4]>(), scaling).prop_map(
+        |((dim, hidden, layers, kv_heads, group, half), vocab, [tied, input, output, mlp_bias], rope_scaling)| Config {
             vocab,
             dim,
             hidden,
@@ -39,9 +45,11 @@ fn config() -> impl Strategy<Value = Config> {
             head_dim: 2 * half,
             context: 64,
             rope_theta: 10_000.0,
+            rope_scaling,
             rms_norm_eps: 1e-5,
             tied,
-            attention_bias,
+            attention_bias: input,
+            attention_output_bias: output,
             mlp_bias,
             eos: vec![],
         },
@@ -172,9 +180,11 @@ pub fn tiny() -> Config {
         head_dim: 6,
         context: 64,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![],
     }

@@ -28,7 +28,7 @@ const FORWARD: [Row; 9] = [
     Row { name: "matmul_forward", bound: 6.0, cases: matmul },
     Row { name: "matmul_forward_each", bound: 6.0, cases: matmul_each },
     Row { name: "rmsnorm_forward", bound: 4.0, cases: rmsnorm },
-    Row { name: "rope_forward", bound: 2.0, cases: rope },
+    Row { name: "rope_forward", bound: 3.0, cases: rope },
     Row { name: "attention_forward", bound: 4.0, cases: attention },
     Row { name: "softmax_forward", bound: 5.0, cases: softmax },
     Row { name: "swiglu_forward", bound: 3.0, cases: swiglu },
@@ -181,19 +181,37 @@ fn rmsnorm(n: &mut Numbers) -> Vec<Outcome> {
     LENGTHS.iter().flat_map(|dim| [(*dim, 1), (*dim, 5)]).map(|shape| case(shape, n)).collect()
 }
 
+/// The factor, the borders of long and short waves, and the positions of before.
+const LLAMA3: [f32; 4] = [8.0, 1.0, 4.0, 64.0];
+
 fn rope(n: &mut Numbers) -> Vec<Outcome> {
+    let llama3 = RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original: 64 };
     let mut all = vec![];
-    for head_dim in [2, 10, 16, 64] {
+    for (scaling, head_dim) in [None, Some(RopeScaling::Linear { factor: 2.5 }), Some(llama3)]
+        .into_iter()
+        .flat_map(|scaling| [2, 10, 16, 64].map(|head_dim| (scaling, head_dim)))
+    {
+        let bits = move |inv: f32| match scaling {
+            None => inv,
+            Some(RopeScaling::Linear { .. }) => inv / 2.5,
+            Some(RopeScaling::Llama3 { .. }) => spec::llama3(inv, LLAMA3),
+        };
+        let truly = move |inv: f64| match scaling {
+            None => inv,
+            Some(RopeScaling::Linear { .. }) => inv / 2.5,
+            Some(RopeScaling::Llama3 { .. }) => truth::llama3(inv, LLAMA3.map(f64::from)),
+        };
         for (heads, tokens, first) in [(1, 1, 0), (3, 5, 7), (2, 4, 100)] {
             let (x, theta) = (n.f32s(tokens * heads * head_dim), 10_000.0);
             let heads_of = || x.chunks_exact(head_dim).enumerate().map(move |(i, head)| (head, first + i / heads));
             all.push(Outcome {
-                shape: format!("{tokens} tokens from {first}, {heads} heads of {head_dim}"),
-                spec: heads_of().flat_map(|(head, position)| spec::rope(head, position, theta)).collect(),
-                truth: heads_of().flat_map(|(head, position)| truth::rope(head, position, theta)).collect(),
+                shape: format!("{tokens} tokens from {first}, {heads} heads of {head_dim}, {scaling:?}"),
+                spec: heads_of().flat_map(|(head, position)| spec::scaled_rope(head, position, theta, bits)).collect(),
+                truth: heads_of().flat_map(|(head, position)| truth::rope(head, position, theta, truly)).collect(),
                 run: Box::new(move |exec| {
                     let mut angles = RopeAngles::default();
-                    RopeTable::new(theta, head_dim).angles(first, tokens, &mut angles);
+                    let table = RopeTable::new(theta, head_dim);
+                    scaling.map_or(table.clone(), |scaling| table.scaled(scaling)).angles(first, tokens, &mut angles);
                     guarded(x.len(), |out| {
                         out.copy_from_slice(&x);
                         rope_forward(exec, out, &angles, tokens, head_dim);

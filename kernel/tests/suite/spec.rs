@@ -89,10 +89,15 @@ pub fn swiglu(g: f32, u: f32) -> f32 {
 
 /// One head of one token at a position.
 pub fn rope(head: &[f32], position: usize, theta: f32) -> Vec<f32> {
+    scaled_rope(head, position, theta, |inv| inv)
+}
+
+/// The same with frequencies that something is made of.
+pub fn scaled_rope(head: &[f32], position: usize, theta: f32, scaled: impl Fn(f32) -> f32) -> Vec<f32> {
     let half = head.len() / 2;
     let mut out = head.to_vec();
     for i in 0..half {
-        let inv = 1.0 / libm::powf(theta, (2 * i) as f32 / head.len() as f32);
+        let inv = scaled(1.0 / libm::powf(theta, (2 * i) as f32 / head.len() as f32));
         let angle = position as f32 * inv;
         let (c, s) = (libm::cosf(angle), libm::sinf(angle));
         let (a, b) = (head[i], head[i + half]);
@@ -100,6 +105,21 @@ pub fn rope(head: &[f32], position: usize, theta: f32) -> Vec<f32> {
         out[i + half] = b * c + a * s;
     }
     out
+}
+
+/// What the scaling of Llama 3 makes of an inverse frequency.
+pub fn llama3(inv: f32, [factor, low, high, original]: [f32; 4]) -> f32 {
+    let wave = f32::from_bits(0x40c90fdb) / inv;
+    if wave < original / high {
+        return inv;
+    }
+    let long = inv / factor;
+    if wave > original / low {
+        return long;
+    }
+    let part = (original / wave - low) / (high - low);
+    let (rest, short) = ((1.0 - part) * long, part * inv);
+    rest + short
 }
 
 /// One head of one token over the positions that it sees.

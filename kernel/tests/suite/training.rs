@@ -15,9 +15,10 @@ pub fn options(optimizer: Optimizer) -> TrainOptions {
     TrainOptions { optimizer, schedule, clip_norm: None, recompute: false }
 }
 
-pub fn configs() -> [Config; 2] {
+pub fn configs() -> [Config; 3] {
     let tied = tiny();
-    [Config { tied: false, attention_bias: true, mlp_bias: true, heads: 4, kv_heads: 2, ..tied.clone() }, tied]
+    let biased = Config { tied: false, attention_bias: true, heads: 4, kv_heads: 2, ..tied.clone() };
+    [Config { attention_output_bias: true, mlp_bias: true, ..biased.clone() }, biased, tied]
 }
 
 /// All weights of a model, as it computes with them.

@@ -41,17 +41,24 @@ pub fn swiglu(g: f32, u: f32) -> Truth {
 }
 
 /// Positions are small here, so that the rounding of the angle stays within a few units.
-pub fn rope(head: &[f32], position: usize, theta: f32) -> Vec<Truth> {
+pub fn rope(head: &[f32], position: usize, theta: f32, scaled: impl Fn(f64) -> f64) -> Vec<Truth> {
     let half = head.len() / 2;
     let rotated = |i: usize| {
         let k = i % half;
-        let angle = position as f64 * f64::from(theta).powf(-2.0 * k as f64 / head.len() as f64);
+        let angle = position as f64 * scaled(f64::from(theta).powf(-2.0 * k as f64 / head.len() as f64));
         let (a, b) = (f64::from(head[k]), f64::from(head[k + half]));
         let (c, s) = (angle.cos(), angle.sin());
         let value = if i < half { a * c - b * s } else { b * c + a * s };
         Truth { value, scale: (a.abs() + b.abs()) * (1.0 + angle) }
     };
     (0..head.len()).map(rotated).collect()
+}
+
+/// What the scaling of Llama 3 makes of an inverse frequency: between long and short waves, the mean of both by how near each is.
+pub fn llama3(inv: f64, [factor, low, high, original]: [f64; 4]) -> f64 {
+    let periods = original * inv / std::f64::consts::TAU;
+    let short = ((periods - low) / (high - low)).clamp(0.0, 1.0);
+    inv * (short + (1.0 - short) / factor)
 }
 
 pub fn attention(q: &[f32], keys: &[f32], values: &[f32], visible: usize) -> Vec<Truth> {

@@ -32,9 +32,11 @@ pub(super) fn model_of(context: usize) -> Model {
         head_dim: 2,
         context,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![],
     };

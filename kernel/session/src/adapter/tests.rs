@@ -15,9 +15,11 @@ fn model() -> Model {
         head_dim: 6,
         context: 16,
         rope_theta: 1e4,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![],
     };

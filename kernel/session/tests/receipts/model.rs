@@ -33,9 +33,11 @@ pub fn model(seed: u64) -> Model {
         head_dim: 10,
         context: 256,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied: true,
         attention_bias: false,
+        attention_output_bias: false,
         mlp_bias: false,
         eos: vec![EOS],
     };

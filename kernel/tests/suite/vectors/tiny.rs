@@ -43,9 +43,11 @@ fn model(number: u64) -> Model {
         head_dim: 10,
         context: 256,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         rms_norm_eps: 1e-5,
         tied,
         attention_bias: !tied,
+        attention_output_bias: !tied,
         mlp_bias: !tied,
         eos: vec![],
     };
