@@ -8,6 +8,7 @@ pub mod measure;
 pub mod packages;
 pub mod process;
 pub mod python;
+pub mod release;
 pub mod served;
 pub mod site;
 pub mod soak;

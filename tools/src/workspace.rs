@@ -74,6 +74,15 @@ pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The compiler's name of this machine.
+///
+/// # Errors
+/// If the compiler does not answer.
+pub fn host() -> Result<String, ProcessError> {
+    let answer = process::capture(Command::new("rustc").arg("-vV"))?;
+    Ok(answer.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,7 @@ use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
 pub use route::{Choice, Route, RouteError, Std, Target};
-use stamp::Stamp;
-use stamp::walk;
+pub(crate) use stamp::{Stamp, walk};
 
 /// A build of the module.
 #[derive(Clone, Copy)]
@@ -155,7 +154,8 @@ pub fn build(workspace: &Workspace, out: &Path, choice: Choice) -> Result<(), Bu
         generate(&module, &replacement.path().join("wasm").join(variant.name))?;
     }
     copy_tree(&workspace.root.join("browser/page"), replacement.path())?;
-    let stamp = Stamp::of(replacement.path(), inputs, route.name()).map_err(at(replacement.path()))?;
+    let (name, compiler) = (route.name(), route.compiler()?);
+    let stamp = Stamp::of(replacement.path(), inputs, name, compiler).map_err(at(replacement.path()))?;
     stamp.write(replacement.path()).map_err(at(replacement.path()))?;
     replacement.finish()?;
     eprintln!("The browser bundle is in {}.", workspace.short(out));
@@ -178,20 +178,36 @@ fn compile(workspace: &Workspace, route: &Route, variant: Variant) -> Result<Pat
     cargo.current_dir(&workspace.root);
     cargo.args(["--release", "--locked", "--package", "browser", "--lib", "--target-dir"]).arg(&target);
     // The encoded flags win over RUSTFLAGS, which may hold options for the native processor.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, cargo_home().as_deref(), variant).join("\u{1f}"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(folders(workspace, route)?, variant).join("\u{1f}"));
     process::run(&mut cargo)?;
     Ok(target.join(Target::Wasm.triple()).join("release/browser.wasm"))
 }
 
 /// The compiler's flags: the target features, the linker's, and no folders of this machine in what is published.
-fn flags(root: &Path, cargo_home: Option<&Path>, variant: Variant) -> Vec<String> {
-    let remapped = [(Some(root), "."), (cargo_home, "cargo")];
-    let remap = remapped
-        .into_iter()
-        .filter_map(|(folder, name)| Some(format!("--remap-path-prefix={}={name}", folder?.display())));
+fn flags(folders: impl IntoIterator<Item = Folder>, variant: Variant) -> Vec<String> {
     let features = ["-C".to_owned(), format!("target-feature={}", variant.features)];
     let link = variant.link.iter().flat_map(|argument| ["-C".to_owned(), format!("link-arg={argument}")]);
-    features.into_iter().chain(link).chain(remap).collect()
+    features.into_iter().chain(link).chain(renamed(folders)).collect()
+}
+
+/// A folder of this machine, and what it is called in what is published.
+type Folder = (PathBuf, String);
+
+fn renamed(folders: impl IntoIterator<Item = Folder>) -> impl Iterator<Item = String> {
+    folders.into_iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()))
+}
+
+/// The repository, cargo's sources of dependencies, and the compiler's of the standard library, which has the name that it has in
+/// the compiled one.
+fn folders(workspace: &Workspace, route: &Route) -> Result<Vec<Folder>, RouteError> {
+    let named = |folder: PathBuf, name: &str| (folder, name.to_owned());
+    let cargo = cargo_home().map(|folder| named(folder, "cargo"));
+    Ok([named(workspace.root.clone(), ".")].into_iter().chain(cargo).chain([route.library()?]).collect())
+}
+
+/// The flags of the active compiler for a program that is published: no folders of this machine.
+pub(crate) fn without_folders(workspace: &Workspace) -> Result<Vec<String>, RouteError> {
+    Ok(renamed(folders(workspace, &Route::Toolchain)?).collect())
 }
 
 /// Where cargo keeps the sources of dependencies.
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn no_folder_of_this_machine_is_published() {
         let variant = Variant { name: "x", features: "+simd128", std: Std::Shipped, link: &["--import-memory"] };
-        let flags = flags(Path::new("/r"), Some(Path::new("/h/.cargo")), variant).join(" ");
+        let flags = flags([("/r".into(), ".".into()), ("/h/.cargo".into(), "cargo".into())], variant).join(" ");
         let expected = "-C target-feature=+simd128 -C link-arg=--import-memory --remap-path-prefix=/r=. \
                         --remap-path-prefix=/h/.cargo=cargo";
         assert_eq!(flags, expected);

@@ -161,6 +161,32 @@ impl Route {
         cargo
     }
 
+    fn rustc(&self) -> Command {
+        match self {
+            Route::Toolchain => rustc(),
+            Route::Debian { .. } => Command::new(DEBIAN_RUSTC),
+        }
+    }
+
+    /// What the compiler calls itself, with its version.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn compiler(&self) -> Result<String, RouteError> {
+        Ok(process::capture(self.rustc().arg("-V"))?)
+    }
+
+    /// Where the sources of the standard library are, and what they are called in the library that comes compiled.
+    ///
+    /// # Errors
+    /// If the compiler does not answer.
+    pub fn library(&self) -> Result<(PathBuf, String), RouteError> {
+        let sysroot = process::capture(self.rustc().args(["--print", "sysroot"]))?;
+        let version = process::capture(self.rustc().arg("-vV"))?;
+        let name = format!("/rustc/{}", field(&version, "commit-hash").unwrap_or("unknown"));
+        Ok((Path::new(&sysroot).join("lib/rustlib/src/rust"), name))
+    }
+
     /// The way in one word, as the `--route` option has it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -16,6 +16,8 @@ pub struct Stamp {
     pub inputs: String,
     /// The way the compiler was found (`--route`).
     pub route: String,
+    /// What the compiler calls itself.
+    pub compiler: String,
     /// SHA-256 of each file of the bundle, the stamp excepted.
     pub files: BTreeMap<String, String>,
 }
@@ -30,8 +32,8 @@ impl Stamp {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn of(bundle: &Path, inputs: String, route: &str) -> io::Result<Stamp> {
-        Ok(Stamp { inputs, route: route.to_owned(), files: files(bundle)? })
+    pub fn of(bundle: &Path, inputs: String, route: &str, compiler: String) -> io::Result<Stamp> {
+        Ok(Stamp { inputs, route: route.to_owned(), compiler, files: files(bundle)? })
     }
 
     /// Writes the stamp into its bundle.
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_stamp_holds_until_a_file_is_changed_lost_or_added() {
         let dir = tree(&[("index.html", "page"), ("wasm/x.wasm", "code")]);
-        let stamp = Stamp::of(dir.path(), "inputs".into(), "rustup").unwrap();
+        let stamp = Stamp::of(dir.path(), "inputs".into(), "rustup", "rustc 1".into()).unwrap();
         stamp.write(dir.path()).unwrap();
         assert_eq!(Stamp::read(dir.path()), Some(stamp.clone()));
         assert!(stamp.holds(dir.path()));

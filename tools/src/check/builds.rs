@@ -28,7 +28,7 @@ pub(super) fn ways(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
 }
 
 /// The backends of this machine, by what the system says of it: all of them must be there, whatever the build.
-fn backends() -> String {
+pub(super) fn backends() -> String {
     #[cfg(target_arch = "x86_64")]
     let fast = [
         std::arch::is_x86_feature_detected!("avx512f").then_some("x86-avx512"),
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn every_build_has_a_target_directory_of_its_own_and_needs_all_backends() {
         let workspace = Workspace::find().unwrap();
-        let options = Options { only: vec![], golden: true, tokens: 0 };
+        let options = Options { tier: None, only: vec![], golden: true, tokens: 0 };
         let ways = ways(&workspace).unwrap();
         let mut folders: Vec<_> = ways
             .iter()

@@ -151,11 +151,10 @@ pub(super) fn check_other(workspace: &Workspace, machine: &Machine) -> Result<()
 /// # Errors
 /// As `check_other`, and if there is no list for this machine.
 pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
-    let answer = process::capture(Command::new("rustc").arg("-vV"))?;
-    let host = answer.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+    let host = workspace::host()?;
     let machine = MACHINES.iter().find(|machine| machine.target == host);
     let targets: Vec<&str> = MACHINES.iter().map(|machine| machine.target).collect();
-    let machine = machine.ok_or_else(|| CodeError::Unknown(host.to_owned(), targets.join(", ")))?;
+    let machine = machine.ok_or_else(|| CodeError::Unknown(host.clone(), targets.join(", ")))?;
     packages::ensure(&[need(machine)])?;
     check(workspace, machine)
 }

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn cargo_links_and_runs_for_the_machine() {
-        let options = Options { only: vec![], golden: true, tokens: 0 };
+        let options = Options { tier: None, only: vec![], golden: true, tokens: 0 };
         let commands = Machine::Riscv64.emulated().commands(&Workspace::find().unwrap(), &options, None);
         let line = process::line(&commands[0].1);
         for part in [

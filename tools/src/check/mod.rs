@@ -1,11 +1,16 @@
 //! `tools check`: other machines, other WebAssembly engines, and hostile builds. Every operator must have the bits of the contract
 //! there, the golden models and the first tokens of the real model theirs, and every published receipt its verdict. And a look at
-//! the instructions that the kernel became.
+//! the instructions that the kernel became, at the memory that it touches, at the page's modules, and at what the manifests ask for.
 
 mod builds;
 pub mod code;
+mod copy;
 mod machine;
+mod manifests;
+mod memory;
+mod tiers;
 pub(crate) mod wasi;
+mod wasm;
 mod way;
 
 use std::collections::BTreeSet;
@@ -21,6 +26,7 @@ use crate::process::{self, ProcessError};
 use crate::python::PythonError;
 use crate::workspace::{Workspace, WorkspaceError};
 use machine::Machine;
+use tiers::Tier;
 use way::Way;
 
 /// A part of the check.
@@ -42,10 +48,21 @@ pub enum Part {
     Builds,
     /// The kernel's instructions, here and on 64-bit ARM, RISC-V and IBM Z: none that is fused or estimates.
     Code,
+    /// Every access to memory: AddressSanitizer, and Miri or valgrind.
+    Memory,
+    /// The page's modules, built twice: the same bytes.
+    Wasm,
+    /// The oldest versions that the manifests allow.
+    Minimal,
+    /// Dependencies that no source names.
+    Unused,
 }
 
+/// What runs where no part is named.
 const ALL: [Part; 8] =
     [Part::Aarch64, Part::Riscv64, Part::S390x, Part::I686, Part::Node, Part::Wasmtime, Part::Builds, Part::Code];
+/// What runs where it is named, and in the last tier.
+const LOOKS: [Part; 4] = [Part::Memory, Part::Wasm, Part::Minimal, Part::Unused];
 
 impl Part {
     /// The emulated machine, where the part is one.
@@ -55,7 +72,7 @@ impl Part {
             Part::Riscv64 => Some(Machine::Riscv64),
             Part::S390x => Some(Machine::S390x),
             Part::I686 => Some(Machine::I686),
-            Part::Node | Part::Wasmtime | Part::Builds | Part::Code => None,
+            _ => None,
         }
     }
 
@@ -80,19 +97,46 @@ impl Part {
             _ => self.machine().map(Machine::way).into_iter().collect(),
         }
     }
+
+    /// Whether the part computes, or only looks at what is there.
+    fn computes(self) -> bool {
+        self != Part::Code && !LOOKS.contains(&self)
+    }
+
+    /// What the part looks at beside its ways.
+    fn look(self, workspace: &Workspace, results: &mut Results) {
+        match self {
+            Part::Code => {
+                for machine in code::machines() {
+                    results.of(format!("{}: instructions", machine.target), || code::check_other(workspace, machine));
+                }
+            }
+            Part::Memory => memory::check(workspace, results),
+            Part::Wasm => results.of(self.name(), || wasm::check(workspace)),
+            Part::Minimal => results.of(self.name(), || manifests::minimal(workspace)),
+            Part::Unused => results.of(self.name(), || manifests::unused(workspace)),
+            _ => {}
+        }
+    }
 }
+
+/// How many of the real model's tokens.
+const TOKENS: usize = 3;
 
 /// The command line of `check`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
-    /// Check only this part (can be given twice) [default: all].
+    /// Check this tier instead, which has more than machines.
+    #[arg(value_enum, conflicts_with_all = ["only", "golden", "tokens"])]
+    pub tier: Option<Tier>,
+    /// Check only this part (can be given twice) [default: all that compute, and the instructions].
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
     /// Only the published vectors: golden models, receipts, the real model's tokens, not the tests of all operators too.
     #[arg(long)]
     pub golden: bool,
     /// The real model's tokens to generate; 0 leaves the real model out.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = TOKENS)]
     pub tokens: usize,
 }
 
@@ -133,13 +177,16 @@ pub enum CheckError {
 /// If packages or the model are missing, or, at the end, if anything failed.
 pub fn run(options: &Options) -> Result<(), CheckError> {
     let workspace = Workspace::find()?;
+    if let Some(tier) = options.tier {
+        return tiers::run(&workspace, tier);
+    }
     let parts = crate::test::chosen(&options.only, &ALL);
     // Each package once, though several machines need QEMU.
     let mut seen = BTreeSet::new();
     let mut needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).collect();
     needs.retain(|need| seen.insert(need.package.clone()));
     packages::ensure(&needs)?;
-    let computed = parts.iter().any(|part| *part != Part::Code);
+    let computed = parts.iter().any(|part| part.computes());
     let model: Option<PathBuf> = if computed && options.tokens > 0 { Some(fetch::test_model()?) } else { None };
     let mut results = Results::default();
     for &part in &parts {
@@ -153,11 +200,7 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
             }
             Err(error) => results.of(part.name(), || Err(error)),
         }
-    }
-    if parts.contains(&Part::Code) {
-        for machine in code::machines() {
-            results.of(format!("{}: instructions", machine.target), || code::check_other(&workspace, machine));
-        }
+        part.look(&workspace, &mut results);
     }
     let Results { passed, failed } = results;
     passed.iter().for_each(|name| eprintln!("passed: {name}"));

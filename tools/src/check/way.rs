@@ -102,7 +102,7 @@ mod tests {
 
     fn lines(golden: bool, programs: bool, model: Option<&Path>) -> Vec<String> {
         let way = Way::new("x", "scalar").arg("--target", "t").without(&["crew"], programs);
-        let options = Options { only: vec![], golden, tokens: 2 };
+        let options = Options { tier: None, only: vec![], golden, tokens: 2 };
         let commands = way.commands(&Workspace::find().unwrap(), &options, model);
         commands.iter().map(|(_, command)| process::line(command)).collect()
     }

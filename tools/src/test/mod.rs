@@ -19,6 +19,7 @@ use crate::python::PythonError;
 use crate::site::SiteError;
 use crate::start;
 use crate::workspace::{self, Workspace, WorkspaceError};
+pub(crate) use setup::rust_components;
 
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

@@ -13,7 +13,7 @@ use crate::workspace;
 const NUMPY: &str = "2.4.6";
 
 /// rustfmt and clippy.
-pub(super) fn rust_components() -> Result<(), TestError> {
+pub(crate) fn rust_components() -> Result<(), TestError> {
     let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
         .into_iter()
         .filter(|(command, _)| process::capture(workspace::cargo().args([command, "--version"])).is_err())
