@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bundle, check, fetch, measure, site, soak, start, test};
+use tools::{bundle, check, fetch, measure, npm, site, soak, start, test};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -35,6 +35,8 @@ enum Command {
     Soak(soak::Options),
     /// Makes a static site: the page, the weights, and a recorded native run.
     Site(site::Options),
+    /// Makes an npm package of the browser's engine, for pages of others.
+    Package(npm::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Measure(options) => measure::run(&options).map_err(Into::into),
         Command::Soak(options) => soak::run(&options).map_err(Into::into),
         Command::Site(options) => site::run(&options).map_err(Into::into),
+        Command::Package(options) => npm::run(&options).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -133,7 +133,12 @@ mod tests {
 
     #[test]
     fn each_rule_finds_its_breach() {
-        let workspace = Workspace { root: "/w".into(), target: "/w/target".into(), rust_version: "1".to_owned() };
+        let workspace = Workspace {
+            root: "/w".into(),
+            target: "/w/target".into(),
+            version: "1.0.0".into(),
+            rust_version: "1".into(),
+        };
         let policy: Policy = toml::from_str("licenses.allow = ['MIT']\nbans.deny = [{ crate = 'bad' }]").unwrap();
         let package = |json: serde_json::Value| {
             let mut whole = serde_json::json!({ "name": "a", "version": "1.0.0", "license": "MIT", "source": REGISTRY,
