@@ -114,6 +114,10 @@ export type Method =
   | {
       /** All weights: the default. */
       method?: "full";
+      rank?: undefined;
+      alpha?: undefined;
+      targets?: undefined;
+      seed?: undefined;
     }
   | {
       /** A low-rank adapter (LoRA) beside the weights, which stay as they are. */

@@ -3,7 +3,7 @@
 import { generateSettings, promptOf } from "./generate-options.js";
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
-import { receiptBytes } from "./receipt-link.js";
+import { receiptBytes } from "./receipt-bytes.js";
 import { isCount, trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
@@ -217,7 +217,8 @@ async function loaded(options, onProgress, signal, patience) {
     if (starting && patience < Infinity) timer = setTimeout(giveUp, patience, null);
   };
   const report = (progress) => ("starting" in progress ? watch(progress.starting) : onProgress(progress));
-  const worker = new WorkerConnection(new URL("./worker.js", import.meta.url), report);
+  // In one expression, by which bundlers find the worker.
+  const worker = new WorkerConnection(new Worker(new URL("./worker.js", import.meta.url), { type: "module" }), report);
   try {
     const info = await unlessAborted(Promise.race([worker.call("load", options), late]), signal);
     if (info !== null) return new Engine(worker, info);

@@ -1,4 +1,5 @@
 // The WebAssembly module: the build that suits this browser and, where memory can be shared, the workers that compute with it.
+// Workers are named by `new URL("./...", import.meta.url)`, as the modules are in what wasm-bindgen wrote: bundlers find them by that.
 
 /** Threads unless told otherwise: more gain little, as memory is what decoding waits for. */
 const MAX_THREADS = 8;
@@ -11,22 +12,22 @@ const PATIENCE = 20_000;
 
 /**
  * Starts the module.
- * @param {{backend: "auto" | "simd128" | "scalar", threads?: number, onStarting?: (starting: boolean) => void}} options all cores up
- *   to a few, unless told; `onStarting` hears when compute workers begin to start, and when they have or will not
+ * @param {{builds: typeof import("./builds.js"), backend: "auto" | "simd128" | "scalar", threads?: number, onStarting?: (starting: boolean) => void}} options
+ *   all cores up to a few, unless told; `onStarting` hears when compute workers begin to start, and when they have or will not
  * @returns {Promise<{wasm: object, memory: WebAssembly.Memory, oneThread: string | null}>} `oneThread` tells why there is only one
  */
-export async function startModule({ backend, threads, onStarting = () => {} }) {
+export async function startModule({ builds, backend, threads, onStarting = () => {} }) {
   const build = backend === "auto" ? (hasSimd128() ? "simd128" : "scalar") : backend;
   let oneThread = whyOneThread(build, threads);
   if (oneThread === null) {
     try {
-      return { ...(await startShared(threads ?? cores(), onStarting)), oneThread };
+      return { ...(await startShared(builds.threads, threads ?? cores(), onStarting)), oneThread };
     } catch (error) {
       oneThread = error.message;
     }
   }
-  const wasm = await import(`./wasm/${build}/browser.js`);
-  const { memory } = await wasm.default({ module_or_path: moduleUrl(build) });
+  const wasm = builds[build];
+  const { memory } = await wasm.default();
   return { wasm, memory, oneThread };
 }
 
@@ -49,10 +50,9 @@ function cores() {
 }
 
 /** The build with threads, all of which have started but for those that cannot. */
-async function startShared(threads, onStarting) {
+async function startShared(wasm, threads, onStarting) {
   const memory = sharedMemory();
-  const wasm = await import("./wasm/threads/browser.js");
-  await wasm.default({ module_or_path: moduleUrl("threads"), memory });
+  await wasm.default({ memory });
   onStarting(true);
   try {
     await startComputeWorkers(threads - 1, { module: wasm.module(), memory });
@@ -104,10 +104,6 @@ function sharedMemory() {
     }
   }
   throw new Error("the browser refuses shared memory");
-}
-
-function moduleUrl(build) {
-  return new URL(`./wasm/${build}/browser_bg.wasm`, import.meta.url);
 }
 
 /** Whether the browser has 128-bit SIMD: a module with one function, `i8x16.popcnt(i8x16.splat(0))`, is valid. */

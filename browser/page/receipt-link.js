@@ -1,22 +1,11 @@
-// Receipts as bytes, as files and as links. A link carries its receipt behind the #, which no browser sends to a server.
+// Receipts as files and as links. A link carries its receipt behind the #, which no browser sends to a server.
+
+import { receiptBytes } from "./receipt-bytes.js";
 
 /** Longer receipts have no link: not every program takes an address of any length. */
 const MAX_LINK = 64_000;
 /** More bytes than a receipt has; whatever is longer is not read to its end. */
 export const MAX_BYTES = (32 << 20) + 1;
-
-/**
- * The bytes of a receipt: canonical JSON as text or bytes, or the object that it stands for, whose keys are in order already.
- * @param {string | ArrayBuffer | ArrayBufferView | object} receipt
- * @returns {Uint8Array}
- */
-export function receiptBytes(receipt) {
-  if (receipt instanceof ArrayBuffer) return new Uint8Array(receipt);
-  if (ArrayBuffer.isView(receipt)) return new Uint8Array(receipt.buffer, receipt.byteOffset, receipt.byteLength);
-  if (typeof receipt === "string") return new TextEncoder().encode(receipt);
-  if (receipt === null || typeof receipt !== "object") throw new TypeError("a receipt is its JSON, as text, bytes or object");
-  return new TextEncoder().encode(JSON.stringify(receipt));
-}
 
 /**
  * The address that opens and verifies a receipt; null if it would be too long.

@@ -6,6 +6,7 @@ const CACHE_NAME = "lockstep-shell";
 const SHELL = [
   "./",
   "adapter.js",
+  "builds.js",
   "chart.js",
   "compare.js",
   "compute-worker.js",
@@ -30,6 +31,7 @@ const SHELL = [
   "page.js",
   "prompt-field.css",
   "prompt-field.js",
+  "receipt-bytes.js",
   "receipt-link.js",
   "round-files.js",
   "seam.js",

@@ -7,11 +7,11 @@ export class WorkerConnection {
   #closed = null;
 
   /**
-   * @param {URL} url
+   * @param {Worker} worker one that has just been made
    * @param {(event: object) => void} onProgress takes what the worker reports between request and answer
    */
-  constructor(url, onProgress) {
-    this.#worker = new Worker(url, { type: "module" });
+  constructor(worker, onProgress) {
+    this.#worker = worker;
     this.#worker.onmessage = ({ data }) => {
       if (data.progress) onProgress(data.progress);
       else this.#settle(data);

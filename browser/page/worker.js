@@ -1,6 +1,7 @@
 // The worker that owns the WebAssembly engine. It answers requests {id, operation, args} with {id, result} or {id, error},
 // one unit of work per request: whoever stops asking for tokens or steps has stopped the generation or the training.
 
+import * as builds from "./builds.js";
 import { fetchManifest, fetchWith, receiveFiles } from "./load.js";
 import { ModelCache } from "./model-cache.js";
 import { startModule } from "./module.js";
@@ -16,7 +17,7 @@ const runs = new Map();
 const operations = {
   async load({ baseUrl, headers, backend, threads }) {
     const onStarting = (starting) => postMessage({ progress: { starting } });
-    const started = await startModule({ backend, threads, onStarting });
+    const started = await startModule({ builds, backend, threads, onStarting });
     wasm = started.wasm;
     wasmMemory = started.memory;
     const cache = await ModelCache.open();

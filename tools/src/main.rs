@@ -5,7 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{bundle, check, fetch, measure, release, site, soak, start, test};
+use tools::{bundle, check, fetch, measure, npm, release, site, soak, start, test};
 
 /// Sets up, builds, starts and tests Lockstep.
 #[derive(Parser)]
@@ -37,6 +37,8 @@ enum Command {
     Site(site::Options),
     /// Makes all that a release consists of: sources, page, program and vectors, with their digests.
     Release(release::Options),
+    /// Makes an npm package of the browser's engine, for pages of others.
+    Package(npm::Options),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&options).map_err(Into::into),
         Command::Site(options) => site::run(&options).map_err(Into::into),
         Command::Release(options) => release::run(&options).map_err(Into::into),
+        Command::Package(options) => npm::run(&options).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

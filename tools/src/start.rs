@@ -97,7 +97,8 @@ mod tests {
     use super::*;
 
     fn line(arguments: &[&str], set: &str) -> String {
-        let workspace = Workspace { root: "/r".into(), target: "/t".into(), rust_version: "1.88".into() };
+        let workspace =
+            Workspace { root: "/r".into(), target: "/t".into(), version: "1.0.0".into(), rust_version: "1.88".into() };
         let options = Options { serve: arguments.iter().map(|a| (*a).to_owned()).collect() };
         process::line(&serve(&workspace, &options, |name| name == set))
     }

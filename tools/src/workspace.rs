@@ -26,6 +26,8 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Cargo's target directory.
     pub target: PathBuf,
+    /// The version of all packages.
+    pub version: String,
     /// The oldest compiler that builds us (`rust-version`).
     pub rust_version: String,
 }
@@ -45,7 +47,9 @@ impl Workspace {
             return Err(WorkspaceError::Foreign(root));
         }
         let target = text(&json, "target_directory")?.into();
-        Ok(Workspace { root, target, rust_version: text(&json["packages"][0], "rust_version")? })
+        let package = &json["packages"][0];
+        let (version, rust_version) = (text(package, "version")?, text(package, "rust_version")?);
+        Ok(Workspace { root, target, version, rust_version })
     }
 
     /// The model folder that the commands fill and read.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-const { startComputeWorkers, whyOneThread } = await import("../../page/module.js");
+const { startComputeWorkers, startModule, whyOneThread } = await import("../../page/module.js");
 
 const set = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
 
@@ -77,4 +77,53 @@ test("if none can start, the first reason is told", async () => {
   await assert.rejects(startComputeWorkers(2, {}), /no compute worker can be started: no memory/);
   workers([null]);
   await assert.rejects(startComputeWorkers(1, {}), /script cannot be loaded/);
+});
+
+/** Builds that note what they are started with. */
+function fakeBuilds() {
+  const started = [];
+  const build = (name) => ({
+    module: () => `${name}'s module`,
+    default: async (options) => {
+      started.push([name, options]);
+      return { memory: `${name}'s memory` };
+    },
+  });
+  return { started, builds: { scalar: build("scalar"), simd128: build("simd128"), threads: build("threads") } };
+}
+
+test("with one thread the build that was asked for is started, and no other", async () => {
+  surroundings();
+  for (const [backend, name] of [["scalar", "scalar"], ["simd128", "simd128"], ["auto", "simd128"]]) {
+    const { builds, started } = fakeBuilds();
+    const { wasm, memory, oneThread } = await startModule({ builds, backend, threads: 1 });
+    assert.deepEqual(started, [[name, undefined]]);
+    assert.equal(wasm, builds[name]);
+    assert.equal(memory, `${name}'s memory`);
+    assert.match(oneThread, /asked/);
+  }
+});
+
+test("with several the build for threads is, in a memory that is shared with the compute workers", async () => {
+  surroundings();
+  const made = workers([{}]);
+  const { builds, started } = fakeBuilds();
+  const { wasm, memory, oneThread } = await startModule({ builds, backend: "auto", threads: 2 });
+  assert.ok(memory.buffer instanceof SharedArrayBuffer);
+  assert.deepEqual(started, [["threads", { memory }]]);
+  assert.deepEqual(made.map(({ message }) => message), [{ module: "threads's module", memory }]);
+  assert.equal(wasm, builds.threads);
+  assert.equal(oneThread, null);
+});
+
+test("where no compute worker starts, one thread computes, and the reason is told", async () => {
+  surroundings();
+  workers([{ error: "no memory" }]);
+  const { builds, started } = fakeBuilds();
+  const heard = [];
+  const { wasm, oneThread } = await startModule({ builds, backend: "auto", threads: 2, onStarting: (starting) => heard.push(starting) });
+  assert.deepEqual(started.map(([name]) => name), ["threads", "simd128"]);
+  assert.equal(wasm, builds.simd128);
+  assert.match(oneThread, /no memory/);
+  assert.deepEqual(heard, [true, false]);
 });

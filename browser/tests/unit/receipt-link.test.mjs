@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linkedReceipt, receiptBytes, verifyLink } from "../../page/receipt-link.js";
+import { receiptBytes } from "../../page/receipt-bytes.js";
+import { linkedReceipt, verifyLink } from "../../page/receipt-link.js";
 
 const decode = (bytes) => new TextDecoder().decode(bytes);
 

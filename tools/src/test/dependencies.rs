@@ -153,7 +153,12 @@ mod tests {
 
     #[test]
     fn each_rule_finds_its_breach() {
-        let workspace = Workspace { root: "/w".into(), target: "/w/target".into(), rust_version: "1".to_owned() };
+        let workspace = Workspace {
+            root: "/w".into(),
+            target: "/w/target".into(),
+            version: "1.0.0".into(),
+            rust_version: "1".into(),
+        };
         let policy = "licenses.allow = ['MIT']\nlicenses.exceptions = [{ crate = 'b', allow = ['MPL-2.0'] }]\n\
                       bans.deny = [{ crate = 'bad' }]";
         let policy: Policy = toml::from_str(policy).unwrap();
