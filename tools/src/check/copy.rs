@@ -71,7 +71,12 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         process::capture(Command::new("git").args(["init", "--quiet"]).current_dir(&from)).unwrap();
-        let source = Workspace { root: from.path().into(), target: "t".into(), rust_version: "1.89".into() };
+        let source = Workspace {
+            root: from.path().into(),
+            target: "t".into(),
+            version: "1.0.0".into(),
+            rust_version: "1.89".into(),
+        };
         let copy = workspace(&source, &root).unwrap();
         assert_eq!((copy.root.clone(), copy.target), (root.clone(), root.join("target")));
         let files = crate::bundle::walk(&root, &[]).unwrap();

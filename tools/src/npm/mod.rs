@@ -101,24 +101,33 @@ pub fn run(options: &Options) -> Result<(), PackageError> {
     Ok(())
 }
 
-/// Makes the package's folder and its tarball in `out`. npm lists the files with their sizes.
+/// Makes the package's folder and its tarball in `out`.
 ///
 /// # Errors
 /// If `out` is somebody else's, the page cannot be built, or npm fails; the folder is then as it was.
 pub fn build(workspace: &Workspace, out: &Path) -> Result<Package, PackageError> {
-    packages::ensure(&[Need::program(&["npm"], "npm", "packs the package")])?;
-    let replacement = Replacement::of(out, &format!("{FOLDER}/package.json"))?;
     let bundle = workspace.bundle();
     bundle::build(workspace, &bundle, Choice::Auto)?;
+    pack(workspace, &bundle, &workspace.version, out)
+}
+
+/// Makes the package's folder and its tarball in `out`, of that version and of the page in the folder `bundle`. npm lists the files with
+/// their sizes.
+///
+/// # Errors
+/// If `out` is somebody else's, or npm fails; the folder is then as it was.
+pub fn pack(workspace: &Workspace, bundle: &Path, version: &str, out: &Path) -> Result<Package, PackageError> {
+    packages::ensure(&[Need::program(&["npm"], "npm", "packs the package")])?;
+    let replacement = Replacement::of(out, &format!("{FOLDER}/package.json"))?;
     let folder = replacement.path().join(FOLDER);
-    for name in modules::needed(&bundle, ENTRY)? {
+    for name in modules::needed(bundle, ENTRY)? {
         copy(&bundle.join(&name), &folder.join(&name))?;
     }
     for (from, name) in BESIDE {
         copy(&workspace.root.join(from), &folder.join(name))?;
     }
     let template = workspace.root.join(MANIFEST);
-    let manifest = manifest(&fs::read_to_string(&template).map_err(at(&template))?, &workspace.version)?;
+    let manifest = manifest(&fs::read_to_string(&template).map_err(at(&template))?, version)?;
     let path = folder.join("package.json");
     fs::write(&path, manifest).map_err(at(&path))?;
     let mut npm = Command::new("npm");
@@ -126,7 +135,7 @@ pub fn build(workspace: &Workspace, out: &Path) -> Result<Package, PackageError>
     // Nothing is asked of a registry.
     process::run(npm.env("npm_config_update_notifier", "false"))?;
     replacement.finish()?;
-    Ok(Package { folder: out.join(FOLDER), tarball: out.join(format!("lockstep-{}.tgz", workspace.version)) })
+    Ok(Package { folder: out.join(FOLDER), tarball: out.join(format!("lockstep-{version}.tgz")) })
 }
 
 /// The package's manifest: the one written by hand, with the version of the workspace. Its text stays as it is, since the order of the

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::archive::{Archive, write_compressed};
 use super::{Release, ReleaseError, at, licences};
 use crate::bundle::{self, BundleError, Choice};
+use crate::npm;
 use crate::process;
 use crate::workspace;
 
@@ -32,8 +33,9 @@ pub(super) struct Artefact {
 pub(super) const SOURCE: Artefact = Artefact { what: "The source archive", make: source };
 /// docs/vectors.
 pub(super) const VECTORS: Artefact = Artefact { what: "The published vectors", make: vectors };
-/// The page: what `lockstep serve --web-root` serves.
-pub(super) const PAGE: Artefact = Artefact { what: "The page with its WebAssembly modules", make: page };
+/// The page, which `lockstep serve --web-root` serves, and its engine as an npm package.
+pub(super) const PAGE: Artefact =
+    Artefact { what: "The page with its WebAssembly modules, and its engine as an npm package", make: page };
 /// `lockstep` for this machine.
 pub(super) const PROGRAM: Artefact = Artefact { what: "The program for this machine", make: program };
 
@@ -89,7 +91,11 @@ fn page(release: &mut Release) -> Result<(), ReleaseError> {
     let archive = release.archive(&name).tree(&folder).map_err(at(&folder))?;
     let archive = archive.file("LICENSE", release.read("LICENSE")?).file("THIRD-PARTY.txt", licences);
     release.write(&name, &archive)?;
-    fs::remove_dir_all(&folder).map_err(at(&folder))
+    let scratch = release.folder.join("npm");
+    let package = npm::pack(release.workspace, &folder, &release.state.version, &scratch)?;
+    let tarball = release.folder.join(release.name("-npm.tgz"));
+    fs::rename(&package.tarball, &tarball).map_err(at(&tarball))?;
+    [folder, scratch].iter().try_for_each(|folder| fs::remove_dir_all(folder).map_err(at(folder)))
 }
 
 fn program(release: &mut Release) -> Result<(), ReleaseError> {

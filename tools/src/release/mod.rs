@@ -15,6 +15,7 @@ use loader::digest::{hex, sha256};
 use serde_json::json;
 
 use crate::bundle::{self, BundleError, FolderError, Replacement};
+use crate::npm;
 use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace, WorkspaceError};
 use artefacts::Artefact;
@@ -81,6 +82,9 @@ pub enum ReleaseError {
     /// The page does not build.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The npm package cannot be made.
+    #[error(transparent)]
+    Npm(#[from] npm::PackageError),
     /// The folder is somebody else's, or cannot be replaced.
     #[error(transparent)]
     Folder(#[from] FolderError),

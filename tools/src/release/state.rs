@@ -99,7 +99,12 @@ mod tests {
     fn only_a_commit_of_which_nothing_is_changed_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let workspace = Workspace { root: root.into(), target: root.join("target"), rust_version: "1.89".into() };
+        let workspace = Workspace {
+            root: root.into(),
+            target: root.join("target"),
+            version: "1.0.0".into(),
+            rust_version: "1.89".into(),
+        };
         let changelog = root.join("CHANGELOG.md");
         fs::write(&changelog, "## [Unreleased]\n\n- A thing.\n").unwrap();
         let commit = ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "-m", "x"];
