@@ -1,5 +1,5 @@
 // The WebAssembly module: the build that suits this browser and, where memory can be shared, the workers that compute with it.
-// Workers are named by `new URL("./...", import.meta.url)`, as the modules are in what wasm-bindgen wrote: bundlers find them by that.
+// Workers are named in a `new URL` with `import.meta.url`, by which bundlers find them.
 
 /** Threads unless told otherwise: more gain little, as memory is what decoding waits for. */
 const MAX_THREADS = 8;
@@ -12,7 +12,7 @@ const PATIENCE = 20_000;
 
 /**
  * Starts the module.
- * @param {{builds: typeof import("./builds.js"), backend: "auto" | "simd128" | "scalar", threads?: number, onStarting?: (starting: boolean) => void}} options
+ * @param {{builds: typeof import("./builds.js").builds, backend: "auto" | "simd128" | "scalar", threads?: number, onStarting?: (starting: boolean) => void}} options
  *   all cores up to a few, unless told; `onStarting` hears when compute workers begin to start, and when they have or will not
  * @returns {Promise<{wasm: object, memory: WebAssembly.Memory, oneThread: string | null}>} `oneThread` tells why there is only one
  */
@@ -26,8 +26,8 @@ export async function startModule({ builds, backend, threads, onStarting = () =>
       oneThread = error.message;
     }
   }
-  const wasm = builds[build];
-  const { memory } = await wasm.default();
+  const { wasm, url } = builds[build];
+  const { memory } = await wasm.default({ module_or_path: url });
   return { wasm, memory, oneThread };
 }
 
@@ -50,9 +50,9 @@ function cores() {
 }
 
 /** The build with threads, all of which have started but for those that cannot. */
-async function startShared(wasm, threads, onStarting) {
+async function startShared({ wasm, url }, threads, onStarting) {
   const memory = sharedMemory();
-  await wasm.default({ memory });
+  await wasm.default({ module_or_path: url, memory });
   onStarting(true);
   try {
     await startComputeWorkers(threads - 1, { module: wasm.module(), memory });

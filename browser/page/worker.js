@@ -1,7 +1,7 @@
 // The worker that owns the WebAssembly engine. It answers requests {id, operation, args} with {id, result} or {id, error},
 // one unit of work per request: whoever stops asking for tokens or steps has stopped the generation or the training.
 
-import * as builds from "./builds.js";
+import { builds } from "./builds.js";
 import { fetchManifest, fetchWith, receiveFiles } from "./load.js";
 import { ModelCache } from "./model-cache.js";
 import { startModule } from "./module.js";

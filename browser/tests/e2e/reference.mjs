@@ -4,5 +4,6 @@ import { readFileSync } from "node:fs";
 
 const vector = (name) => readFileSync(new URL(`../../../docs/vectors/${name}`, import.meta.url), "utf8");
 
-export const { prompt: PROMPT, prompt_token_ids: PROMPT_IDS, token_ids: GREEDY_IDS, text: TEXT } = JSON.parse(vector("real.json"));
+const real = JSON.parse(vector("real.json"));
+export const { prompt: PROMPT, prompt_token_ids: PROMPT_IDS, token_ids: GREEDY_IDS, text: TEXT, logits_sha256: LOGITS_SHA256 } = real;
 export const RECEIPT = vector("real-receipt.json");

@@ -82,13 +82,13 @@ test("if none can start, the first reason is told", async () => {
 /** Builds that note what they are started with. */
 function fakeBuilds() {
   const started = [];
-  const build = (name) => ({
-    module: () => `${name}'s module`,
-    default: async (options) => {
+  const build = (name) => {
+    const start = async (options) => {
       started.push([name, options]);
       return { memory: `${name}'s memory` };
-    },
-  });
+    };
+    return { url: `${name}'s address`, wasm: { module: () => `${name}'s module`, default: start } };
+  };
   return { started, builds: { scalar: build("scalar"), simd128: build("simd128"), threads: build("threads") } };
 }
 
@@ -97,8 +97,8 @@ test("with one thread the build that was asked for is started, and no other", as
   for (const [backend, name] of [["scalar", "scalar"], ["simd128", "simd128"], ["auto", "simd128"]]) {
     const { builds, started } = fakeBuilds();
     const { wasm, memory, oneThread } = await startModule({ builds, backend, threads: 1 });
-    assert.deepEqual(started, [[name, undefined]]);
-    assert.equal(wasm, builds[name]);
+    assert.deepEqual(started, [[name, { module_or_path: `${name}'s address` }]]);
+    assert.equal(wasm, builds[name].wasm);
     assert.equal(memory, `${name}'s memory`);
     assert.match(oneThread, /asked/);
   }
@@ -110,9 +110,9 @@ test("with several the build for threads is, in a memory that is shared with the
   const { builds, started } = fakeBuilds();
   const { wasm, memory, oneThread } = await startModule({ builds, backend: "auto", threads: 2 });
   assert.ok(memory.buffer instanceof SharedArrayBuffer);
-  assert.deepEqual(started, [["threads", { memory }]]);
+  assert.deepEqual(started, [["threads", { module_or_path: "threads's address", memory }]]);
   assert.deepEqual(made.map(({ message }) => message), [{ module: "threads's module", memory }]);
-  assert.equal(wasm, builds.threads);
+  assert.equal(wasm, builds.threads.wasm);
   assert.equal(oneThread, null);
 });
 
@@ -123,7 +123,7 @@ test("where no compute worker starts, one thread computes, and the reason is tol
   const heard = [];
   const { wasm, oneThread } = await startModule({ builds, backend: "auto", threads: 2, onStarting: (starting) => heard.push(starting) });
   assert.deepEqual(started.map(([name]) => name), ["threads", "simd128"]);
-  assert.equal(wasm, builds.simd128);
+  assert.equal(wasm, builds.simd128.wasm);
   assert.match(oneThread, /no memory/);
   assert.deepEqual(heard, [true, false]);
 });

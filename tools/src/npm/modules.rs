@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{PackageError, at};
 
 /// The paths, relative to `folder`, of `module` and of all that it needs: a relative path behind the `from` of an import or export, or
-/// in `new URL(path, import.meta.url)`, by which bundlers find them too.
+/// in `new URL(path, import.meta.url)`, by which bundlers find them too. Comments are read like code.
 ///
 /// # Errors
 /// If a file cannot be read, or is not inside the folder.

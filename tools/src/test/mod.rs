@@ -3,6 +3,7 @@
 mod dependencies;
 mod embedding;
 mod openapi;
+mod package;
 mod setup;
 mod tiny;
 
@@ -13,6 +14,7 @@ use std::process::Command;
 use crate::bundle::{self, BundleError, Choice};
 use crate::check::code;
 use crate::fetch::{self, FetchError};
+use crate::npm;
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
@@ -42,6 +44,8 @@ pub enum Part {
     Clients,
     /// The page with the real model and the real server, in the browsers.
     E2e,
+    /// The npm package in a project of its user: what is in it, its types, and the real model in the browsers.
+    Package,
 }
 
 /// A browser of the end-to-end tests.
@@ -74,7 +78,7 @@ pub struct Options {
     /// Run only this part (can be given twice) [default: all].
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
-    /// Run the end-to-end tests only in this browser (can be given twice) [default: all].
+    /// Run the tests that need a browser only in this one (can be given twice) [default: all].
     #[arg(long, value_enum)]
     pub browser: Vec<Browser>,
 }
@@ -108,6 +112,9 @@ pub enum TestError {
     /// The static site is not there.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// The npm package is not there.
+    #[error(transparent)]
+    Package(#[from] npm::PackageError),
     /// A program of the set-up failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -147,6 +154,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
         Part::Embedding,
         Part::Clients,
         Part::E2e,
+        Part::Package,
     ];
     let parts = chosen(&options.only, &all);
     let browsers = chosen(&options.browser, &BROWSERS);
@@ -186,6 +194,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
             }
             Part::Clients => vec![clients(&workspace)?],
             Part::E2e => vec![end_to_end(&workspace, &browsers)?],
+            Part::Package => vec![package::tests(&workspace, &browsers)?],
         };
         for mut command in commands {
             if let Err(error) = process::run(&mut command) {

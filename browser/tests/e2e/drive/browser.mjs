@@ -10,7 +10,7 @@ export const BROWSERS = (process.env.LOCKSTEP_E2E_BROWSERS ?? "chromium,firefox,
  * Opens a browser with a fresh profile.
  *
  * `newTab` gives a tab with `goto(url)`, `reload()`, `evaluate(function, ...args)` (which waits for a promise of the
- * page), `click(selector)`, `activate()`, `screenshot(path)`, `said()` and `close()`.
+ * page), `click(selector)`, `activate()`, `screenshot(path)`, `said()`, `requested()` and `close()`.
  *
  * @param {string} name chromium, firefox or webkit
  * @returns {Promise<{newTab: () => Promise<object>, close: () => Promise<void>}>}

@@ -45,9 +45,11 @@ export async function openWithPuppeteer(name) {
 class Tab {
   #page;
   #said = [];
+  #requested = [];
 
   constructor(page) {
     this.#page = page;
+    page.on("request", (request) => this.#requested.push(request.url()));
     page.on("console", (message) => this.#said.push(`${message.type()}: ${message.text()}`));
     page.on("pageerror", (error) => this.#said.push(`uncaught: ${error.message}`));
   }
@@ -81,6 +83,11 @@ class Tab {
   /** What the page wrote to the console. */
   said() {
     return this.#said.join("\n");
+  }
+
+  /** The addresses that the page asked for. */
+  async requested() {
+    return this.#requested;
   }
 
   async close() {

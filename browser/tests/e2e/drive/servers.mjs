@@ -16,7 +16,7 @@ const TYPES = {
 /** What `tools test` sets. */
 export function setting(name) {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set; run these tests by "cargo run --release -p tools -- test --only e2e"`);
+  if (!value) throw new Error(`${name} is not set; run these tests by "cargo run --release -p tools -- test"`);
   return value;
 }
 

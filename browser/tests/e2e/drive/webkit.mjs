@@ -2,9 +2,9 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { start, stop } from "./children.mjs";
+import { freePort } from "./free-port.mjs";
 import { until } from "./until.mjs";
 
 /** The key under which WebDriver hands out elements. */
@@ -125,6 +125,10 @@ class Tab {
     return "(WebKitWebDriver does not tell what the page wrote to the console)";
   }
 
+  requested() {
+    return this.evaluate(() => performance.getEntries().map(({ name }) => name).filter((name) => name.includes("://")));
+  }
+
   close() {
     return this.#call("DELETE", "/window");
   }
@@ -150,14 +154,4 @@ function miniBrowser() {
     }
   }
   throw new Error("there is no MiniBrowser below /usr/lib; \"tools test\" installs it");
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
