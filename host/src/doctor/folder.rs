@@ -59,7 +59,7 @@ pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
 
 fn tokenizer(opened: &Opened) -> Check {
     let (tokens, vocab) = (opened.tokenizer.vocab_size(), opened.model.config().vocab);
-    let back = opened.tokenizer.decode(&opened.tokenizer.encode(SAMPLE, Special::Parse));
+    let back = opened.tokenizer.decode(&opened.tokenizer.encode_bare(SAMPLE, Special::Parse));
     let found = format!("{tokens} tokens, SHA-256 {}", hex(&opened.tokenizer_sha256));
     match back {
         Ok(text) if text == SAMPLE && tokens <= vocab => Check::ok("tokenizer", found),

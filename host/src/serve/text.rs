@@ -21,7 +21,7 @@ use crate::open::Opened;
 
 /// What a request asks for: a valid one.
 enum Asked {
-    Tokens { content: String, special: Special, with_pieces: bool },
+    Tokens { content: String, special: Special, bare: bool, with_pieces: bool },
     Content(Vec<u32>),
     Prompt(Vec<Message>),
 }
@@ -71,14 +71,14 @@ fn tokenize(body: &[u8]) -> Result<Asked, ApiError> {
     #[serde(deny_unknown_fields)]
     struct Members {
         content: String,
-        /// What the tokenizers that are supported put before a text is nothing, so both are the same.
-        #[serde(rename = "add_special")]
-        _add_special: Option<bool>,
+        /// Whether what the tokenizer puts before a text is wanted, too.
+        add_special: Option<bool>,
         parse_special: Option<bool>,
         plain_special: Option<bool>,
         with_pieces: Option<bool>,
     }
-    let Members { content, parse_special, plain_special, with_pieces, .. } = members(body, r#"{"content":"Hello"}"#)?;
+    let Members { content, add_special, parse_special, plain_special, with_pieces } =
+        members(body, r#"{"content":"Hello"}"#)?;
     let plain = match (parse_special, plain_special) {
         (Some(parse), Some(plain)) if parse == plain => {
             let message = "parse_special and plain_special contradict each other: give one of them";
@@ -87,7 +87,8 @@ fn tokenize(body: &[u8]) -> Result<Asked, ApiError> {
         (parse, plain) => plain.or(parse.map(|parse| !parse)).unwrap_or(false),
     };
     let special = if plain { Special::Plain } else { Special::Parse };
-    Ok(Asked::Tokens { content, special, with_pieces: with_pieces.unwrap_or(false) })
+    let (bare, with_pieces) = (!add_special.unwrap_or(false), with_pieces.unwrap_or(false));
+    Ok(Asked::Tokens { content, special, bare, with_pieces })
 }
 
 fn detokenize(body: &[u8]) -> Result<Asked, ApiError> {
@@ -107,8 +108,9 @@ impl Asked {
     fn answer(self, opened: &Opened) -> Result<Value, ApiError> {
         let tokenizer = &opened.tokenizer;
         match self {
-            Asked::Tokens { content, special, with_pieces } => {
-                let ids = tokenizer.encode(&content, special);
+            Asked::Tokens { content, special, bare, with_pieces } => {
+                let ids =
+                    if bare { tokenizer.encode_bare(&content, special) } else { tokenizer.encode(&content, special) };
                 let tokens = if with_pieces { pieces(tokenizer, &ids)? } else { json!(ids) };
                 Ok(json!({ "tokens": tokens }))
             }
