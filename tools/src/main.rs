@@ -25,7 +25,7 @@ enum Command {
     Start(start::Options),
     /// Sets up all that the tests need, browsers included, and runs them.
     Test(test::Options),
-    /// Runs the kernel's tests on other machines, under emulation.
+    /// Runs the kernel's tests on other machines, under emulation, or a tier of everything.
     Check(check::Options),
     /// Measures the engine's speed in the browsers, with one thread and with all.
     BenchBrowser(test::BenchOptions),
