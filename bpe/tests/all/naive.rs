@@ -205,8 +205,8 @@ fn first_of_llama3(chars: &[char], numbers: usize) -> usize {
     let lines = |text: &[char]| text.iter().all(space) && text.last().is_some_and(end);
     let spaces = |text: &[char]| text.iter().all(space) && chars.get(text.len()).is_none_or(space);
     let rest = |text: &[char]| text.iter().all(space);
-    let alternatives: [&dyn Fn(&[char]) -> bool; 7] =
-        [&contraction, &word, &number, &punctuation, &lines, &spaces, &rest];
-    let longest = |matches: &dyn Fn(&[char]) -> bool| (1..=chars.len()).rev().find(|&len| matches(&chars[..len]));
+    type Alternative<'a> = &'a dyn Fn(&[char]) -> bool;
+    let alternatives: [Alternative<'_>; 7] = [&contraction, &word, &number, &punctuation, &lines, &spaces, &rest];
+    let longest = |matches: Alternative<'_>| (1..=chars.len()).rev().find(|&len| matches(&chars[..len]));
     alternatives.into_iter().find_map(longest).unwrap()
 }

@@ -238,8 +238,8 @@ fn adapters_go_with_every_family() {
         let (beside, base) = (of(&again), of(&model));
         assert!(bits(&beside) == bits(&of(&adapted)) && bits(&beside) != bits(&base));
         let merged = of(&adapted.merged(Exec::serial()));
-        let distance = beside.iter().zip(&merged).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(distance <= 1e-3, "{name}: {distance}");
+        let near = beside.iter().zip(&merged).all(|(a, b)| (a - b).abs() <= 1e-3);
+        assert!(near, "{name}: merged, it is another model");
     }
 }
 

@@ -134,12 +134,13 @@ fn run(input: &[u8], seen: &mut Seen) {
         }
         // A token that was merged before is known the second time.
         assert_eq!(tokenizer.encode(text, special), ids, "{special:?}, once more");
-        let kept = oracle.kept(text, special);
         let decoded = tokenizer.decode(&ids).expect("ids of the vocabulary");
-        assert_eq!(decoded, String::from_utf8_lossy(&kept), "{special:?}");
         assert_eq!(streamed(tokenizer, &ids), decoded, "{special:?}");
-        if kept.len() < text.len() && special == Special::Plain {
-            seen.note("dropped byte");
+        if let Some(kept) = oracle.kept(text, special) {
+            assert_eq!(decoded, String::from_utf8_lossy(&kept), "{special:?}");
+            if kept.len() < text.len() && special == Special::Plain {
+                seen.note("dropped byte");
+            }
         }
         if ids.iter().any(|id| tokenizer.is_special(*id)) && special == Special::Parse {
             seen.note("special token");

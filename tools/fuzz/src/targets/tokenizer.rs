@@ -28,7 +28,7 @@ pub const TARGET: Target = Target {
 };
 
 /// The names and texts that mean something.
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 34] = [
     "type",
     "model",
     "vocab",
@@ -49,6 +49,10 @@ const WORDS: [&str; 30] = [
     "ab",
     "#version",
     "dropout",
+    "ignore_merges",
+    "Split",
+    "TemplateProcessing",
+    "NFC",
     "fuse_unk",
     "normalizer",
     "pretokenizers",
@@ -118,8 +122,10 @@ fn run(bytes: &[u8], seen: &mut Seen) {
         for special in [Special::Parse, Special::Plain] {
             let ids = tokenizer.encode(&text, special);
             assert_eq!(ids, oracle.encode(&text, special), "{special:?} {text:?}");
-            let kept = oracle.kept(&text, special);
-            assert_eq!(tokenizer.decode(&ids).as_deref(), Ok(&*String::from_utf8_lossy(&kept)), "{special:?} {text:?}");
+            if let Some(kept) = oracle.kept(&text, special) {
+                let decoded = tokenizer.decode(&ids);
+                assert_eq!(decoded.as_deref(), Ok(&*String::from_utf8_lossy(&kept)), "{special:?} {text:?}");
+            }
         }
     }
 }

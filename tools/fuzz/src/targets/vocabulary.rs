@@ -20,6 +20,12 @@ static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| (0..=255).map(|byte
 /// What tokens are made of: each is one character of the byte-level alphabet.
 const CHARACTERS: [&str; 10] = ["a", "b", "c", "<", "|", ">", "1", "Ġ", "Ċ", "Ã"];
 
+/// The pattern of Llama 3.
+const LLAMA3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
 /// A tokenizer.json whose merges need not come in an order that a training would give them.
 pub fn definition(random: &mut Random) -> Value {
     let base = 1 + random.below(CHARACTERS.len());
@@ -54,15 +60,35 @@ pub fn definition(random: &mut Random) -> Value {
     let vocab: serde_json::Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true});
-    let pre_tokenizer = match random.below(3) {
+    let pre_tokenizer = match random.below(5) {
         0 => byte_level,
         1 => json!({"type": "Sequence", "pretokenizers": [byte_level]}),
-        _ => json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, byte_level]}),
+        2 => json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, byte_level]}),
+        pattern => {
+            let numbers = if pattern == 3 { "{1,3}" } else { "" };
+            let regex = LLAMA3.replace("{1,3}", numbers);
+            json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
+            ]})
+        }
+    };
+    let post_processor = match random.below(4) {
+        0 => {
+            let (name, id) = ("<first>", random.below(tokens.len()));
+            let template = json!({"type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}}});
+            json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]})
+        }
+        1 => json!({"type": "ByteLevel"}),
+        _ => Value::Null,
     };
     json!({
-        "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "truncation": null, "padding": null, "normalizer": null, "post_processor": post_processor,
         "added_tokens": added, "pre_tokenizer": pre_tokenizer, "decoder": {"type": "ByteLevel"},
-        "model": {"type": "BPE", "dropout": null, "unk_token": unknown, "vocab": vocab, "merges": merges},
+        "model": {"type": "BPE", "dropout": null, "unk_token": unknown, "vocab": vocab, "merges": merges,
+            "ignore_merges": random.once_in(4)},
     })
 }
 
@@ -94,6 +120,7 @@ pub struct Oracle {
     tokens: Vec<Vec<u8>>,
     /// Of each byte, the token of it alone, or the unknown one.
     bytes: Vec<Option<u32>>,
+    ignore_merges: bool,
 }
 
 struct Added {
@@ -141,6 +168,7 @@ impl Oracle {
             naive: Naive::from_json(json),
             tokens: texts.iter().map(|(_, text)| bytes_of(text)).collect(),
             bytes,
+            ignore_merges: json["model"]["ignore_merges"] == true,
             added,
         }
     }
@@ -156,12 +184,17 @@ impl Oracle {
             Part::Token(id) => vec![id],
             Part::Text(text) => self.naive.encode_ascii(text),
         };
-        self.parts(text, special).into_iter().flat_map(ids).collect()
+        let prefix = self.naive.prefix().iter().copied();
+        prefix.chain(self.parts(text, special).into_iter().flat_map(ids)).collect()
     }
 
-    /// The bytes of a text that its ids stand for: those of bytes that have no token are left out.
-    pub fn kept(&self, text: &str, special: Special) -> Vec<u8> {
-        let mut kept = Vec::new();
+    /// The bytes of a text that its ids stand for, after those of what comes before a text: those of bytes that have no token are
+    /// left out. Nothing where merges are ignored, since a whole token may have bytes that have none.
+    pub fn kept(&self, text: &str, special: Special) -> Option<Vec<u8>> {
+        if self.ignore_merges {
+            return None;
+        }
+        let mut kept: Vec<u8> = self.naive.prefix().iter().flat_map(|id| self.tokens[*id as usize].clone()).collect();
         for part in self.parts(text, special) {
             match part {
                 Part::Token(id) => kept.extend(&self.tokens[id as usize]),
@@ -171,7 +204,7 @@ impl Oracle {
                 }
             }
         }
-        kept
+        Some(kept)
     }
 
     /// Added tokens and what is between them: those that are not normalized first, then in the rest the others.
