@@ -90,8 +90,6 @@ test("nothing of a build is a data: address, which the policy would refuse", asy
 });
 
 inEachBrowser("a page that uses the package", (scenario, name) => {
-  // Its workers report nothing that they do against the policy: there the tests could not fail. The page itself is tested in it.
-  if (name === "webkit") return;
   scenario("as Vite builds it, with threads", (tab) => generates(tab, pages.built, severalThreads));
   scenario("as Vite builds it, without the headers for threads", (tab) => generates(tab, pages.notIsolated, oneThread));
   scenario("as `vite dev` serves it", (tab) => generates(tab, pages.vite, severalThreads));

@@ -194,7 +194,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
             }
             Part::Clients => vec![clients(&workspace)?],
             Part::E2e => vec![end_to_end(&workspace, &browsers)?],
-            Part::Package => vec![package::tests(&workspace, &browsers)?],
+            Part::Package => package::tests(&workspace, &browsers)?,
         };
         for mut command in commands {
             if let Err(error) = process::run(&mut command) {
