@@ -200,10 +200,10 @@ mod tests {
         for bits in 0..=u16::MAX {
             let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
             let magnitude = match exponent {
-                0 => fraction * 2.0_f64.powi(-24),
+                0 => fraction * libm::scalbn(1.0, -24),
                 31 if fraction == 0.0 => f64::INFINITY,
                 31 => f64::NAN,
-                _ => (1.0 + fraction / 1024.0) * 2.0_f64.powi(exponent - 15),
+                _ => (1.0 + fraction / 1024.0) * libm::scalbn(1.0, exponent - 15),
             };
             let expected = if bits >> 15 == 1 { -magnitude } else { magnitude };
             let got = f64::from(widen_f16(bits));

@@ -54,14 +54,14 @@ fn plain(sampler: &Sampler, step: usize, logits: &[f32], prompt: &[u32], generat
         return l.iter().position(|l| *l == m).unwrap() as u32;
     }
     let e: Vec<f32> = l.iter().map(|l| math::exp(Scalar, [(l - m) / sampler.temperature; 16])[0]).collect();
-    let integer = |token: usize| (f64::from(e[token]) * 2.0_f64.powi(40)).floor() as u128;
+    let integer = |token: usize| (f64::from(e[token]) * libm::scalbn(1.0, 40)).floor() as u128;
     let mut order: Vec<usize> = (0..l.len()).collect();
     order.sort_by(|a, b| e[*b].partial_cmp(&e[*a]).unwrap().then(a.cmp(b)));
     if sampler.top_k > 0 {
         order.truncate(sampler.top_k as usize);
     }
     let total: u128 = order.iter().map(|token| integer(*token)).sum();
-    let part = (f64::from(sampler.top_p) * 2.0_f64.powi(32)).floor() as u128;
+    let part = (f64::from(sampler.top_p) * libm::scalbn(1.0, 32)).floor() as u128;
     let reached = |n: &usize| order[..*n].iter().map(|token| integer(*token)).sum::<u128>() * (1 << 32) >= part * total;
     let n = (1..=order.len()).find(reached).unwrap();
     order.truncate(n);
