@@ -21,16 +21,19 @@ struct Tests {
 const KERNEL: Tests = Tests { of: "kernel", cargo: &["-p", "kernel", "--lib", "--tests"], without: &[] };
 const LOADER: Tests =
     Tests { of: "loader", cargo: &["-p", "loader", "--features", "loader/mmap", "--lib", "--tests"], without: &[] };
-const BPE: Tests = Tests { of: "bpe", cargo: &["-p", "bpe", "--lib"], without: &[] };
 /// Those that need no vocabulary of the real model.
-const BPE_SUITE: Tests = Tests {
-    of: "bpe, suite",
+const BPE: Tests = Tests {
+    of: "bpe",
     cargo: &["-p", "bpe", "--test", "all"],
     without: &["code_points::", "reference::", "properties::", "chat::"],
 };
-/// What an interpreter can run in minutes: the tests inside the crates, and no mapped file.
-const INSIDE: [Tests; 3] =
-    [Tests { cargo: &["-p", "kernel", "--lib"], ..KERNEL }, Tests { cargo: &["-p", "loader", "--lib"], ..LOADER }, BPE];
+/// What an interpreter can run: the tests inside the crates, and those of the tokenizer. It knows no registers of the processor, and maps
+/// no file.
+const INSIDE: [Tests; 3] = [
+    Tests { cargo: &["-p", "kernel", "--lib"], without: &["environment::"], ..KERNEL },
+    Tests { cargo: &["-p", "loader", "--lib"], ..LOADER },
+    BPE,
+];
 
 /// Runs the tests under what can be had. A checker that finds something does not keep the next from running.
 pub(super) fn check(workspace: &Workspace, results: &mut Results) {
@@ -106,7 +109,7 @@ fn address(workspace: &Workspace, host: &str) -> Vec<(String, Command)> {
         cargo.env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1");
         cargo
     };
-    [KERNEL, LOADER, BPE, BPE_SUITE].map(|tests| command(workspace, cargo(), "address", tests)).into()
+    [KERNEL, LOADER, BPE].map(|tests| command(workspace, cargo(), "address", tests)).into()
 }
 
 /// The same on the heap, and values that nobody wrote. It knows no AVX-512.
@@ -119,5 +122,5 @@ fn valgrind(workspace: &Workspace, host: &str) -> Vec<(String, Command)> {
         cargo.arg("test").env(format!("CARGO_TARGET_{name}_RUNNER"), runner);
         cargo
     };
-    [KERNEL, LOADER, BPE, BPE_SUITE].map(|tests| command(workspace, cargo(), "valgrind", tests)).into()
+    [KERNEL, LOADER, BPE].map(|tests| command(workspace, cargo(), "valgrind", tests)).into()
 }
