@@ -34,8 +34,8 @@ fn is_ended(stream: &mut TcpStream) -> bool {
     }
 }
 
-fn post(body: &[u8]) -> Vec<u8> {
-    let head = request("POST", "/api/train", &format!("{JSON}Content-Length: {}\n", body.len()));
+fn post(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = request("POST", path, &format!("{JSON}Content-Length: {}\n", body.len()));
     [head.replace('\n', "\r\n").as_bytes(), body].concat()
 }
 
@@ -112,7 +112,9 @@ fn a_stream_that_nobody_reads_is_given_up() {
     let mut silent = server.send("");
     // What the system takes for it is filled sooner.
     rustix::net::sockopt::set_socket_recv_buffer_size(&silent, 4096).unwrap();
-    silent.write_all(request("GET", LONG, "").replace('\n', "\r\n").as_bytes()).unwrap();
+    // Much is told of each token, so that few of them fill what is left.
+    let body = json!({ "prompt": "a", "max_tokens": 500_000, "ignore_eos": true, "stream": true, "logprobs": 5 });
+    silent.write_all(&post("/v1/completions", body.to_string().as_bytes())).unwrap();
     server.wait_for("activeGenerations", &json!(1));
     let begun = Instant::now();
     server.wait_for("activeGenerations", &json!(0));
@@ -309,7 +311,7 @@ fn bodies_that_are_huge_deep_or_no_text_are_refused() {
         (b"\xef\xbb\xbf{\"text\":\"a b\"}", 400),
         (&[b' '; 300_001], 413),
     ] {
-        let answer = exchange(&server, &post(body));
+        let answer = exchange(&server, &post("/api/train", body));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
         assert!(answer.contains("{\"error\":\""), "{answer}");
     }
@@ -319,7 +321,7 @@ fn bodies_that_are_huge_deep_or_no_text_are_refused() {
     let answer = exchange(&server, (head + &chunk.repeat(5)).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     // One that ends before its end.
-    let mut short = post(&[b' '; 1000]);
+    let mut short = post("/api/train", &[b' '; 1000]);
     short.truncate(short.len() - 500);
     drop(exchange_and_leave(&server, &short));
     assert_eq!((server.status()["training"].clone(), server.get("/api/status").status), (json!(false), 200));
