@@ -112,10 +112,11 @@ fn a_stream_that_nobody_reads_is_given_up() {
     let mut silent = server.send("");
     // What the system takes for it is filled sooner.
     rustix::net::sockopt::set_socket_recv_buffer_size(&silent, 4096).unwrap();
-    // Much is told of each token, so that few of them fill what is left.
-    let body = json!({ "prompt": "a", "max_tokens": 500_000, "ignore_eos": true, "stream": true, "logprobs": 5 });
+    // Much is told of each token, and of four texts together, so that few rounds fill what is left.
+    let body =
+        json!({ "prompt": "a", "max_tokens": 500_000, "ignore_eos": true, "stream": true, "logprobs": 5, "n": 4 });
     silent.write_all(&post("/v1/completions", body.to_string().as_bytes())).unwrap();
-    server.wait_for("activeGenerations", &json!(1));
+    server.wait_for("activeGenerations", &json!(4));
     let begun = Instant::now();
     server.wait_for("activeGenerations", &json!(0));
     // A fraction of what the text takes, on a busy machine.
