@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod fetch;
 pub mod measure;
+mod metadata;
 pub mod npm;
 pub mod packages;
 pub mod process;

@@ -202,12 +202,10 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
         }
         part.look(&workspace, &mut results);
     }
-    let Results { passed, failed } = results;
-    passed.iter().for_each(|name| eprintln!("passed: {name}"));
     if parts.contains(&Part::Builds) && builds::others(&workspace.rust_version)?.is_empty() {
         eprintln!("NOT RUN: another compiler; only one of at least {} is installed", workspace.rust_version);
     }
-    if failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(failed)) }
+    results.end()
 }
 
 /// What passed, each with its time, and what did not.
@@ -228,6 +226,12 @@ impl Results {
                 self.failed.push(name);
             }
         }
+    }
+
+    /// Prints what passed, and tells what did not.
+    fn end(self) -> Result<(), CheckError> {
+        self.passed.iter().for_each(|name| eprintln!("passed: {name}"));
+        if self.failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(self.failed)) }
     }
 }
 

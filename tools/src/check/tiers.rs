@@ -3,9 +3,8 @@
 use std::error::Error;
 use std::process::Command;
 use std::thread::available_parallelism;
-use std::time::Instant;
 
-use super::{ALL, CheckError, LOOKS, Options, Part, TOKENS, builds};
+use super::{ALL, CheckError, LOOKS, Options, Part, Results, TOKENS, builds};
 use crate::process;
 use crate::soak;
 use crate::test;
@@ -62,21 +61,12 @@ pub(super) fn run(workspace: &Workspace, tier: Tier) -> Result<(), CheckError> {
 }
 
 fn run_all(workspace: &Workspace, items: &[Item]) -> Result<(), CheckError> {
-    let mut failed = Vec::new();
+    let mut results = Results::default();
     for (number, (name, run)) in items.iter().enumerate() {
         eprintln!("[{}/{}] {name}", number + 1, items.len());
-        let start = Instant::now();
-        let outcome = run(workspace);
-        let seconds = start.elapsed().as_secs();
-        match outcome {
-            Ok(()) => eprintln!("passed: {name} ({seconds} s)"),
-            Err(error) => {
-                eprintln!("FAILED: {name} ({seconds} s): {error}");
-                failed.push(name.clone());
-            }
-        }
+        results.of(name.clone(), || run(workspace));
     }
-    if failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(failed)) }
+    results.end()
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&[&str]]) -> Outcome {

@@ -3,49 +3,27 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
+use std::path::Path;
 
 use super::{ReleaseError, at};
+use crate::metadata::{Metadata, Package};
 use crate::process;
 use crate::workspace::{self, Workspace};
 
 /// How the names of files begin that hold a licence, in capitals.
 const FILES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
 
-/// What cargo says of all packages.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    license: Option<String>,
-    repository: Option<String>,
-    /// None for a folder of the workspace.
-    source: Option<String>,
-    manifest_path: PathBuf,
-}
-
 /// The licences of what a package of the workspace links on `target`, as one text.
 ///
 /// # Errors
 /// If cargo does not tell the packages, or a file cannot be read.
 pub(super) fn of(workspace: &Workspace, package: &str, target: &str) -> Result<String, ReleaseError> {
-    let cargo = |arguments: &[&str]| {
-        let mut cargo = workspace::cargo();
-        cargo.current_dir(&workspace.root).args(arguments);
-        process::capture(&mut cargo)
-    };
-    let all = cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])?;
-    let all: Metadata = serde_json::from_str(&all).map_err(ReleaseError::Metadata)?;
+    let all = Metadata::read(&workspace.root, &["--filter-platform", target])?;
     // Without what only builds and tests use; `lockstep v0.1.0 (folder)` or `libm v0.2.16`.
-    let tree = ["tree", "--locked", "-p", package, "--target", target, "-e", "normal,no-proc-macro"];
-    let linked = cargo(&[&tree[..], &["--prefix", "none", "--format", "{p}"]].concat())?;
+    let mut tree = workspace::cargo();
+    tree.current_dir(&workspace.root).args(["tree", "--locked", "-p", package, "--target", target]);
+    tree.args(["-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]);
+    let linked = process::capture(&mut tree)?;
     let linked: Vec<&str> = linked.lines().collect();
     let is_linked = |package: &&Package| {
         let name = format!("{} v{}", package.name, package.version);

@@ -15,6 +15,7 @@ use loader::digest::{hex, sha256};
 use serde_json::json;
 
 use crate::bundle::{self, BundleError, FolderError, Replacement};
+use crate::metadata::MetadataError;
 use crate::npm;
 use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace, WorkspaceError};
@@ -73,9 +74,9 @@ pub enum ReleaseError {
     /// Git's answer is none.
     #[error("git says that the commit was made at {0:?}, which is no number of seconds")]
     Time(String),
-    /// Cargo's answer is another one than expected.
-    #[error("`cargo metadata` answered what is not understood: {0}")]
-    Metadata(serde_json::Error),
+    /// Cargo does not tell the packages.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// A program failed.
     #[error(transparent)]
     Process(#[from] ProcessError),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use spdx::{Expression, ParseMode};
 
-use crate::process::{self, ProcessError};
-use crate::workspace::{self, Workspace};
+use crate::metadata::{Metadata, MetadataError, Package};
+use crate::workspace::Workspace;
 
 /// Where packages may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -22,10 +22,7 @@ const WORKSPACES: [&str; 3] = ["", "kernel/examples/firmware", "kernel/examples/
 pub enum DependencyError {
     /// Cargo does not tell them.
     #[error(transparent)]
-    Cargo(#[from] ProcessError),
-    /// Cargo's answer is another one than expected.
-    #[error("`cargo metadata` answered what is not understood: {0}")]
-    Answer(#[from] serde_json::Error),
+    Metadata(#[from] MetadataError),
     /// The policy cannot be read.
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, std::io::Error),
@@ -80,30 +77,6 @@ struct Ban {
     name: String,
 }
 
-/// What cargo says of the workspace.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    license: Option<String>,
-    /// None for a folder of the workspace.
-    source: Option<String>,
-    manifest_path: PathBuf,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    req: String,
-    source: Option<String>,
-}
-
 /// Checks every package that any build of the workspace uses.
 ///
 /// # Errors
@@ -114,17 +87,15 @@ pub fn check(workspace: &Workspace) -> Result<(), DependencyError> {
     let policy: Policy = toml::from_str(&policy)?;
     let mut denied = Vec::new();
     for folder in WORKSPACES {
-        let mut cargo = workspace::cargo();
-        cargo.args(["metadata", "--locked", "--all-features", "--format-version", "1"]);
-        let metadata = process::capture(cargo.current_dir(workspace.root.join(folder)))?;
-        denied.extend(self::denied(&policy, &serde_json::from_str(&metadata)?, workspace));
+        let metadata = Metadata::read(&workspace.root.join(folder), &["--all-features"])?;
+        denied.extend(self::denied(&policy, &metadata, workspace));
     }
     if denied.is_empty() { Ok(()) } else { Err(DependencyError::Denied(denied)) }
 }
 
 fn denied(policy: &Policy, metadata: &Metadata, workspace: &Workspace) -> Vec<String> {
     let complaints = metadata.packages.iter().flat_map(|package| {
-        let Package { name, version, license, source, manifest_path, dependencies } = package;
+        let Package { name, version, license, source, manifest_path, dependencies, .. } = package;
         let licence = license.as_deref().filter(|licence| !policy.licenses.allow(name, licence));
         let ours = source.is_none() && manifest_path.starts_with(&workspace.root);
         let wildcards =
