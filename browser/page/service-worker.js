@@ -67,7 +67,7 @@ self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("fetch", (event) => {
   const { method, url } = event.request;
   const address = url.replace(/[?#].*$/, "").replace(/\/index\.html$/, "/");
-  if (method === "GET" && KEPT.has(address)) event.respondWith(answer(address));
+  if (method === "GET" && KEPT.has(address)) event.respondWith(answer(address, event));
 });
 
 async function install() {
@@ -78,11 +78,12 @@ async function install() {
 
 async function keep(address, { required }) {
   const response = await fetch(address, { cache: "no-cache" });
-  if (response.ok) await store(address, await withIsolation(response));
+  if (response.ok) await store(address, (await withIsolation(response))());
   else if (required) throw new Error(`${address}: ${response.status}`);
 }
 
-async function answer(address) {
+/** From the network. Keeping it is for the next visit: this one neither waits for that nor fails when there is no room. */
+async function answer(address, event) {
   let response;
   try {
     response = await fetch(address, { cache: "no-cache" });
@@ -91,8 +92,8 @@ async function answer(address) {
     return kept ?? Response.error();
   }
   const isolated = await withIsolation(response);
-  if (response.ok) await store(address, isolated.clone());
-  return isolated;
+  if (response.ok) event.waitUntil(store(address, isolated()).catch(() => {}));
+  return isolated();
 }
 
 async function store(address, response) {
@@ -100,10 +101,11 @@ async function store(address, response) {
   await cache.put(address, response);
 }
 
-/** Read to the end at once: of two readers of one stream the one may wait for the other. */
+/** Makes such responses. Read to the end at once: of two readers of one stream the one may wait for the other. */
 async function withIsolation(response) {
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
-  return new Response(await response.arrayBuffer(), { status: response.status, statusText: response.statusText, headers });
+  const body = await response.arrayBuffer();
+  return () => new Response(body, { status: response.status, statusText: response.statusText, headers });
 }

@@ -35,12 +35,17 @@ function startWorker(files) {
     await happen("install");
     await happen("activate");
   };
+  const kept = [];
   const request = async (path, method = "GET") => {
     let answer = null;
-    listeners.fetch({ request: { method, url: new URL(path, HOME).href }, respondWith: (response) => (answer = response) });
+    listeners.fetch({
+      request: { method, url: new URL(path, HOME).href },
+      respondWith: (response) => (answer = response),
+      waitUntil: (promise) => kept.push(promise),
+    });
     return answer;
   };
-  return { install, request, network };
+  return { install, request, network, storage, kept };
 }
 
 const shell = () => Object.fromEntries([...SOURCE.matchAll(/^ {2}"(.+)",$/gm)].map(([, path]) => [path === "./" ? "" : path, `old ${path}`]));
@@ -62,13 +67,27 @@ test("a visit without a network is served from what was kept, whatever the query
 
 test("what is new on the server is seen at once, and kept", async () => {
   const files = shell();
-  const { install, request, network } = startWorker(files);
+  const { install, request, network, kept } = startWorker(files);
   await install();
   files["page.js"] = "new page.js";
   assert.equal(await (await request("page.js")).text(), "new page.js");
+  await Promise.all(kept);
   network.online = false;
   assert.equal(await (await request("page.js")).text(), "new page.js");
 });
+
+for (const [what, put] of [
+  ["that never ends", () => new Promise(() => {})],
+  ["for which there is no room", () => Promise.reject(new DOMException("full", "QuotaExceededError"))],
+]) {
+  test(`a visit with a network does not depend on keeping ${what}`, async () => {
+    const { install, request, storage, kept } = startWorker(shell());
+    await install();
+    (await storage.open("lockstep-shell")).put = put;
+    assert.equal(await (await request("page.js")).text(), "old page.js");
+    assert.equal(kept.length, 1);
+  });
+}
 
 test("the headers for cross-origin isolation are added", async () => {
   const { install, request } = startWorker(shell());
