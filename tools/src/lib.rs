@@ -11,6 +11,7 @@ pub mod packages;
 pub mod process;
 pub mod python;
 pub mod release;
+mod results;
 pub mod served;
 pub mod site;
 pub mod soak;

@@ -5,9 +5,10 @@
 
 use std::process::Command;
 
-use super::{Results, builds};
+use super::builds;
 use crate::packages::{self, Need};
 use crate::process::{self, ProcessError};
+use crate::results::Results;
 use crate::workspace::{self, Workspace};
 
 /// The tests of a crate: its name, cargo's arguments, and names that are left out.
@@ -39,7 +40,7 @@ const INSIDE: [Tests; 3] = [
 pub(super) fn check(workspace: &Workspace, results: &mut Results) {
     let host = match workspace::host() {
         Ok(host) => host,
-        Err(error) => return results.of("memory".to_owned(), || Err(error)),
+        Err(error) => return results.of("memory", || Err(error)),
     };
     let has_nightly = process::capture(&mut nightly(&["rustc", "-V"]));
     match &has_nightly {
@@ -53,7 +54,7 @@ pub(super) fn check(workspace: &Workspace, results: &mut Results) {
             let need = Need::program(&["valgrind"], "valgrind", "watches every access to memory");
             match packages::ensure(&[need]) {
                 Ok(()) => run(valgrind(workspace, &host), results),
-                Err(error) => results.of("valgrind".to_owned(), || Err(error)),
+                Err(error) => results.of("valgrind", || Err(error)),
             }
         }
     }

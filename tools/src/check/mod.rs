@@ -16,7 +16,6 @@ mod way;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use clap::ValueEnum;
 
@@ -24,6 +23,7 @@ use crate::fetch::{self, FetchError};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
+use crate::results::Results;
 use crate::workspace::{Workspace, WorkspaceError};
 use machine::Machine;
 use tiers::Tier;
@@ -205,34 +205,7 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     if parts.contains(&Part::Builds) && builds::others(&workspace.rust_version)?.is_empty() {
         eprintln!("NOT RUN: another compiler; only one of at least {} is installed", workspace.rust_version);
     }
-    results.end()
-}
-
-/// What passed, each with its time, and what did not.
-#[derive(Default)]
-struct Results {
-    passed: Vec<String>,
-    failed: Vec<String>,
-}
-
-impl Results {
-    /// Does what `name` says, and prints why it failed at once.
-    fn of<E: std::fmt::Display>(&mut self, name: String, work: impl FnOnce() -> Result<(), E>) {
-        let start = Instant::now();
-        match work() {
-            Ok(()) => self.passed.push(format!("{name} ({} s)", start.elapsed().as_secs())),
-            Err(error) => {
-                eprintln!("{name}: {error}");
-                self.failed.push(name);
-            }
-        }
-    }
-
-    /// Prints what passed, and tells what did not.
-    fn end(self) -> Result<(), CheckError> {
-        self.passed.iter().for_each(|name| eprintln!("passed: {name}"));
-        if self.failed.is_empty() { Ok(()) } else { Err(CheckError::Failed(self.failed)) }
-    }
+    results.end().map_err(CheckError::Failed)
 }
 
 /// Has rustup add the standard library of a machine, where it is missing.
@@ -244,14 +217,6 @@ fn add_target(target: &'static str) -> Result<(), CheckError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_fails_is_named_and_the_next_is_done() {
-        let mut results = Results::default();
-        results.of("a".to_owned(), || Err("no"));
-        results.of("b".to_owned(), || Ok::<_, String>(()));
-        assert_eq!((results.passed, results.failed), (vec!["b (0 s)".to_owned()], vec!["a".to_owned()]));
-    }
 
     #[test]
     fn a_part_is_called_as_it_is_asked_for() {

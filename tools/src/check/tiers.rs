@@ -4,8 +4,9 @@ use std::error::Error;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use super::{ALL, CheckError, LOOKS, Options, Part, Results, TOKENS, builds};
+use super::{ALL, CheckError, LOOKS, Options, Part, TOKENS, builds};
 use crate::process;
+use crate::results::Results;
 use crate::soak;
 use crate::test;
 use crate::workspace::{self, Workspace};
@@ -64,9 +65,9 @@ fn run_all(workspace: &Workspace, items: &[Item]) -> Result<(), CheckError> {
     let mut results = Results::default();
     for (number, (name, run)) in items.iter().enumerate() {
         eprintln!("[{}/{}] {name}", number + 1, items.len());
-        results.of(name.clone(), || run(workspace));
+        results.of(name, || run(workspace));
     }
-    results.end()
+    results.end().map_err(CheckError::Failed)
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&[&str]]) -> Outcome {

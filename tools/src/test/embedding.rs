@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::TestError;
 use crate::bundle::RouteError;
 use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::ProcessError;
 use crate::python::PythonError;
+use crate::results::Results;
 use crate::workspace::Workspace;
 
 /// What is wrong with a program that has the kernel inside, or why it could not be built.
@@ -83,20 +85,20 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> EmbeddingError {
     move |source| EmbeddingError::File { path: path.to_owned(), source }
 }
 
-/// Builds and runs all of it. A part that fails does not keep the next from running; returns those that failed.
-pub(super) fn check(workspace: &Workspace) -> Vec<&'static str> {
+/// Builds and runs all of it. A part that fails does not keep the next from running.
+///
+/// # Errors
+/// Those that failed.
+pub(super) fn check(workspace: &Workspace) -> Result<(), TestError> {
     eprintln!("The kernel in other programs: C, Python, firmware, WASI.");
     type Part = fn(&Workspace) -> Result<(), EmbeddingError>;
     let parts: [(&str, Part); 4] =
         [("C", c::programs), ("Python", c::python), ("firmware", machines::firmware), ("WASI", machines::wasi)];
-    let mut failed = Vec::new();
+    let mut results = Results::default();
     for (name, part) in parts {
-        if let Err(error) = part(workspace) {
-            eprintln!("{name}: {error}");
-            failed.push(name);
-        }
+        results.of(name, || part(workspace));
     }
-    failed
+    results.end().map_err(TestError::Failed)
 }
 
 /// The published values of the tiny models, by name.

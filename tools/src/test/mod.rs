@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::ValueEnum;
+
 use crate::bundle::{self, BundleError, Choice};
 use crate::check::code;
 use crate::fetch::{self, FetchError};
@@ -18,6 +20,7 @@ use crate::npm;
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
+use crate::results::Results;
 use crate::site::SiteError;
 use crate::start;
 use crate::workspace::{self, Workspace, WorkspaceError};
@@ -57,6 +60,13 @@ pub enum Browser {
     Firefox,
     /// WebKitGTK: Safari's engine.
     Webkit,
+}
+
+impl Part {
+    /// As it is written after `--only`.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser::Webkit];
@@ -129,8 +139,14 @@ pub enum TestError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The dependencies are not what they may be.
+    #[error(transparent)]
+    Dependencies(#[from] dependencies::DependencyError),
+    /// The kernel has an instruction that it may not have.
+    #[error(transparent)]
+    Code(#[from] code::CodeError),
     /// Tests failed.
-    #[error("these parts of the tests failed:\n{}", .0.join("\n"))]
+    #[error("these tests failed:\n  {}", .0.join("\n  "))]
     Failed(Vec<String>),
 }
 
@@ -156,59 +172,47 @@ pub fn run(options: &Options) -> Result<(), TestError> {
         Part::E2e,
         Part::Package,
     ];
-    let parts = chosen(&options.only, &all);
     let browsers = chosen(&options.browser, &BROWSERS);
-    let mut failed = Vec::new();
-    for part in parts {
-        // Asked by the commands, and ended after them.
-        let mut _served = None;
-        let commands = match part {
-            Part::Rust => rust(&workspace)?,
-            Part::Dependencies => {
-                eprintln!("What the crates depend on.");
-                if let Err(error) = dependencies::check(&workspace) {
-                    eprintln!("{error}");
-                    failed.push("  --only dependencies".to_owned());
-                }
-                vec![]
-            }
-            Part::Unit => vec![node_tests(&workspace, "unit")?],
-            Part::Reference => vec![reference(&workspace)?],
-            Part::Openapi => {
-                let (served, command) = openapi::requests(&workspace)?;
-                _served = Some(served);
-                vec![command]
-            }
-            Part::Code => {
-                eprintln!("The instructions that the kernel became.");
-                if let Err(error) = code::check_here(&workspace) {
-                    eprintln!("{error}");
-                    failed.push("  --only code".to_owned());
-                }
-                vec![]
-            }
-            Part::Embedding => {
-                let parts = embedding::check(&workspace);
-                failed.extend(parts.iter().map(|part| format!("  --only embedding ({part})")));
-                vec![]
-            }
-            Part::Clients => vec![clients(&workspace)?],
-            Part::E2e => vec![end_to_end(&workspace, &browsers)?],
-            Part::Package => package::tests(&workspace, &browsers)?,
-        };
-        for mut command in commands {
-            if let Err(error) = process::run(&mut command) {
-                eprintln!("{error}");
-                failed.push(format!("  {}", process::line(&command)));
-            }
+    let mut results = Results::default();
+    for part in chosen(&options.only, &all) {
+        results.of(format!("--only {}", part.name()), || tests(&workspace, part, &browsers));
+    }
+    results.end().map_err(TestError::Failed)?;
+    eprintln!("All tests passed.");
+    Ok(())
+}
+
+/// Sets up and runs one part. A command that fails does not keep the next from running.
+fn tests(workspace: &Workspace, part: Part, browsers: &[Browser]) -> Result<(), TestError> {
+    // Asked by the commands, and ended after them.
+    let mut _served = None;
+    let commands = match part {
+        Part::Rust => rust(workspace)?,
+        Part::Dependencies => {
+            eprintln!("What the crates depend on.");
+            return Ok(dependencies::check(workspace)?);
         }
+        Part::Unit => vec![node_tests(workspace, "unit")?],
+        Part::Reference => vec![reference(workspace)?],
+        Part::Openapi => {
+            let (served, command) = openapi::requests(workspace)?;
+            _served = Some(served);
+            vec![command]
+        }
+        Part::Code => {
+            eprintln!("The instructions that the kernel became.");
+            return Ok(code::check_here(workspace)?);
+        }
+        Part::Embedding => return embedding::check(workspace),
+        Part::Clients => vec![clients(workspace)?],
+        Part::E2e => vec![end_to_end(workspace, browsers)?],
+        Part::Package => package::tests(workspace, browsers)?,
+    };
+    let mut results = Results::default();
+    for mut command in commands {
+        results.of(process::line(&command), || process::run(&mut command));
     }
-    if failed.is_empty() {
-        eprintln!("All tests passed.");
-        Ok(())
-    } else {
-        Err(TestError::Failed(failed))
-    }
+    results.end().map_err(TestError::Failed)
 }
 
 /// Measures the engine's speed in the browsers, with one thread and with all.
