@@ -137,7 +137,7 @@ class Tab {
 async function call(base, method, path, body) {
   const response = await fetch(base + path, { method, body: body && JSON.stringify(body) });
   const { value } = await response.json();
-  if (!response.ok) throw new Error(`WebKitWebDriver: ${value.error}: ${value.message}`);
+  if (!response.ok) throw new Error(`WebKitWebDriver: ${method} ${path}: ${value.error}: ${value.message}`);
   return value;
 }
 
