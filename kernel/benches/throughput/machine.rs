@@ -1,10 +1,8 @@
 //! What the machine can do at most: arithmetic in registers, reading of memory, handing over a parallel region.
 
 use crate::best;
-use kernel::Exec;
-use kernel::ops::{Weights, matmul_forward};
 use kernel::pool::{Crew, Pool};
-use kernel::simd::{Backend, Bf16, Op, Simd};
+use kernel::simd::{Backend, Op, Simd};
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -48,17 +46,44 @@ pub fn hand_over() {
     }
 }
 
-/// The bandwidth in GB/s at which one thread reads memory: a matrix product's access, whose result nobody can foresee, over
-/// 256 MB.
-pub fn read_bandwidth() -> f64 {
-    let (rows, cols) = (1 << 15, 1 << 12);
-    let (x, w) = (vec![1.0; cols], vec![Bf16(0x3f80); rows * cols]);
-    let mut out = vec![0.0; rows];
-    let exec = Exec::serial();
-    let product = |out: &mut Vec<f32>| matmul_forward(exec, black_box(out), &x, Weights::Bf16(&w), None, 1);
-    let time = best(&mut out, |_| {}, product);
-    (2 * rows * cols) as f64 / time.as_secs_f64() / 1e9
+/// The bandwidth in GB/s at which so many threads read 256 MB of memory: by plain sums, each thread's in one stream or in several that
+/// are far from one another, whatever is fastest.
+pub fn read_bandwidth(threads: usize) -> f64 {
+    let numbers = vec![1; (256 << 20) / size_of::<u64>()];
+    let times = [1, 2, 4, 8].map(|streams| {
+        best(
+            &mut (),
+            |()| {},
+            |()| {
+                thread::scope(|scope| {
+                    for part in numbers.chunks(numbers.len() / threads) {
+                        scope.spawn(move || black_box(sums(part, streams)));
+                    }
+                });
+            },
+        )
+    });
+    let bytes = (numbers.len() / threads * threads * size_of::<u64>()) as f64;
+    times.into_iter().map(|time| bytes / time.as_secs_f64() / 1e9).fold(0.0, f64::max)
 }
+
+/// Sums of the first, the second, ... numbers of all pieces.
+fn sums(numbers: &[u64], streams: usize) -> [u64; PIECE] {
+    let streams: Vec<&[[u64; PIECE]]> =
+        numbers.chunks(numbers.len() / streams).map(|part| part.as_chunks().0).collect();
+    let mut sums = [0u64; PIECE];
+    for piece in 0..streams[0].len() {
+        for pieces in &streams {
+            if let Some(piece) = pieces.get(piece) {
+                sums.iter_mut().zip(piece).for_each(|(sum, number)| *sum += number);
+            }
+        }
+    }
+    sums
+}
+
+/// Numbers that a stream reads at a time: four cache lines.
+const PIECE: usize = 32;
 
 /// The most GFlop/s that one thread reaches with separate multiplications and additions.
 pub fn peak_gflops(backend: Backend) -> f64 {

@@ -1,7 +1,7 @@
 //! Throughput of every operator, forward and backward, on every backend, one thread:
 //! `cargo bench -p kernel --bench throughput [-- FILTER]`.
 //!
-//! First the machine: what a parallel region costs to hand over, and how fast one thread reads memory. Then the operators:
+//! First the machine: what a parallel region costs to hand over, and how fast memory is read. Then the operators:
 //! the time of one call (the best of many), arithmetic and memory traffic by formula, and how much of the machine's measured
 //! limit that is: of the separate multiply-add peak of the backend, or of the read bandwidth (what stays in the caches may
 //! exceed it). The digest of a result must be the same on every backend, or the program fails.
@@ -17,6 +17,7 @@ use kernel::random::philox;
 use kernel::simd::{Backend, Bf16};
 use kernel::transcript::{Sha256Digest, logits_digest};
 use std::collections::BTreeMap;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 /// One call, which reads and writes the output.
@@ -50,8 +51,10 @@ fn main() {
     let cases: Vec<Case> = [forward::cases(), backward::cases(), optimizers::cases()].into_iter().flatten().collect();
     every_operator_is_here(&cases);
     machine::hand_over();
-    let bandwidth = machine::read_bandwidth();
+    let bandwidth = machine::read_bandwidth(1);
     println!("read bandwidth, one thread: {bandwidth:.1} GB/s");
+    let cores = available_parallelism().map_or(1, usize::from);
+    println!("read bandwidth, {cores} threads: {:.1} GB/s", machine::read_bandwidth(cores));
     let mut digests: BTreeMap<&str, Sha256Digest> = BTreeMap::new();
     for backend in Backend::available() {
         let peak = machine::peak_gflops(backend);

@@ -24,8 +24,8 @@ pub struct AttentionDims {
 pub(super) const QUERIES: usize = 24;
 /// From how many positions on a single token is shared out among threads by positions and by elements.
 const LONG: usize = 512;
-/// Positions, and elements of a head, that are one part of a long single token.
-const PART: [usize; 2] = [256, 2 * LANES];
+/// The most and the fewest positions that are one part of a long single token: each part begins with keys that nobody asked for.
+const PART: [usize; 2] = [1024, 256];
 
 /// Causal attention of `tokens` queries, of which the last one sits at the last position of the cache (Vaswani et al.
 /// 2017; grouped queries: Ainslie et al. 2023).
@@ -97,21 +97,24 @@ impl Op for Attention<'_, '_, '_> {
 }
 
 /// [`attention_forward`] of one token at many positions, in three steps: scores shared out by positions, probabilities by
-/// heads, sums by elements.
+/// heads, sums by key/value heads, and by elements only where threads are more than those: each brings whole rows into its cache.
 fn one_long_token(exec: Exec<'_>, out: &mut [f32], q: &[f32], keys: &[Keys], values: &[Vec<f32>], group: usize) {
     let head_dim = keys[0].head_dim();
     let dims = AttentionDims { heads: q.len() / head_dim, kv_heads: keys.len(), head_dim };
     let positions = keys[0].len();
     let stride = positions.next_multiple_of(LANES);
     let queries = |kv_head| Queries::new(q, dims, positions, kv_head, 0..1);
+    let threads = exec.pool.threads();
+    let part = (dims.kv_heads * positions / (2 * threads)).clamp(PART[1], PART[0]).next_multiple_of(4 * LANES);
     let mut p = vec![0.0; dims.heads * stride];
-    split_tiles(exec.pool, &mut p, stride, [group, PART[0]], |heads, mut p| {
+    split_tiles(exec.pool, &mut p, stride, [group, part], |heads, mut p| {
         let kv_head = heads.start / group;
         exec.backend.run(Scores { p: &mut p, queries: queries(kv_head), keys: &keys[kv_head] });
     });
     split_rows(exec.pool, &mut p, stride, |_, p| exec.backend.run(Softmax { p, stride, positions }));
     out.fill(0.0);
-    split_tiles(exec.pool, out, head_dim, [group, PART[1]], |heads, mut out| {
+    let elements = (head_dim / threads.div_ceil(dims.kv_heads) / LANES * LANES).max(LANES);
+    split_tiles(exec.pool, out, head_dim, [group, elements], |heads, mut out| {
         let (kv_head, p) = (heads.start / group, &p[heads.start * stride..]);
         let sums = Weighted { p, stride, values: &values[kv_head], head_dim };
         exec.backend.run(WeightedSums { out: &mut out, queries: queries(kv_head), sums });

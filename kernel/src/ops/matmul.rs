@@ -14,11 +14,11 @@ use core::ops::Range;
 const LINE: usize = 64;
 /// Tokens whose sums stay in the first-level cache while a panel of weights goes by, and that lie side by side.
 const GROUP: usize = LANES;
-/// How far ahead of its use a weight is asked for, in bytes.
-const AHEAD: usize = 512;
-/// The same for few tokens, whose rows lie one after the other.
-const FEW_AHEAD: usize = 8192;
-/// Streams of weights that are read at the same time for one token.
+/// How far ahead of its use a weight is asked for, in bytes, where rows are read one after the other.
+const AHEAD: usize = 8192;
+/// The same in each of the [`STREAMS`].
+const STREAM_AHEAD: usize = 512;
+/// Streams of weights that are read at the same time for one token, where a single one is foreseen badly.
 const STREAMS: usize = 4;
 
 /// `out = x W^T (+ bias)`, the weights as stored: one row an output.
@@ -96,8 +96,8 @@ const fn few<S: Simd>() -> usize {
     }
 }
 
-/// Lays the tokens out for [`MatMul`]: row after row in whole cache lines where a register holds all lanes; otherwise [`GROUP`] at most
-/// side by side, lane by lane. Nothing where there are few.
+/// Lays the tokens out for [`MatMul`]: [`GROUP`] at most side by side, lane by lane, or row after row in whole cache lines, where a
+/// number that goes to all lanes is dear. Nothing where there are few.
 struct Pack<'a> {
     x: &'a [f32],
     cols: usize,
@@ -105,25 +105,25 @@ struct Pack<'a> {
 }
 
 impl Op for Pack<'_> {
-    type Output = Vec<Block>;
+    type Output = Vec<[Block; 1]>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Vec<Block> {
+    fn eval<S: Simd>(self, s: S) -> Vec<[Block; 1]> {
         let Pack { x, cols, tokens } = self;
         if tokens <= few::<S>() {
             return vec![];
         }
         let blocks = blocks(cols);
-        if S::PARTS == 1 {
-            let mut packed = vec![Block::ZERO; tokens * blocks];
-            widen_rows(s, x, cols, &mut packed);
+        if S::IN_HALVES {
+            let mut packed = vec![[Block::ZERO]; tokens * blocks];
+            widen_rows(s, x, cols, packed.as_flattened_mut());
             return packed;
         }
         let groups = tokens.div_ceil(GROUP);
         // One more, since a tile that starts inside a block reads as much beyond it.
-        let mut packed = vec![Block::ZERO; groups * LANES * blocks + 1];
+        let mut packed = vec![[Block::ZERO]; groups * LANES * blocks + 1];
         for (group, packed) in tiles(tokens, GROUP).zip(packed.chunks_exact_mut(LANES * blocks)) {
-            side_by_side(s, &x[group.start * cols..group.end * cols], cols, packed);
+            side_by_side(s, &x[group.start * cols..group.end * cols], cols, packed, 0);
         }
         packed
     }
@@ -133,7 +133,7 @@ impl Op for Pack<'_> {
 struct MatMul<'a, 'b, W> {
     out: &'a mut Columns<'b>,
     x: &'a [f32],
-    packed: &'a [Block],
+    packed: &'a [[Block; 1]],
     w: &'a [W],
     cols: usize,
     tokens: usize,
@@ -148,32 +148,35 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
             self.one_token(s);
         } else if self.tokens <= few::<S>() {
             self.few_tokens(s);
-        } else if S::PARTS == 1 {
+        } else if S::IN_HALVES {
             self.many_tokens(s);
+        } else if S::PARTS == 1 {
+            let rest = self.panels::<S, 3, 3, 8>(s, 0);
+            self.panels::<S, 1, 1, 8>(s, rest);
         } else if S::REGISTERS >= 32 {
-            self.panels::<S, 4, 6>(s);
+            self.panels::<S, 1, 4, 6>(s, 0);
         } else if S::PARTS == 2 {
-            self.panels::<S, 2, 6>(s);
+            self.panels::<S, 1, 2, 6>(s, 0);
         } else {
-            self.panels::<S, 2, 4>(s);
+            self.panels::<S, 1, 2, 4>(s, 0);
         }
     }
 }
 
 impl<W: Weight> MatMul<'_, '_, W> {
-    /// Weight rows as they lie in memory, in [`STREAMS`] streams far from one another where there are registers for that: a
-    /// processor foresees each of them, up to the end of a page.
+    /// Weight rows as they lie in memory, one after the other: most processors foresee a single stream best. Where they foresee none
+    /// beyond a page, in [`STREAMS`] streams far from one another.
     #[inline(always)]
     fn one_token<S: Simd>(&mut self, s: S) {
         let (cols, range, x) = (self.cols, self.out.range(), self.x);
         let w = &self.w[range.start * cols..range.end * cols];
         let out = self.out.row(0);
-        let each = if S::PARTS <= 2 { out.len() / (STREAMS * LANES) * LANES } else { 0 };
+        let each = if S::IN_HALVES { out.len() / (STREAMS * LANES) * LANES } else { 0 };
         let mut sums = [[Block::ZERO; LANES]; STREAMS];
         for first in (0..each).step_by(LANES) {
             for row in 0..LANES {
                 let w = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
-                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], Some(AHEAD));
+                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], Some(STREAM_AHEAD));
                 for (sums, [lanes]) in sums.iter_mut().zip(lanes) {
                     s.store(lanes, &mut sums[row].0);
                 }
@@ -204,7 +207,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
             for group in tiles(self.tokens, most) {
                 let x = &self.x[group.start * cols..group.end * cols];
                 let sums = &mut sums[..group.len()];
-                sums_of_tokens(s, sums, w, x, Some(FEW_AHEAD));
+                sums_of_tokens(s, sums, w, x, Some(AHEAD));
                 for (token, sums) in group.zip(sums) {
                     store(s, s.fold(sums), &mut self.out.row(token)[first - range.start..][..rows]);
                 }
@@ -244,21 +247,23 @@ impl<W: Weight> MatMul<'_, '_, W> {
         }
     }
 
-    /// Widens sixteen weight rows at a time side by side, each used for all tokens, in tiles of `C` registers of weights and up to `T`
-    /// tokens.
+    /// Widens panels of `B` blocks of weight rows side by side, each used for all tokens, in tiles of `C` registers of weights and up to
+    /// `T` tokens; from row `first` on, as long as there are `B` blocks. Returns the row that comes next.
     #[inline(always)]
-    fn panels<S: Simd, const C: usize, const T: usize>(&mut self, s: S) {
+    fn panels<S: Simd, const B: usize, const C: usize, const T: usize>(&mut self, s: S, mut first: usize) -> usize {
         let (cols, tokens, range) = (self.cols, self.tokens, self.out.range());
         let blocks = blocks(cols);
-        let mut panel = vec![Block::ZERO; LANES * blocks];
-        let mut sums = [[Block::ZERO; 5]; GROUP];
+        let mut panel = vec![[Block::ZERO; B]; LANES * blocks];
+        let mut sums = [[[Block::ZERO; B]; 5]; GROUP];
         let per_panel: usize = LANES * tiles(tokens, GROUP).map(|group| group.len().div_ceil(T)).sum::<usize>();
-        let lines = (LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
-        for first in (0..range.len()).step_by(LANES) {
-            let rows = LANES.min(range.len() - first);
+        let lines = (B * LANES * cols * size_of::<W>()).div_ceil(LINE * per_panel);
+        while first + (B - 1) * LANES < range.len() {
+            let rows = (B * LANES).min(range.len() - first);
             let stored = &self.w[(range.start + first) * cols..][..rows * cols];
-            side_by_side(s, stored, cols, &mut panel);
-            let mut ahead = stored.as_ptr().wrapping_add(LANES * cols).cast::<u8>();
+            for (b, stored) in stored.chunks(LANES * cols).enumerate() {
+                side_by_side(s, stored, cols, &mut panel, b);
+            }
+            let mut ahead = stored.as_ptr().wrapping_add(B * LANES * cols).cast::<u8>();
             for (number, group) in tiles(tokens, GROUP).enumerate() {
                 let x: &[f32] = bytemuck::cast_slice(&self.packed[number * LANES * blocks..]);
                 for (turn, w) in panel.chunks_exact(blocks).enumerate() {
@@ -270,20 +275,27 @@ impl<W: Weight> MatMul<'_, '_, W> {
                         let x = x[turn * blocks * LANES + tile.start..][..blocks * LANES].as_chunks().0;
                         let sums = &mut sums[tile];
                         match sums.len() {
-                            6 if T >= 6 => lane::<S, C, 6>(s, sums, turn, w, x),
-                            5 if T >= 5 => lane::<S, C, 5>(s, sums, turn, w, x),
-                            4 => lane::<S, C, 4>(s, sums, turn, w, x),
-                            3 => lane::<S, C, 3>(s, sums, turn, w, x),
-                            2 => lane::<S, C, 2>(s, sums, turn, w, x),
-                            _ => lane::<S, C, 1>(s, sums, turn, w, x),
+                            8 if T >= 8 => lane::<S, B, C, 8>(s, sums, turn, w, x),
+                            7 if T >= 7 => lane::<S, B, C, 7>(s, sums, turn, w, x),
+                            6 if T >= 6 => lane::<S, B, C, 6>(s, sums, turn, w, x),
+                            5 if T >= 5 => lane::<S, B, C, 5>(s, sums, turn, w, x),
+                            4 => lane::<S, B, C, 4>(s, sums, turn, w, x),
+                            3 => lane::<S, B, C, 3>(s, sums, turn, w, x),
+                            2 => lane::<S, B, C, 2>(s, sums, turn, w, x),
+                            _ => lane::<S, B, C, 1>(s, sums, turn, w, x),
                         }
                     }
                 }
                 for (token, sums) in group.zip(&sums) {
-                    store(s, s.load(&sums[4].0), &mut self.out.row(token)[first..first + rows]);
+                    let out = &mut self.out.row(token)[first..first + rows];
+                    for (out, sum) in out.chunks_mut(LANES).zip(&sums[4]) {
+                        store(s, s.load(&sum.0), out);
+                    }
                 }
             }
+            first += rows;
         }
+        first
     }
 }
 
@@ -358,10 +370,10 @@ pub(super) fn tiles(count: usize, most: usize) -> impl Iterator<Item = Range<usi
     (0..parts).map(move |part| part * count / parts..(part + 1) * count / parts)
 }
 
-/// Widens up to [`LANES`] rows, which is exact, and lays them out side by side, lane by lane in the order
+/// Widens up to [`LANES`] rows, which is exact, and lays them out side by side as block `b` of `out`, lane by lane in the order
 /// of [`FOLDING`]; what is missing is zero (N4).
 #[inline(always)]
-fn side_by_side<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [Block]) {
+fn side_by_side<S: Simd, W: Weight, const B: usize>(s: S, rows: &[W], cols: usize, out: &mut [[Block; B]], b: usize) {
     let blocks = blocks(cols);
     let mut places = [0; LANES];
     for (turn, lane) in FOLDING.into_iter().enumerate() {
@@ -388,7 +400,7 @@ fn side_by_side<S: Simd, W: Weight>(s: S, rows: &[W], cols: usize, out: &mut [Bl
         for (j, words) in columns.into_iter().enumerate() {
             for (i, weights) in W::widen_words(s, words).into_iter().enumerate().take(per_word) {
                 let column = start + j * per_word + i;
-                s.store(weights, &mut out[places[column % LANES] + column / LANES].0);
+                s.store(weights, &mut out[places[column % LANES] + column / LANES][b].0);
             }
         }
     }

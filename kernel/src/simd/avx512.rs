@@ -7,26 +7,38 @@ use super::tile::Block;
 use super::{Bf16, LANES, Simd, Words};
 use core::arch::x86_64::*;
 
-/// Proof that the CPU has AVX-512 F.
+/// Proof that the CPU has AVX-512 F; for a processor of which [`Simd::IN_HALVES`] is `IN_HALVES`.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512<const IN_HALVES: bool>(());
 
-impl Avx512 {
+impl<const IN_HALVES: bool> Avx512<IN_HALVES> {
     /// # Safety
     /// The CPU must have AVX-512 F.
     #[inline(always)]
-    pub unsafe fn new() -> Avx512 {
+    pub unsafe fn new() -> Self {
         Avx512(())
     }
 }
 
-impl Simd for Avx512 {
+/// Whether the processor is a Zen 4: the one generation of AMD's family 19h that has AVX-512. (Leaf 8000_001Ah would tell how wide
+/// registers are inside, but virtual machines clear its bits.)
+pub fn in_halves() -> bool {
+    const AMD: [u32; 3] = [u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"enti"), u32::from_le_bytes(*b"cAMD")];
+    #[allow(unused_unsafe, reason = "safe in newer compilers")]
+    // SAFETY: every 64-bit x86 processor has this instruction and these leaves.
+    let (vendor, signature) = unsafe { (__cpuid(0), __cpuid(1).eax) };
+    let family = ((signature >> 8) & 0xf) + ((signature >> 20) & 0xff);
+    [vendor.ebx, vendor.edx, vendor.ecx] == AMD && family == 0x19
+}
+
+impl<const IN_HALVES: bool> Simd for Avx512<IN_HALVES> {
     type F32 = __m512;
 
     type Part = __m512;
     const PARTS: usize = 1;
     const REGISTERS: usize = 32;
     const ACCUMULATORS: usize = 4;
+    const IN_HALVES: bool = IN_HALVES;
 
     #[inline(always)]
     fn part_splat(self, v: f32) -> __m512 {
@@ -171,9 +183,12 @@ impl Simd for Avx512 {
             [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(second)]
         }
     }
+    /// Into the first-level cache, or the second where registers are worked through in halves: there the first costs a third.
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and never faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        unsafe {
+            if IN_HALVES { _mm_prefetch::<_MM_HINT_T1>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The choice of instruction set: a value that is passed, so that a test can run every backend side by side.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::{Simd, scalar::Scalar};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -23,7 +25,9 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     X86Avx2,
     #[cfg(target_arch = "x86_64")]
-    X86Avx512,
+    X86Avx512 {
+        in_halves: bool,
+    },
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Aarch64Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -38,7 +42,7 @@ impl Backend {
     pub fn available() -> Vec<Backend> {
         let kinds = [
             #[cfg(target_arch = "x86_64")]
-            has_avx512().then_some(Kind::X86Avx512),
+            has_avx512().then(|| Kind::X86Avx512 { in_halves: avx512::in_halves() }),
             #[cfg(target_arch = "x86_64")]
             has_avx2().then_some(Kind::X86Avx2),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
@@ -74,7 +78,7 @@ impl Backend {
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx2 => "x86-avx2",
             #[cfg(target_arch = "x86_64")]
-            Kind::X86Avx512 => "x86-avx512",
+            Kind::X86Avx512 { .. } => "x86-avx512",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Kind::Aarch64Neon => "aarch64-neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -91,7 +95,10 @@ impl Backend {
             Kind::X86Avx2 => unsafe { run_avx2(op) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Backend` of this kind exists only where `has_avx512` said so.
-            Kind::X86Avx512 => unsafe { run_avx512(op) },
+            Kind::X86Avx512 { in_halves: true } => unsafe { run_avx512::<_, true>(op) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Kind::X86Avx512 { in_halves: false } => unsafe { run_avx512::<_, false>(op) },
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Kind::Aarch64Neon => op.eval(super::neon::Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -125,9 +132,9 @@ fn has_avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512<O: Op>(op: O) -> O::Output {
+fn run_avx512<O: Op, const IN_HALVES: bool>(op: O) -> O::Output {
     // SAFETY: this function is compiled for AVX-512 F, so whoever called it had it.
-    op.eval(unsafe { super::avx512::Avx512::new() })
+    op.eval(unsafe { avx512::Avx512::<IN_HALVES>::new() })
 }
 
 /// A backend that this machine or this build does not have.

@@ -48,6 +48,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// How many sums of sixteen lanes fit into the registers while others pass through.
     const ACCUMULATORS: usize;
 
+    /// Whether the processor works through a register of all sixteen lanes in halves. On such a one (AMD's Zen 4) a number that goes to
+    /// all lanes costs as much as arithmetic, and a single stream of memory is foreseen badly.
+    const IN_HALVES: bool = false;
+
     /// `v` in every lane of a part.
     fn part_splat(self, v: f32) -> Self::Part;
     /// Reads the lanes of part `part`.

@@ -18,31 +18,32 @@ impl Block {
     pub const ZERO: Block = Block([0.0; LANES]);
 }
 
-/// The sums of the lanes of sixteen dot products that wait for one another: `[level]` is what `2^level` lanes have become, and the
+/// The sums of the lanes of some dot products that wait for one another: `[level]` is what `2^level` lanes have become, and the
 /// last is the fold of all.
-pub type Folds = [Block; 5];
+pub type Folds<const B: usize> = [[Block; B]; 5];
 
-/// One lane of `T` dot products with each of sixteen vectors, and the folds (N3-N5): `w[k]` and `x[k][t]`
+/// One lane of `T` dot products with each of `B` blocks of sixteen vectors, and the folds (N3-N5): `w[k][b]` and `x[k][t]`
 /// are the lane's terms, vectors side by side. `C` registers of vectors at a time.
 ///
 /// Lanes come one after the other, `turn` 0 being the first of [`FOLDING`](super::order::FOLDING); after the last one `sums[t][4]` are the products.
 #[inline(always)]
-pub fn lane<S: Simd, const C: usize, const T: usize>(
+pub fn lane<S: Simd, const B: usize, const C: usize, const T: usize>(
     s: S,
-    sums: &mut [Folds],
+    sums: &mut [Folds<B>],
     turn: usize,
-    w: &[Block],
+    w: &[[Block; B]],
     x: &[[f32; LANES]],
 ) {
-    assert!(S::PARTS.is_multiple_of(C), "lane: {C} registers of {}", S::PARTS);
+    assert!((B * S::PARTS).is_multiple_of(C), "lane: {C} registers of {B} blocks");
     let Some(sums) = sums.first_chunk_mut::<T>() else { return };
     let level = (turn + 1).trailing_zeros() as usize;
-    for first in (0..S::PARTS).step_by(C) {
+    for first in (0..B * S::PARTS).step_by(C) {
         let mut acc = [[s.part_splat(0.0); C]; T];
         for (w, x) in w.iter().zip(x) {
             let mut v = [s.part_splat(0.0); C];
             for c in 0..C {
-                v[c] = s.part_load(&w.0, first + c);
+                let at = first + c;
+                v[c] = s.part_load(&w[at / S::PARTS].0, at % S::PARTS);
             }
             for t in 0..T {
                 let x = s.part_splat(x[t]);
@@ -55,13 +56,16 @@ pub fn lane<S: Simd, const C: usize, const T: usize>(
         for level in 0..level {
             for t in 0..T {
                 for c in 0..C {
-                    acc[t][c] = s.part_add(s.part_load(&sums[t][level].0, first + c), acc[t][c]);
+                    let at = first + c;
+                    let before = s.part_load(&sums[t][level][at / S::PARTS].0, at % S::PARTS);
+                    acc[t][c] = s.part_add(before, acc[t][c]);
                 }
             }
         }
         for t in 0..T {
             for c in 0..C {
-                s.part_store(acc[t][c], &mut sums[t][level].0, first + c);
+                let at = first + c;
+                s.part_store(acc[t][c], &mut sums[t][level][at / S::PARTS].0, at % S::PARTS);
             }
         }
     }
