@@ -276,6 +276,7 @@ impl Generation {
         let (tokens, wanted) = match self.steps.last() {
             Some(step) => (slice::from_ref(&step.token_id), Logits::Last),
             None => {
+                self.cache.reserve(total);
                 // Where no token follows nothing is asked of the last one.
                 let end = (done + most).min(if self.request.max_tokens == 0 { total - 1 } else { total });
                 let wanted = if end == total { Logits::Last } else { Logits::None };

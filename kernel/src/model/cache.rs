@@ -5,8 +5,10 @@ use crate::ops::Keys;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Positions that are made room for at once.
+/// Positions that are made room for at once, at least.
 const STEP: usize = 128;
+/// The part of the positions there are that is made room for at once: what was there is copied.
+const GROWTH: usize = 8;
 
 /// The rotated keys and the values of every layer and head, in binary32 (N1). It grows as positions are added.
 #[derive(Clone, Debug)]
@@ -21,6 +23,19 @@ pub struct KvCache {
 pub(super) struct LayerCache {
     pub keys: Vec<Keys>,
     pub values: Vec<Vec<f32>>,
+}
+
+impl LayerCache {
+    /// Makes room for `new` positions more, and for some beyond.
+    fn reserve(&mut self, new: usize, head_dim: usize) {
+        for (keys, values) in self.keys.iter_mut().zip(&mut self.values) {
+            let step = (keys.len() / GROWTH).next_multiple_of(STEP).max(STEP);
+            keys.reserve(new, step);
+            if values.capacity() - values.len() < new * head_dim {
+                values.reserve_exact(new.next_multiple_of(step) * head_dim);
+            }
+        }
+    }
 }
 
 impl KvCache {
@@ -58,6 +73,12 @@ impl KvCache {
         KvCache { layers: self.layers.iter().map(layer).collect(), head_dim: self.head_dim, len }
     }
 
+    /// Makes room for the first `positions`, so that nothing is copied until there are more.
+    pub fn reserve(&mut self, positions: usize) {
+        let new = positions.saturating_sub(self.len);
+        self.layers.iter_mut().for_each(|layer| layer.reserve(new, self.head_dim));
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -71,16 +92,11 @@ impl KvCache {
     pub(super) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> &LayerCache {
         let (head_dim, layer) = (self.head_dim, &mut self.layers[layer]);
         let kv_heads = layer.keys.len();
-        let row = kv_heads * head_dim;
+        layer.reserve(keys.len() / (kv_heads * head_dim), head_dim);
         for (h, head) in layer.keys.iter_mut().enumerate() {
-            head.reserve(keys.len() / row, STEP);
             keys.chunks_exact(head_dim).skip(h).step_by(kv_heads).for_each(|key| head.push(key));
         }
         for (h, head) in layer.values.iter_mut().enumerate() {
-            let new = values.len() / kv_heads;
-            if head.capacity() - head.len() < new {
-                head.reserve_exact(new.next_multiple_of(STEP * head_dim));
-            }
             values.chunks_exact(head_dim).skip(h).step_by(kv_heads).for_each(|row| head.extend_from_slice(row));
         }
         layer
