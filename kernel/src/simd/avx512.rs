@@ -1,4 +1,5 @@
-//! The `x86-avx512` backend: one register of sixteen lanes.
+//! The backends `x86-avx512` and `x86-avx512-halves`: one register of sixteen lanes. They differ in what they read when, and how far
+//! ahead, not in their instructions: the second is for processors that work through a register in halves.
 //!
 //! Safety of every block below: the intrinsics need AVX-512 F, and a value of [`Avx512`] is made by [`Avx512::new`] only,
 //! whose caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.

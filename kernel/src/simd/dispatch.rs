@@ -25,9 +25,9 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     X86Avx2,
     #[cfg(target_arch = "x86_64")]
-    X86Avx512 {
-        in_halves: bool,
-    },
+    X86Avx512,
+    #[cfg(target_arch = "x86_64")]
+    X86Avx512Halves,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Aarch64Neon,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -40,9 +40,16 @@ impl Backend {
 
     /// The backends of this machine, the fastest first; `scalar` is always there.
     pub fn available() -> Vec<Backend> {
+        #[cfg(target_arch = "x86_64")]
+        let avx512 = has_avx512().then(|| match avx512::in_halves() {
+            true => [Kind::X86Avx512Halves, Kind::X86Avx512],
+            false => [Kind::X86Avx512, Kind::X86Avx512Halves],
+        });
         let kinds = [
             #[cfg(target_arch = "x86_64")]
-            has_avx512().then(|| Kind::X86Avx512 { in_halves: avx512::in_halves() }),
+            avx512.map(|[first, _]| first),
+            #[cfg(target_arch = "x86_64")]
+            avx512.map(|[_, second]| second),
             #[cfg(target_arch = "x86_64")]
             has_avx2().then_some(Kind::X86Avx2),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
@@ -71,14 +78,16 @@ impl Backend {
         found.ok_or_else(|| BackendError { name: name.to_string() })
     }
 
-    /// `scalar`, `x86-avx2`, `x86-avx512`, `aarch64-neon` or `wasm-simd128`.
+    /// `scalar`, `x86-avx2`, `x86-avx512`, `x86-avx512-halves`, `aarch64-neon` or `wasm-simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx2 => "x86-avx2",
             #[cfg(target_arch = "x86_64")]
-            Kind::X86Avx512 { .. } => "x86-avx512",
+            Kind::X86Avx512 => "x86-avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86Avx512Halves => "x86-avx512-halves",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Kind::Aarch64Neon => "aarch64-neon",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -95,10 +104,10 @@ impl Backend {
             Kind::X86Avx2 => unsafe { run_avx2(op) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Backend` of this kind exists only where `has_avx512` said so.
-            Kind::X86Avx512 { in_halves: true } => unsafe { run_avx512::<_, true>(op) },
+            Kind::X86Avx512 => unsafe { run_avx512::<_, false>(op) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Kind::X86Avx512 { in_halves: false } => unsafe { run_avx512::<_, false>(op) },
+            Kind::X86Avx512Halves => unsafe { run_avx512::<_, true>(op) },
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Kind::Aarch64Neon => op.eval(super::neon::Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
