@@ -86,10 +86,12 @@ impl Machine {
     fn emulated(self) -> Way {
         let name = self.target().to_uppercase().replace('-', "_");
         let gnu = self.gnu();
+        let emulator = format!("{} -L /usr/{gnu}", self.emulator());
         Way::new(self.target(), self.backends())
             .arg("--target", self.target())
             .env(format!("CARGO_TARGET_{name}_LINKER"), format!("{gnu}-gcc"))
-            .env(format!("CARGO_TARGET_{name}_RUNNER"), format!("{} -L /usr/{gnu}", self.emulator()))
+            .env(format!("CARGO_TARGET_{name}_RUNNER"), &emulator)
+            .env("LOCKSTEP_TEST_EMULATOR", emulator)
     }
 }
 
@@ -109,6 +111,7 @@ mod tests {
             "CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc",
             "CARGO_TARGET_RISCV64GC_UNKNOWN_LINUX_GNU_RUNNER='qemu-riscv64 -L /usr/riscv64-linux-gnu'",
             "LOCKSTEP_TEST_BACKENDS=scalar",
+            "LOCKSTEP_TEST_EMULATOR='qemu-riscv64 -L /usr/riscv64-linux-gnu'",
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }

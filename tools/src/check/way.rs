@@ -56,7 +56,7 @@ impl Way {
     ) -> Vec<(&'static str, Command)> {
         let mut all = Vec::new();
         let golden = options.golden;
-        let mut kernel = self.cargo(workspace, &["test", "-p", "kernel", "--lib"]);
+        let mut kernel = self.cargo(workspace, &["test", "--no-fail-fast", "-p", "kernel", "--lib"]);
         if self.programs {
             kernel.arg("--tests");
         }

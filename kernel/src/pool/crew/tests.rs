@@ -171,9 +171,13 @@ fn a_lost_member_ends_the_process_with_the_reason() {
         return;
     }
     let name = "pool::crew::tests::a_lost_member_ends_the_process_with_the_reason";
+    // Under an emulator the process needs it, too.
+    let emulator = std::env::var("LOCKSTEP_TEST_EMULATOR").unwrap_or_default();
     let program = std::env::current_exe().unwrap();
-    let child = std::process::Command::new(program).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output();
-    let child = child.unwrap();
+    let mut words = emulator.split_whitespace().map(Into::into).chain([program.into_os_string()]);
+    let mut child = std::process::Command::new(words.next().unwrap());
+    child.args(words).args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+    let child = child.output().unwrap();
     let said = String::from_utf8_lossy(&child.stderr);
     // 101 is the code of a panic that unwound.
     assert!(!child.status.success() && child.status.code() != Some(101), "{:?}", child.status);
