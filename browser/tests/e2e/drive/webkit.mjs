@@ -28,7 +28,7 @@ export async function openWebKit() {
     };
     const { sessionId } = await call(base, "POST", "/session", { capabilities });
     const session = new Session(`${base}/session/${sessionId}`);
-    await session.call("POST", "/timeouts", { script: 300_000, pageLoad: 120_000 });
+    await session.call("POST", "/timeouts", { script: 300_000, pageLoad: 60_000 });
     return {
       newTab: () => session.newTab(),
       close: async () => {
@@ -89,8 +89,15 @@ class Tab {
     return this.#session.inWindow(this.#window, () => this.#session.call(method, path, body));
   }
 
-  goto(url) {
-    return this.#call("POST", "/url", { url });
+  /** Once in some hundreds of times the driver is never told that the page is there: it is asked again then, and says so. */
+  async goto(url) {
+    try {
+      await this.#call("POST", "/url", { url });
+    } catch (error) {
+      if (!/: timeout:/.test(error.message)) throw error;
+      console.error(`WebKit did not say that it had loaded ${url}; it is asked again. (${error.message})`);
+      await this.#call("POST", "/url", { url });
+    }
   }
 
   reload() {
