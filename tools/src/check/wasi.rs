@@ -44,7 +44,9 @@ const THREADS: Build = Build {
 
 /// In Node, whose engine is that of Chromium.
 pub(super) fn node(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
-    let runner = ["node".into(), "--no-warnings".into(), script(workspace, "run-wasi.mjs")];
+    // By its fast calls Node may collect the WASI object that is being called, and aborts (nodejs/node#46777).
+    let flags = ["--no-warnings", "--no-turbo-fast-api-calls"].map(Into::into);
+    let runner = [&["node".into()], &flags[..], &[script(workspace, "run-wasi.mjs")]].concat();
     [SCALAR, SIMD128, THREADS].iter().map(|build| way(workspace, build, "Node", &runner)).collect()
 }
 
