@@ -78,13 +78,17 @@ fn open_bytes(path: &Path, access: Access) -> Result<Bytes, CheckpointError> {
     opened.map_err(|error| CheckpointError::Io { path: path.to_owned(), error })
 }
 
+/// The most bytes that the system is asked for at once: those that run WASI programs refuse calls with very large ones.
+const PIECE: u64 = 16 << 20;
+
 fn read(path: &Path) -> io::Result<Bytes> {
     let len = fs::metadata(path)?.len();
     let mut bytes = Vec::new();
     let room = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     bytes.try_reserve_exact(room).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    // One byte more than the file had tells a file that grows from one that does not.
-    File::open(path)?.take(len + 1).read_to_end(&mut bytes)?;
+    let mut file = File::open(path)?;
+    // More bytes than the file had tell a file that grows from one that does not.
+    while bytes.len() as u64 <= len && (&mut file).take(PIECE).read_to_end(&mut bytes)? > 0 {}
     if bytes.len() as u64 != len {
         return Err(io::Error::other(format!("the file had {len} bytes and changed while it was read")));
     }
