@@ -83,7 +83,7 @@ impl Part {
 
     fn needs(self) -> Vec<Need> {
         match self {
-            Part::Node => vec![Need::program(&["node"], "nodejs", "runs WebAssembly")],
+            Part::Node => vec![Need::program(&["npm"], "npm", "installs the Node that runs WebAssembly")],
             Part::Code => code::needs(),
             _ => self.machine().map(Machine::needs).unwrap_or_default(),
         }

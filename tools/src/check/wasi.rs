@@ -1,15 +1,19 @@
 //! WebAssembly outside of browsers: the kernel's tests are WASI programs, and the two runners beside this file start them.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::json;
 
 use super::{CheckError, Way, add_target};
+use crate::process;
 use crate::python::{self, PythonError};
 use crate::workspace::Workspace;
 
 /// The wasmtime that runs the tests, from Python's package index.
 const WASMTIME: &str = "50.0.1";
+/// The Node that runs them, from npm's registry. In Node 20 a thread that waits on memory that has grown never sees what it waits for.
+const NODE: &str = "22.23.3";
 
 /// A build of the tests.
 struct Build {
@@ -44,9 +48,16 @@ const THREADS: Build = Build {
 
 /// In Node, whose engine is that of Chromium.
 pub(super) fn node(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {
+    let folder = workspace.target.join("check/node").join(NODE);
+    let program = folder.join("node_modules/node/bin/node");
+    if !program.exists() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-save", "--prefix"]).arg(&folder).arg(format!("node@{NODE}"));
+        process::run(&mut npm)?;
+    }
     // By its fast calls Node may collect the WASI object that is being called, and aborts (nodejs/node#46777).
     let flags = ["--no-warnings", "--no-turbo-fast-api-calls"].map(Into::into);
-    let runner = [&["node".into()], &flags[..], &[script(workspace, "run-wasi.mjs")]].concat();
+    let runner = [&[program], &flags[..], &[script(workspace, "run-wasi.mjs")]].concat();
     [SCALAR, SIMD128, THREADS].iter().map(|build| way(workspace, build, "Node", &runner)).collect()
 }
 
