@@ -107,3 +107,29 @@ impl KvCache {
         self.len += tokens;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_copied_until_there_are_more_positions_than_were_made_room_for() {
+        let (head_dim, layer) = (4, || LayerCache { keys: vec![Keys::new(4); 2], values: vec![vec![]; 2] });
+        let mut cache = KvCache { layers: vec![layer(), layer()], head_dim, len: 0 };
+        cache.reserve(1000);
+        let room = cache.bytes();
+        let mut add = |tokens: usize| {
+            let rows = vec![1.0; tokens * 2 * head_dim];
+            (0..2).for_each(|layer| _ = cache.append(layer, &rows, &rows));
+            cache.advance(tokens);
+            cache.bytes()
+        };
+        // Steps of 128: there is room for 1,024.
+        assert!((0..8).all(|_| add(128) == room));
+        // More by an eighth of what there is, or by a step.
+        let more = add(1);
+        assert_eq!(more, room / 8 * 9);
+        assert!((1..128).all(|_| add(1) == more));
+        assert!(add(1) > more);
+    }
+}

@@ -24,8 +24,8 @@ pub struct AttentionDims {
 pub(super) const QUERIES: usize = 24;
 /// From how many positions on a single token is shared out among threads by positions and by elements.
 const LONG: usize = 512;
-/// The most and the fewest positions that are one part of a long single token: each part begins with keys that nobody asked for.
-const PART: [usize; 2] = [1024, 256];
+/// The fewest and the most positions that are one part of a long single token: each part begins with keys that nobody asked for.
+const PART: [usize; 2] = [256, 1024];
 
 /// Causal attention of `tokens` queries, of which the last one sits at the last position of the cache (Vaswani et al.
 /// 2017; grouped queries: Ainslie et al. 2023).
@@ -105,7 +105,7 @@ fn one_long_token(exec: Exec<'_>, out: &mut [f32], q: &[f32], keys: &[Keys], val
     let stride = positions.next_multiple_of(LANES);
     let queries = |kv_head| Queries::new(q, dims, positions, kv_head, 0..1);
     let threads = exec.pool.threads();
-    let part = (dims.kv_heads * positions / (2 * threads)).clamp(PART[1], PART[0]).next_multiple_of(4 * LANES);
+    let part = (dims.kv_heads * positions / (2 * threads)).clamp(PART[0], PART[1]).next_multiple_of(4 * LANES);
     let mut p = vec![0.0; dims.heads * stride];
     split_tiles(exec.pool, &mut p, stride, [group, part], |heads, mut p| {
         let kv_head = heads.start / group;

@@ -107,3 +107,22 @@ fn map(path: &Path) -> io::Result<Bytes> {
     let map = unsafe { memmap2::Mmap::map(&file)? };
     Ok(Arc::new(map))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_to_its_end_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let mut file = File::create(&path).unwrap();
+        file.seek(SeekFrom::Start(2 * PIECE)).unwrap();
+        file.write_all(b"end").unwrap();
+        let bytes = read(&path).unwrap();
+        let bytes: &[u8] = (*bytes).as_ref();
+        assert!(bytes.len() as u64 == 2 * PIECE + 3 && bytes.ends_with(b"\0end"));
+    }
+}

@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use clap::ValueEnum;
-
 use crate::fetch::{self, FetchError};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
@@ -78,7 +76,7 @@ impl Part {
 
     /// As it is written after `--only`.
     fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        crate::test::name(self)
     }
 
     fn needs(self) -> Vec<Need> {

@@ -62,13 +62,6 @@ pub enum Browser {
     Webkit,
 }
 
-impl Part {
-    /// As it is written after `--only`.
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-}
-
 const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser::Webkit];
 
 impl Browser {
@@ -175,7 +168,7 @@ pub fn run(options: &Options) -> Result<(), TestError> {
     let browsers = chosen(&options.browser, &BROWSERS);
     let mut results = Results::default();
     for part in chosen(&options.only, &all) {
-        results.of(format!("--only {}", part.name()), || tests(&workspace, part, &browsers));
+        results.of(format!("--only {}", name(part)), || tests(&workspace, part, &browsers));
     }
     results.end().map_err(TestError::Failed)?;
     eprintln!("All tests passed.");
@@ -244,6 +237,11 @@ pub(crate) fn speed(workspace: &Workspace, browsers: &[Browser], program: &str) 
 pub(crate) fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
     let asked: BTreeSet<T> = asked.iter().copied().collect();
     if asked.is_empty() { all.to_vec() } else { asked.into_iter().collect() }
+}
+
+/// A part as it is written after `--only`.
+pub(crate) fn name(part: impl ValueEnum) -> String {
+    part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {

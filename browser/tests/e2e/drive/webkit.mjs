@@ -89,7 +89,7 @@ class Tab {
     return this.#session.inWindow(this.#window, () => this.#session.call(method, path, body));
   }
 
-  /** Once in some hundreds of times the driver is never told that the page is there: it is asked again then, and says so. */
+  /** Once in CI the driver waited for a page until its time was up, why is not known: it is asked again then, and says so. */
   async goto(url) {
     try {
       await this.#call("POST", "/url", { url });
