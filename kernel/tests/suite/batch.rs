@@ -51,6 +51,21 @@ fn together(model: &Model, exec: Exec<'_>, generations: &mut [Generation], joins
     }
 }
 
+#[test]
+fn a_cache_has_room_for_the_whole_prompt_at_once() {
+    let config = Config { context: 400, ..tiny() };
+    let model = model(&config, 1);
+    let request = requests(&config, 1, &[(300, 2)]).remove(0);
+    let mut generation = Generation::new(&model, request).unwrap();
+    generation.advance(&model, Exec::serial()).unwrap();
+    let (read, room) = (generation.cache().len(), generation.cache().bytes());
+    while generation.steps().is_empty() {
+        generation.advance(&model, Exec::serial()).unwrap();
+    }
+    assert!(read < 300 && generation.cache().len() == 300, "read in parts");
+    assert_eq!(generation.cache().bytes(), room);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
