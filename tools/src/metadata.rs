@@ -33,14 +33,6 @@ pub(crate) struct Package {
     /// None for a folder of the workspace.
     pub(crate) source: Option<String>,
     pub(crate) manifest_path: PathBuf,
-    pub(crate) dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Dependency {
-    pub(crate) name: String,
-    pub(crate) req: String,
-    pub(crate) source: Option<String>,
 }
 
 impl Metadata {

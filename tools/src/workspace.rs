@@ -52,6 +52,22 @@ impl Workspace {
         Ok(Workspace { root, target, version, rust_version })
     }
 
+    /// A program from crates.io in just this version, which it tells with `--version`; installed inside the target folder if it is not.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub fn cargo_program(&self, name: &str, version: &str) -> Result<PathBuf, ProcessError> {
+        let folder = self.target.join(name);
+        let program = folder.join("bin").join(name);
+        if !process::capture(Command::new(&program).arg("--version")).is_ok_and(|told| told.ends_with(version)) {
+            // Without optimisation, which would take longer than all that they do here.
+            let mut cargo = cargo();
+            cargo.args(["install", name, "--locked", "--debug", "--version", version, "--root"]).arg(&folder);
+            process::run(&mut cargo)?;
+        }
+        Ok(program)
+    }
+
     /// The model folder that the commands fill and read.
     pub fn model(&self) -> PathBuf {
         self.root.join("models/SmolLM2-135M-Instruct")

@@ -53,13 +53,7 @@ pub(super) fn minimal(workspace: &Workspace) -> Result<(), ManifestsError> {
 /// # Errors
 /// If there is one, or cargo-machete cannot be had.
 pub(super) fn unused(workspace: &Workspace) -> Result<(), ManifestsError> {
-    let folder = workspace.target.join("check/machete");
-    let machete = folder.join("bin/cargo-machete");
-    if !process::capture(Command::new(&machete).arg("--version")).is_ok_and(|version| version.ends_with(MACHETE)) {
-        let mut cargo = workspace::cargo();
-        cargo.args(["install", "cargo-machete", "--locked", "--version", MACHETE, "--root"]).arg(&folder);
-        process::run(&mut cargo).map_err(ManifestsError::Machete)?;
-    }
+    let machete = workspace.cargo_program("cargo-machete", MACHETE).map_err(ManifestsError::Machete)?;
     // Folders of our own: `target` has copies of manifests.
     let mut command = Command::new(machete);
     command.current_dir(&workspace.root).args(["bpe", "browser", "host", "kernel", "loader", "tools"]);

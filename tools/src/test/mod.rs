@@ -31,7 +31,7 @@ pub(crate) use setup::rust_components;
 pub enum Part {
     /// Format, lints, and the tests of all crates.
     Rust,
-    /// What the crates depend on: licences, bans and sources, by deny.toml.
+    /// What the crates depend on: licences, bans, sources and advisories, by cargo-deny and deny.toml.
     Dependencies,
     /// The page's modules, in Node.
     Unit,
@@ -132,9 +132,6 @@ pub enum TestError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The dependencies are not what they may be.
-    #[error(transparent)]
-    Dependencies(#[from] dependencies::DependencyError),
     /// The kernel has an instruction that it may not have.
     #[error(transparent)]
     Code(#[from] code::CodeError),
@@ -183,7 +180,7 @@ fn tests(workspace: &Workspace, part: Part, browsers: &[Browser]) -> Result<(), 
         Part::Rust => rust(workspace)?,
         Part::Dependencies => {
             eprintln!("What the crates depend on.");
-            return Ok(dependencies::check(workspace)?);
+            dependencies::checks(workspace)?
         }
         Part::Unit => vec![node_tests(workspace, "unit")?],
         Part::Reference => vec![reference(workspace)?],
