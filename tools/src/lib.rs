@@ -8,6 +8,7 @@ pub mod measure;
 mod metadata;
 pub mod npm;
 pub mod packages;
+mod parts;
 pub mod process;
 pub mod python;
 pub mod release;

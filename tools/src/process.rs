@@ -86,6 +86,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// The value of the first line `name : value` of what a program or the system says.
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::trim))
+}
+
 /// The first of these programs that stands on the PATH, with its full path.
 pub fn find(names: &[&str]) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -117,6 +122,15 @@ mod tests {
     #[test]
     fn output_is_captured_without_its_last_line_end() {
         assert_eq!(capture(Command::new("sh").args(["-c", "printf 'a\\nb\\n'"])).unwrap(), "a\nb");
+    }
+
+    #[test]
+    fn a_field_has_the_whole_name() {
+        let text = "host: x86_64-unknown-linux-gnu\nLLVM version: 22.1.8\nmodel name\t: A CPU: fast\nmodel name : B\n";
+        assert_eq!(field(text, "host"), Some("x86_64-unknown-linux-gnu"));
+        assert_eq!(field(text, "LLVM version"), Some("22.1.8"));
+        assert_eq!(field(text, "model name"), Some("A CPU: fast"));
+        assert_eq!((field(text, "ost"), field(text, "LLVM")), (None, None));
     }
 
     #[test]

@@ -53,6 +53,19 @@ impl Served {
     }
 }
 
+/// The answer to a request, which is sent again as long as the server loads its model.
+///
+/// # Errors
+/// If the server, or the way to it, fails.
+pub fn when_loaded<A>(mut request: impl FnMut() -> Result<A, ureq::Error>) -> Result<A, ureq::Error> {
+    loop {
+        match request() {
+            Err(ureq::Error::StatusCode(503)) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,7 +48,7 @@ pub enum StartError {
 pub fn run(options: &Options) -> Result<(), StartError> {
     let workspace = Workspace::find()?;
     eprintln!("[1/3] The model, in {}.", workspace.short(&workspace.model()));
-    fetch::run(&fetch::Options::automatic(workspace.model()))?;
+    fetch::run(&fetch::Options::automatic())?;
     eprintln!("[2/3] The page with its WebAssembly module, in {}.", workspace.short(&workspace.bundle()));
     bundle::build(&workspace, &workspace.bundle(), Choice::Auto)?;
     eprintln!("[3/3] The server.");

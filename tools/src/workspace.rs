@@ -94,13 +94,18 @@ pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The compiler, the one that is asked for where there is one.
+pub fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 /// The compiler's name of this machine.
 ///
 /// # Errors
 /// If the compiler does not answer.
 pub fn host() -> Result<String, ProcessError> {
-    let answer = process::capture(Command::new("rustc").arg("-vV"))?;
-    Ok(answer.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default().to_owned())
+    let answer = process::capture(rustc().arg("-vV"))?;
+    Ok(process::field(&answer, "host").unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
 pub use route::{Choice, Route, RouteError, Std, Target};
-pub(crate) use stamp::{Stamp, walk};
+pub(crate) use stamp::{Stamp, relative, walk};
 
 /// A build of the module.
 #[derive(Clone, Copy)]

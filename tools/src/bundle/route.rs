@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::packages::{self, Need, PackageError};
-use crate::process::{self, ProcessError};
-use crate::workspace::{self, Workspace};
+use crate::process::{self, ProcessError, field};
+use crate::workspace::{self, Workspace, rustc};
 
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// Where Debian puts its compiler, beside those of rustup.
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 
 /// What is built for.
@@ -196,10 +197,6 @@ impl Route {
     }
 }
 
-fn rustc() -> Command {
-    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-}
-
 fn sysroot() -> Result<PathBuf, ProcessError> {
     Ok(process::capture(rustc().args(["--print", "sysroot"]))?.into())
 }
@@ -285,11 +282,6 @@ fn linker(target: Target) -> Result<PathBuf, RouteError> {
     Ok(process::find(&[&name]).unwrap_or_else(|| name.into()))
 }
 
-/// The value of `name: value` in the answer of `rustc -vV`.
-fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 /// Both are there, of one upstream version, and new enough.
 fn versions_fit(rustc: Option<&str>, library: Option<&str>, needed: &str) -> bool {
     match (rustc.and_then(upstream), library.and_then(upstream), upstream(needed)) {
@@ -332,14 +324,6 @@ mod tests {
         assert!(!versions_fit(None, new, "1.88"));
         // As numbers, not as text.
         assert!(versions_fit(Some("1.100.0"), Some("1.100.0"), "1.88"));
-    }
-
-    #[test]
-    fn fields_of_the_compilers_answer_are_found() {
-        let answer = "rustc 1.96.0\nhost: x86_64-unknown-linux-gnu\nLLVM version: 22.1.8";
-        assert_eq!(field(answer, "host"), Some("x86_64-unknown-linux-gnu"));
-        assert_eq!(field(answer, "LLVM version"), Some("22.1.8"));
-        assert_eq!(field(answer, "ost"), None);
     }
 
     #[test]

@@ -97,7 +97,8 @@ pub fn walk(dir: &Path, without: &[&str]) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn relative(root: &Path, file: &Path) -> String {
+/// The path of a file below `root`, with slashes.
+pub(crate) fn relative(root: &Path, file: &Path) -> String {
     let path = file.strip_prefix(root).unwrap_or(file);
     path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }

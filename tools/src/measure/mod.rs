@@ -8,6 +8,8 @@ mod streams;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use crate::fetch::{self, FetchError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
@@ -36,8 +38,6 @@ pub enum Part {
     /// The operators of the kernel on every backend, beside what the machine can do.
     Operators,
 }
-
-const PARTS: [Part; 6] = [Part::Native, Part::Start, Part::Streams, Part::Tokenizer, Part::Browser, Part::Operators];
 
 /// The command line of `measure`.
 #[derive(clap::Args, Debug, Clone)]
@@ -112,7 +112,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> MeasureError {
 pub fn run(options: &Options) -> Result<(), MeasureError> {
     let workspace = Workspace::find()?;
     let model = fetch::test_model()?;
-    let parts = crate::test::chosen(&options.only, &PARTS);
+    let parts = crate::parts::chosen(&options.only, Part::value_variants());
     build_server(&workspace)?;
     let peers = match options.peers {
         true => Some(Peers::install(&workspace, &model)?),

@@ -7,9 +7,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::peers::Peers;
-use super::report::{Figure, Unit, field};
+use super::report::{Figure, Unit};
 use super::{MeasureError, at};
-use crate::process;
+use crate::bundle::walk;
+use crate::process::{self, field};
 use crate::test::{self, Browser};
 use crate::workspace::{self, Workspace};
 
@@ -126,23 +127,12 @@ pub fn tokenizer(workspace: &Workspace, model: &Path, peers: Option<&Peers>) -> 
 fn sources(root: &Path) -> Result<String, MeasureError> {
     let mut files = Vec::new();
     for name in ["bpe", "browser", "docs", "host", "kernel", "loader", "tools"] {
-        collect(&root.join(name), &mut files)?;
+        let folder = root.join(name);
+        files.extend(walk(&folder, &["node_modules"]).map_err(at(&folder))?);
     }
-    files.sort();
-    let read = |file| fs::read_to_string(file).map_err(at(file));
-    files.iter().map(|file| read(file.as_path())).collect()
-}
-
-fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<(), MeasureError> {
-    for entry in fs::read_dir(folder).map_err(at(folder))? {
-        let path = entry.map_err(at(folder))?.path();
-        if path.is_dir() && !path.ends_with("node_modules") {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|end| end == "rs" || end == "md") {
-            files.push(path);
-        }
-    }
-    Ok(())
+    files.retain(|file| file.extension().is_some_and(|end| end == "rs" || end == "md"));
+    let read = |file: &std::path::PathBuf| fs::read_to_string(file).map_err(at(file));
+    files.iter().map(read).collect()
 }
 
 /// The engine in Chromium and Firefox, Chromium's against wllama and transformers.js.

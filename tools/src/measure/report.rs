@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::Command;
 
-use crate::process;
+use crate::process::{self, field};
 use crate::workspace::Workspace;
 
 /// What a figure counts.
@@ -98,11 +98,6 @@ fn cores(count: usize) -> String {
     if count == 1 { "1 core".into() } else { format!("{count} cores") }
 }
 
-/// The value of the first line `name : value`.
-pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(str::trim))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,12 +114,5 @@ mod tests {
         assert_eq!(lines[0], "| x | 2.0 tok/s | 1.0 tok/s (p) | 2.00 |");
         assert_eq!(lines[1], "| x | 2.0 ms | 1.0 ms (p) | 0.50 |");
         assert_eq!(lines[2], "| x | 2.0 MB |  |  |");
-    }
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let text = "model\t\t: 17\nmodel name\t: A CPU: fast\n";
-        assert_eq!(field(text, "model name"), Some("A CPU: fast"));
-        assert_eq!(field(text, "flags"), None);
     }
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::report::{Figure, Unit, field};
+use super::report::{Figure, Unit};
 use super::{MeasureError, RUNS};
-use crate::served::Served;
+use crate::process::field;
+use crate::served::{Served, when_loaded};
 use crate::workspace::Workspace;
 
 /// Starts of which the fastest counts.
@@ -85,15 +86,8 @@ fn server_memory(workspace: &Workspace, model: &Path) -> Result<f64, MeasureErro
     let origin = &server.origin;
     let prompt = "%20word".repeat(CONTEXT - NEW);
     let url = format!("{origin}api/generate?prompt={prompt}&max_tokens={NEW}");
-    let answer = loop {
-        match ureq::get(&url).call() {
-            // It is still loading.
-            Err(ureq::Error::StatusCode(503)) => std::thread::sleep(std::time::Duration::from_millis(50)),
-            other => {
-                break other.map_err(|error| MeasureError::Said { line: origin.into(), said: error.to_string() })?;
-            }
-        }
-    };
+    let said = |error: ureq::Error| MeasureError::Said { line: origin.into(), said: error.to_string() };
+    let answer = when_loaded(|| ureq::get(&url).call()).map_err(said)?;
     let (mut most, mut tokens) = (0.0_f64, 0);
     for event in BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok) {
         tokens += usize::from(event == "event: token");

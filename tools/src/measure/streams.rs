@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::MeasureError;
 use super::report::{Figure, Unit};
-use crate::served::Served;
+use crate::served::{Served, when_loaded};
 use crate::workspace::Workspace;
 
 /// Requests that get tokens all the time.
@@ -94,16 +94,11 @@ fn ask(url: &str, prompt: &str, max_tokens: usize) -> Result<Stream, MeasureErro
     });
     let said = |error: ureq::Error| MeasureError::Said { line: url.into(), said: error.to_string() };
     let (mut asked, body) = (Instant::now(), body.to_string());
-    let answer = loop {
-        match ureq::post(url).content_type("application/json").send(&body) {
-            // It is still loading.
-            Err(ureq::Error::StatusCode(503)) => {
-                thread::sleep(Duration::from_millis(50));
-                asked = Instant::now();
-            }
-            other => break other.map_err(said)?,
-        }
+    let post = || {
+        asked = Instant::now();
+        ureq::post(url).content_type("application/json").send(&body)
     };
+    let answer = when_loaded(post).map_err(said)?;
     let (sender, times) = mpsc::channel();
     thread::spawn(move || {
         let lines = BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok);

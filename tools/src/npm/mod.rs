@@ -36,7 +36,7 @@ pub struct Options {
 
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
-pub enum PackageError {
+pub enum NpmError {
     /// The repository was not found.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -73,8 +73,8 @@ pub enum PackageError {
     },
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> PackageError {
-    move |source| PackageError::File { path: path.to_owned(), source }
+fn at(path: &Path) -> impl FnOnce(io::Error) -> NpmError {
+    move |source| NpmError::File { path: path.to_owned(), source }
 }
 
 /// What was made.
@@ -90,7 +90,7 @@ pub struct Package {
 ///
 /// # Errors
 /// As [`build`].
-pub fn run(options: &Options) -> Result<(), PackageError> {
+pub fn run(options: &Options) -> Result<(), NpmError> {
     let workspace = Workspace::find()?;
     let out = match &options.out {
         Some(out) => std::path::absolute(out).map_err(at(out))?,
@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> Result<(), PackageError> {
 ///
 /// # Errors
 /// If `out` is somebody else's, the page cannot be built, or npm fails; the folder is then as it was.
-pub fn build(workspace: &Workspace, out: &Path) -> Result<Package, PackageError> {
+pub fn build(workspace: &Workspace, out: &Path) -> Result<Package, NpmError> {
     let bundle = workspace.bundle();
     bundle::build(workspace, &bundle, Choice::Auto)?;
     pack(workspace, &bundle, &workspace.version, out)
@@ -116,7 +116,7 @@ pub fn build(workspace: &Workspace, out: &Path) -> Result<Package, PackageError>
 ///
 /// # Errors
 /// If `out` is somebody else's, or npm fails; the folder is then as it was.
-pub fn pack(workspace: &Workspace, bundle: &Path, version: &str, out: &Path) -> Result<Package, PackageError> {
+pub fn pack(workspace: &Workspace, bundle: &Path, version: &str, out: &Path) -> Result<Package, NpmError> {
     packages::ensure(&[Need::program(&["npm"], "npm", "packs the package")])?;
     let replacement = Replacement::of(out, &format!("{FOLDER}/package.json"))?;
     let folder = replacement.path().join(FOLDER);
@@ -140,15 +140,15 @@ pub fn pack(workspace: &Workspace, bundle: &Path, version: &str, out: &Path) -> 
 
 /// The package's manifest: the one written by hand, with the version of the workspace. Its text stays as it is, since the order of the
 /// conditions in `exports` counts.
-fn manifest(template: &str, version: &str) -> Result<String, PackageError> {
+fn manifest(template: &str, version: &str) -> Result<String, NpmError> {
     let places = template.matches(VERSION).count();
     if places != 1 {
-        return Err(PackageError::Manifest(format!("{VERSION} stands there {places} times, not once")));
+        return Err(NpmError::Manifest(format!("{VERSION} stands there {places} times, not once")));
     }
     Ok(template.replace(VERSION, &format!("\"version\": \"{version}\"")))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), PackageError> {
+fn copy(from: &Path, to: &Path) -> Result<(), NpmError> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(at(folder))?;
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{PackageError, at};
+use super::{NpmError, at};
 
 /// The paths, relative to `folder`, of `module` and of all that it needs: a relative path behind the `from` of an import or export, or
 /// in `new URL(path, import.meta.url)`, by which bundlers find them too. Comments are read like code.
 ///
 /// # Errors
 /// If a file cannot be read, or is not inside the folder.
-pub(super) fn needed(folder: &Path, module: &str) -> Result<BTreeSet<String>, PackageError> {
+pub(super) fn needed(folder: &Path, module: &str) -> Result<BTreeSet<String>, NpmError> {
     let mut found = BTreeSet::new();
     let mut to_read = vec![module.to_owned()];
     while let Some(name) = to_read.pop() {
@@ -26,7 +26,7 @@ pub(super) fn needed(folder: &Path, module: &str) -> Result<BTreeSet<String>, Pa
         let source = fs::read_to_string(&path).map_err(at(&path))?;
         for reference in references(&source) {
             let resolved = resolve(&name, reference)
-                .ok_or_else(|| PackageError::Outside { module: name.clone(), reference: reference.to_owned() })?;
+                .ok_or_else(|| NpmError::Outside { module: name.clone(), reference: reference.to_owned() })?;
             to_read.push(resolved);
         }
     }

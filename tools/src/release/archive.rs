@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::{Compression, GzBuilder};
 
-use crate::bundle::walk;
+use crate::bundle::{relative, walk};
 
 /// A `.tar.gz` on its way: files in one folder.
 pub(super) struct Archive {
@@ -41,9 +41,7 @@ impl Archive {
     /// If one cannot be read.
     pub(super) fn tree(mut self, from: &Path) -> io::Result<Archive> {
         for file in walk(from, &[])? {
-            let parts = file.strip_prefix(from).unwrap_or(&file).components();
-            let name = parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
-            self = self.file(&name, fs::read(&file)?);
+            self = self.file(&relative(from, &file), fs::read(&file)?);
         }
         Ok(self)
     }

@@ -35,7 +35,7 @@ const ARTEFACTS: [Artefact; 4] = [artefacts::SOURCE, artefacts::VECTORS, artefac
 pub struct Options {
     /// The folder to make; one that this command made before is replaced [default: lockstep-<version> in cargo's target folder].
     #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Make a pre-release of this name, such as rc.1, of what the changelog has under Unreleased.
     #[arg(long, value_name = "NAME")]
     pub pre: Option<String>,
@@ -85,7 +85,7 @@ pub enum ReleaseError {
     Bundle(#[from] BundleError),
     /// The npm package cannot be made.
     #[error(transparent)]
-    Npm(#[from] npm::PackageError),
+    Npm(#[from] npm::NpmError),
     /// The folder is somebody else's, or cannot be replaced.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -122,7 +122,7 @@ struct Release<'a> {
 pub fn run(options: &Options) -> Result<(), ReleaseError> {
     let workspace = Workspace::find()?;
     let state = State::of(&workspace, options.pre.as_deref())?;
-    let out = match &options.output {
+    let out = match &options.out {
         Some(folder) => std::path::absolute(folder).map_err(at(folder))?,
         None => workspace.target.join(format!("lockstep-{}", state.version)),
     };

@@ -32,7 +32,7 @@ impl State {
             let lines: Vec<String> = changed.lines().take(10).map(|line| format!("  {line}")).collect();
             return Err(ReleaseError::Changed(lines.join("\n")));
         }
-        let version = version(env!("CARGO_PKG_VERSION"), pre)?;
+        let version = version(&workspace.version, pre)?;
         let path = workspace.root.join("CHANGELOG.md");
         let changelog = fs::read_to_string(&path).map_err(at(&path))?;
         let heading = if pre.is_some() { UNRELEASED } else { &version };
@@ -114,7 +114,7 @@ mod tests {
         let state = State::of(&workspace, Some("rc.1")).unwrap();
         assert!(state.version.ends_with("-rc.1") && state.commit.len() >= 40 && state.seconds > 0, "{state:?}");
         let error = State::of(&workspace, None).unwrap_err().to_string();
-        assert!(error.contains("CHANGELOG.md") && error.contains(env!("CARGO_PKG_VERSION")), "{error}");
+        assert!(error.contains("CHANGELOG.md") && error.contains(&workspace.version), "{error}");
         fs::write(root.join("new"), "").unwrap();
         fs::write(&changelog, "").unwrap();
         let error = State::of(&workspace, Some("rc.1")).unwrap_err().to_string();

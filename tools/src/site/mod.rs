@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<(), SiteError> {
     let model = match &options.model {
         Some(model) => model.clone(),
         None => {
-            fetch::run(&fetch::Options::automatic(workspace.model()))?;
+            fetch::run(&fetch::Options::automatic())?;
             workspace.model()
         }
     };

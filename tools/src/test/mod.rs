@@ -7,7 +7,6 @@ mod package;
 mod setup;
 mod tiny;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +17,7 @@ use crate::check::code;
 use crate::fetch::{self, FetchError};
 use crate::npm;
 use crate::packages::PackageError;
+use crate::parts::{chosen, name};
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
 use crate::results::Results;
@@ -62,19 +62,6 @@ pub enum Browser {
     Webkit,
 }
 
-const BROWSERS: [Browser; 3] = [Browser::Chromium, Browser::Firefox, Browser::Webkit];
-
-impl Browser {
-    /// The name that the end-to-end tests have for it.
-    fn name(self) -> &'static str {
-        match self {
-            Browser::Chromium => "chromium",
-            Browser::Firefox => "firefox",
-            Browser::Webkit => "webkit",
-        }
-    }
-}
-
 /// The command line of `test`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
@@ -117,7 +104,7 @@ pub enum TestError {
     Site(#[from] SiteError),
     /// The npm package is not there.
     #[error(transparent)]
-    Package(#[from] npm::PackageError),
+    Package(#[from] npm::NpmError),
     /// A program of the set-up failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -150,21 +137,9 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
 /// If the set-up or a part fails.
 pub fn run(options: &Options) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let all = [
-        Part::Rust,
-        Part::Dependencies,
-        Part::Unit,
-        Part::Reference,
-        Part::Openapi,
-        Part::Code,
-        Part::Embedding,
-        Part::Clients,
-        Part::E2e,
-        Part::Package,
-    ];
-    let browsers = chosen(&options.browser, &BROWSERS);
+    let browsers = chosen(&options.browser, Browser::value_variants());
     let mut results = Results::default();
-    for part in chosen(&options.only, &all) {
+    for part in chosen(&options.only, Part::value_variants()) {
         results.of(format!("--only {}", name(part)), || tests(&workspace, part, &browsers));
     }
     results.end().map_err(TestError::Failed)?;
@@ -211,7 +186,7 @@ fn tests(workspace: &Workspace, part: Part, browsers: &[Browser]) -> Result<(), 
 /// If the set-up or a browser fails, or runs differ in a bit.
 pub fn bench(options: &BenchOptions) -> Result<(), TestError> {
     let workspace = Workspace::find()?;
-    let browsers = chosen(&options.browser, &BROWSERS);
+    let browsers = chosen(&options.browser, Browser::value_variants());
     Ok(process::run(&mut speed(&workspace, &browsers, "measure.mjs")?)?)
 }
 
@@ -228,17 +203,6 @@ pub(crate) fn speed(workspace: &Workspace, browsers: &[Browser], program: &str) 
     command.arg(format!("speed/{program}"));
     in_browsers(&mut command, workspace, browsers, &model)?;
     Ok(command)
-}
-
-/// What was asked for, each once, or all.
-pub(crate) fn chosen<T: Copy + Ord>(asked: &[T], all: &[T]) -> Vec<T> {
-    let asked: BTreeSet<T> = asked.iter().copied().collect();
-    if asked.is_empty() { all.to_vec() } else { asked.into_iter().collect() }
-}
-
-/// A part as it is written after `--only`.
-pub(crate) fn name(part: impl ValueEnum) -> String {
-    part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
@@ -329,7 +293,7 @@ fn in_browsers<'a>(
     let tests = workspace.root.join("browser/tests");
     setup::browsers(browsers)?;
     setup::node_packages(&tests)?;
-    let names: Vec<&str> = browsers.iter().map(|browser| browser.name()).collect();
+    let names: Vec<String> = browsers.iter().map(|browser| name(*browser)).collect();
     Ok(command
         .current_dir(tests)
         .env("LOCKSTEP_E2E_BROWSERS", names.join(","))
@@ -341,12 +305,6 @@ fn in_browsers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_asked_for_runs_once_and_nothing_means_all() {
-        assert_eq!(chosen(&[], &[Part::Rust, Part::E2e]), [Part::Rust, Part::E2e]);
-        assert_eq!(chosen(&[Part::E2e, Part::Unit, Part::E2e], &[]), [Part::Unit, Part::E2e]);
-    }
 
     #[test]
     fn only_test_files_are_run_and_none_is_an_error() {

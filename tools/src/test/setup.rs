@@ -57,21 +57,9 @@ pub(super) fn numpy(target: &Path) -> Result<PathBuf, TestError> {
 /// The clients that the server is tested with, as pinned in `requirements.txt`, in a virtual environment inside the target folder;
 /// returns the Python that has them.
 pub(super) fn clients(target: &Path, tests: &Path) -> Result<PathBuf, TestError> {
-    let (venv, list) = (target.join("clients-venv"), tests.join("requirements.txt"));
-    let wanted = std::fs::read(&list).map_err(at(&list))?;
-    // Written after a whole installation, with the list that it followed.
-    let done = venv.join("installed.txt");
-    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(venv.join("bin/python3"));
-    }
     packages::ensure(&[Need::program(&["curl"], "curl", "runs the examples of docs/http-api.md")])?;
-    eprintln!("Installing the clients, as pinned in host/tests/clients/requirements.txt; this takes a gigabyte.");
-    let python = python::environment(&venv, "installs OpenAI's client, LangChain, llm and lm-evaluation-harness")?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--requirement"]);
-    process::run(pip.arg(&list))?;
-    std::fs::write(&done, wanted).map_err(at(&done))?;
-    Ok(python)
+    let why = "OpenAI's client, LangChain, llm and lm-evaluation-harness, which take a gigabyte";
+    Ok(python::with_requirements(&target.join("clients-venv"), &tests.join("requirements.txt"), why)?)
 }
 
 /// The browsers, for WebKit a display and a message bus, and what the examples of the README call.
@@ -116,18 +104,6 @@ mod tests {
         std::fs::create_dir(tests.path().join("node_modules")).unwrap();
         std::fs::write(tests.path().join("node_modules/.installed-package-lock.json"), "lock").unwrap();
         assert!(node_packages(tests.path()).is_ok());
-    }
-
-    #[test]
-    fn installed_clients_are_not_installed_again() {
-        let (target, tests) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let error = clients(target.path(), tests.path()).unwrap_err().to_string();
-        assert!(error.contains("requirements.txt"), "{error}");
-        std::fs::write(tests.path().join("requirements.txt"), "no-such-package-of-ours==1\n").unwrap();
-        let venv = target.path().join("clients-venv");
-        std::fs::create_dir(&venv).unwrap();
-        std::fs::write(venv.join("installed.txt"), "no-such-package-of-ours==1\n").unwrap();
-        assert_eq!(clients(target.path(), tests.path()).unwrap(), venv.join("bin/python3"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The part of a file that has arrived: `<name>.part`, with the entity tag of the whole beside it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use loader::digest::hex;
 use loader::sync_folder_of;
 use sha2::{Digest, Sha256};
+
+use crate::fetch::folder::hash_of;
 
 /// A file that is arriving, hashed as it grows.
 pub struct Part {
@@ -124,21 +126,5 @@ fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
-}
-
-/// Hashes a file from its start and stops at its end.
-fn hash_of(file: &mut File) -> io::Result<(Sha256, u64)> {
-    let mut hash = Sha256::new();
-    let mut len = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hash, len)),
-            read => {
-                hash.update(&buffer[..read]);
-                len += read as u64;
-            }
-        }
     }
 }

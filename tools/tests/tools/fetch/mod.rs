@@ -85,7 +85,7 @@ impl Setup {
     }
 
     fn fetch_with(&self, source: Source, accept: Option<&str>) -> Result<Fetched, FetchError> {
-        let options = Options { source, dir: self.dir(), accept_revision: accept.map(str::to_owned) };
+        let options = Options { source, dir: Some(self.dir()), accept_revision: accept.map(str::to_owned) };
         tools::fetch::fetch(&options, &self.environment, &self.repository)
     }
 
