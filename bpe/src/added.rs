@@ -1,7 +1,7 @@
 //! Added tokens: texts that are found in the input before anything else looks at it.
 //!
 //! Matching is leftmost, longest first, as in the reference. Two passes: tokens that are not `normalized` go over
-//! the whole text, the others over what is left (there is no normalizer, so both see the same characters).
+//! the whole text, the others over what is left (beside a normalizer no token is `normalized`, so both see the same characters).
 
 use alloc::{string::String, vec::Vec};
 

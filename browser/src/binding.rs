@@ -212,7 +212,7 @@ impl Engine {
     ) -> Result<usize, JsError> {
         let optimizer = match optimizer {
             "sgd" => Optimizer::Sgd { momentum: 0.0 },
-            "adamw" => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
+            "adamw" => Optimizer::adamw(0.0),
             other => return Err(JsError::new(&format!("the optimizer is \"sgd\" or \"adamw\", not {other:?}"))),
         };
         let lesson = text.map(Lesson::Text).unwrap_or_else(|| Lesson::Messages(turns(messages)));

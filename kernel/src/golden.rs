@@ -152,7 +152,7 @@ impl Tiny {
     pub fn training(self) -> TrainOptions {
         let (optimizer, clip_norm) = match self {
             Tiny::One => (Optimizer::Sgd { momentum: 0.9 }, None),
-            Tiny::Two => (Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1 }, Some(0.5)),
+            Tiny::Two => (Optimizer::adamw(0.1), Some(0.5)),
         };
         let schedule = Schedule { learning_rate: 0.01, warmup: 2, cosine_steps: Some(10) };
         TrainOptions { optimizer, schedule, clip_norm, recompute: false }

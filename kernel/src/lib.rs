@@ -4,8 +4,8 @@
 //! drift apart. The order and the rounding of every operation are fixed by the numeric contract, `docs/numerics.md`; code
 //! cites its rules as `N1`, `N2`, ...
 //!
-//! Layers, each using only those before it: [`simd`] (16 lanes, the order, the choice of instruction set), `math`,
-//! [`ops`], [`model`], then [`generate`], [`score`], [`train`] and [`transcript`]. The crate takes token ids, byte slices,
+//! Layers, each using only those before it: [`pool`] (threads) and `digest`, [`simd`] (16 lanes, the order, the choice of instruction
+//! set), `math`, [`ops`], [`model`], then [`generate`], [`score`], [`train`] and [`transcript`]. The crate takes token ids, byte slices,
 //! a [`pool::Pool`] and a by-name source of tensors; it knows no files, sockets, clocks, JSON or text.
 //!
 //! Features: `std` (default) detects the CPU's instruction set at run time and has a pool of threads, [`pool::Crew`]; without it the
@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod digest;
 pub mod environment;
 pub mod generate;
 pub mod golden;

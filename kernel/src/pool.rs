@@ -18,6 +18,11 @@ pub trait Pool: Sync {
     fn threads(&self) -> usize;
 
     /// Calls `job(0)` to `job(parts - 1)`, each exactly once, and returns when all have returned.
+    ///
+    /// # What relies on it
+    /// Each part writes memory of its own, and nobody locks it. A pool that calls a part twice at the same time has two threads write
+    /// one place, and one that returns before a part has ended leaves it writing what others read: no compiler sees that. A part
+    /// that there is not is a panic.
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync));
 }
 
@@ -35,7 +40,7 @@ impl Pool for SerialPool {
 }
 
 /// A range of columns of a row-major matrix, which one part of a job may write.
-pub struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     start: *mut f32,
     row_len: usize,
     rows: usize,
@@ -60,18 +65,6 @@ impl<'a> Columns<'a> {
         self.rows
     }
 
-    /// The same columns of rows `rows`.
-    ///
-    /// # Panics
-    /// If the matrix has fewer rows.
-    #[inline(always)]
-    pub fn rows_of(&mut self, rows: Range<usize>) -> Columns<'_> {
-        assert!(rows.start <= rows.end && rows.end <= self.rows, "columns: rows {rows:?} of {}", self.rows);
-        // Inside the matrix: there are `rows.start` whole rows before it.
-        let start = self.start.wrapping_add(rows.start * self.row_len);
-        Columns { start, row_len: self.row_len, rows: rows.len(), range: self.range.clone(), matrix: PhantomData }
-    }
-
     /// These columns of row `row`.
     ///
     /// # Panics
@@ -80,7 +73,7 @@ impl<'a> Columns<'a> {
     pub fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "columns: row {row} of {}", self.rows);
         // SAFETY: `start` points to `rows` rows of `row_len` values that are mutably borrowed for as long as `self` lives, `row`
-        // and `range` are inside, and no other `Columns` has a value of them (`split_columns`, `split_tiles`; `rows_of` borrows).
+        // and `range` are inside, and no other `Columns` has a value of them (`split_columns`, `split_tiles`).
         // Two rows cannot be held at once, since each borrows `self`.
         unsafe {
             let start = self.start.add(row * self.row_len + self.range.start);
@@ -101,11 +94,19 @@ impl<T> Start<T> {
     }
 }
 
+/// Has the pool run a job whose parts write memory of their own.
+fn run(pool: &dyn Pool, parts: usize, job: impl Fn(usize) + Sync) {
+    pool.run(parts, &|part| {
+        assert!(part < parts, "pool: part {part} of {parts}");
+        job(part);
+    });
+}
+
 /// Shares out the columns of `matrix` (`[rows, row_len]`) in ranges of whole `granule`s, about one range a thread.
 ///
 /// # Panics
 /// If `matrix` is no whole number of rows, or a row no whole number of granules.
-pub fn split_columns(
+pub(crate) fn split_columns(
     pool: &dyn Pool,
     matrix: &mut [f32],
     row_len: usize,
@@ -120,7 +121,7 @@ pub fn split_columns(
 ///
 /// # Panics
 /// If a matrix is no whole number of rows, or a row no whole number of granules.
-pub fn split_columns_of_each<const N: usize>(
+pub(crate) fn split_columns_of_each<const N: usize>(
     pool: &dyn Pool,
     matrices: [(&mut [f32], usize, usize); N],
     job: impl Fn([Columns<'_>; N]) + Sync,
@@ -134,7 +135,7 @@ pub fn split_columns_of_each<const N: usize>(
     let parts = pool.threads().clamp(1, most.unwrap_or(1));
     let starts = matrices
         .map(|(matrix, row_len, granule)| (Start(matrix.as_mut_ptr()), matrix.len() / row_len, row_len, granule));
-    pool.run(parts, &|part| {
+    run(pool, parts, |part| {
         job(starts.each_ref().map(|(start, rows, row_len, granule)| {
             // Part `p` has the granules from `p * granules / parts` on: the ranges of two parts never overlap.
             let bound = |part: usize| part * (row_len / granule) / parts * granule;
@@ -149,7 +150,7 @@ pub fn split_columns_of_each<const N: usize>(
 ///
 /// # Panics
 /// If `matrix` is no whole number of rows, or a tile is empty.
-pub fn split_tiles(
+pub(crate) fn split_tiles(
     pool: &dyn Pool,
     matrix: &mut [f32],
     row_len: usize,
@@ -163,7 +164,7 @@ pub fn split_tiles(
     let across = row_len.div_ceil(tile_columns);
     let start = Start(matrix.as_mut_ptr());
     // Part `p` is tile `p % across` of its rows: no value belongs to two of them.
-    pool.run(rows.div_ceil(tile_rows) * across, &|part| {
+    run(pool, rows.div_ceil(tile_rows) * across, |part| {
         let row = part / across * tile_rows;
         let column = part % across * tile_columns;
         let rows = row..rows.min(row + tile_rows);
@@ -177,7 +178,12 @@ pub fn split_tiles(
 ///
 /// # Panics
 /// If `matrix` is no whole number of rows.
-pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+pub(crate) fn split_rows(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    row_len: usize,
+    job: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
     if !matrix.is_empty() {
         let len = matrix.len();
         split_columns(pool, matrix, len, row_len, |mut part| {
@@ -189,7 +195,7 @@ pub fn split_rows(pool: &dyn Pool, matrix: &mut [f32], row_len: usize, job: impl
 
 /// Shares out the values of `slice`, a few thousand at a time, since fewer take less time than to wake a thread; `job`
 /// receives their range and the values.
-pub fn split_values(pool: &dyn Pool, slice: &mut [f32], job: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+pub(crate) fn split_values(pool: &dyn Pool, slice: &mut [f32], job: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     split_blocks(pool, slice, 1, 4096, job);
 }
 
@@ -198,7 +204,7 @@ pub fn split_values(pool: &dyn Pool, slice: &mut [f32], job: impl Fn(Range<usize
 ///
 /// # Panics
 /// If `matrix` is no whole number of rows, or a block is empty.
-pub fn split_blocks(
+pub(crate) fn split_blocks(
     pool: &dyn Pool,
     matrix: &mut [f32],
     row_len: usize,
@@ -220,7 +226,7 @@ pub fn split_blocks(
 ///
 /// # Panics
 /// If a matrix is no `rows` whole rows.
-pub fn split_together<const N: usize>(
+pub(crate) fn split_together<const N: usize>(
     pool: &dyn Pool,
     rows: usize,
     matrices: [&mut [f32]; N],
@@ -234,10 +240,10 @@ pub fn split_together<const N: usize>(
         (Start(matrix.as_mut_ptr()), matrix.len() / rows)
     });
     let parts = pool.threads().clamp(1, rows);
-    pool.run(parts, &|part| {
+    run(pool, parts, |part| {
         let range = part * rows / parts..(part + 1) * rows / parts;
         // SAFETY: each start has `rows` rows of `row_len` values that are mutably borrowed for this call, `range` is inside,
-        // and no other part has a row of it.
+        // and no other part has a row of it, since each is called once (`Pool::run`).
         let part = |(start, row_len): &(Start<f32>, usize)| unsafe {
             core::slice::from_raw_parts_mut(start.get().add(range.start * row_len), range.len() * row_len)
         };
@@ -246,10 +252,10 @@ pub fn split_together<const N: usize>(
 }
 
 /// Shares out `items`, whoever is free taking the next; `job` receives each once.
-pub fn split_items<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) + Sync) {
+pub(crate) fn split_items<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) + Sync) {
     let start = Start(items.as_mut_ptr());
-    // SAFETY: there are as many items as parts, mutably borrowed for this call, and each part has its own.
-    pool.run(items.len(), &|part| job(unsafe { &mut *start.get().add(part) }));
+    // SAFETY: there are as many items as parts, mutably borrowed for this call, and each part has its own and is called once (`Pool::run`).
+    run(pool, items.len(), |part| job(unsafe { &mut *start.get().add(part) }));
 }
 
 #[cfg(test)]
@@ -300,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "pool: part 3 of 3")]
+    fn a_part_that_there_is_not_writes_nothing() {
+        struct OneMore;
+        impl Pool for OneMore {
+            fn threads(&self) -> usize {
+                1
+            }
+            fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
+                (0..=parts).for_each(job);
+            }
+        }
+        split_tiles(&OneMore, &mut [0.0; 3], 1, [1, 1], |_, mut tile| tile.row(0)[0] = 1.0);
+    }
+
+    #[test]
     fn few_values_start_no_region() {
         for (len, parts) in [(0, vec![]), (4096, vec![4096]), (4100, vec![4, 4096])] {
             let (mut values, seen) = (vec![1.0; len], std::sync::Mutex::new(vec![]));
@@ -320,7 +341,7 @@ mod tests {
                 assert!(rows.len() == columns.rows() && rows.len() <= tile[0] && columns.range().len() <= tile[1]);
                 let range = columns.range();
                 for row in 0..rows.len() {
-                    for (v, c) in columns.rows_of(row..row + 1).row(0).iter_mut().zip(range.clone()) {
+                    for (v, c) in columns.row(row).iter_mut().zip(range.clone()) {
                         *v += ((rows.start + row) * row_len + c) as f32 + 1.0;
                     }
                 }

@@ -1,10 +1,10 @@
 //! How likely the tokens of a text were, one unit of work at a time.
 
 use crate::Exec;
+use crate::digest::{Sha256, Sha256Digest};
 use crate::generate::{PREFILL_CHUNK, argmax};
 use crate::model::{ForwardError, KvCache, Logits, Model, Sequence, Workspace};
 use crate::ops::log_probability_forward;
-use crate::transcript::{Sha256, Sha256Digest};
 use alloc::vec::Vec;
 use core::fmt;
 

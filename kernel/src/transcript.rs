@@ -1,7 +1,8 @@
-//! What a result is known by: digests of logits, and the transcript that chains them.
-//!
-//! Every hashed field is prefixed by its length as a little-endian u64; token ids are little-endian u32.
+//! What a result is known by: the transcript that chains the digests of its steps.
 
+pub use crate::digest::{Sha256, Sha256Digest, hex, logits_digest};
+
+use crate::digest::id_bytes;
 use crate::generate::{Generation, Request, Step};
 use crate::model::Sequence;
 use crate::score::Scores;
@@ -9,65 +10,9 @@ use crate::train::{Optimizer, TrainOptions};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use sha2::Digest;
 
 /// The name and version of the numeric contract that this crate computes by.
 pub const PROFILE: &str = "lockstep/1";
-
-/// A SHA-256 digest.
-pub type Sha256Digest = [u8; 32];
-
-/// SHA-256 over bytes that arrive in pieces (FIPS 180-4).
-#[derive(Clone, Default, Debug)]
-pub struct Sha256(sha2::Sha256);
-
-impl Sha256 {
-    /// The hash of nothing, so far.
-    pub fn new() -> Sha256 {
-        Sha256::default()
-    }
-
-    /// Adds bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// Adds a field: its length, then its bytes.
-    pub(crate) fn field(&mut self, bytes: &[u8]) {
-        self.update(&(bytes.len() as u64).to_le_bytes());
-        self.update(bytes);
-    }
-
-    /// Adds logits as little-endian binary32, every NaN as 0x7fc00000 (N9).
-    pub(crate) fn logits(&mut self, logits: &[f32]) {
-        let mut bytes = [[0; 4]; 512];
-        for part in logits.chunks(bytes.len()) {
-            for (bytes, v) in bytes.iter_mut().zip(part) {
-                let bits = if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() };
-                *bytes = bits.to_le_bytes();
-            }
-            self.update(bytes[..part.len()].as_flattened());
-        }
-    }
-
-    /// The digest of all bytes.
-    pub fn finish(self) -> Sha256Digest {
-        self.0.finalize().into()
-    }
-}
-
-/// A digest in lower-case hexadecimal.
-pub fn hex(digest: &Sha256Digest) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// SHA-256 over logits as little-endian binary32, every NaN as 0x7fc00000 (N9).
-pub fn logits_digest(logits: &[f32]) -> Sha256Digest {
-    let mut hash = Sha256::new();
-    hash.logits(logits);
-    hash.finish()
-}
 
 /// What a generation was computed with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,10 +64,6 @@ pub fn ids_digest(ids: &[u32]) -> Sha256Digest {
     let mut hash = Sha256::new();
     hash.field(&id_bytes(ids));
     hash.finish()
-}
-
-fn id_bytes(ids: &[u32]) -> Vec<u8> {
-    ids.iter().flat_map(|id| id.to_le_bytes()).collect()
 }
 
 /// The digest of what is learnt from: for each sequence, in the order of the data, its token ids and, a byte for each
@@ -242,7 +183,7 @@ mod tests {
         let text = "optimizer=sgd momentum=0000000000000000 learning_rate=3fe0000000000000 warmup=3 cosine_steps=none \
                     clip_norm=none";
         assert_eq!(hyper_parameters(&options(Optimizer::Sgd { momentum: 0.0 })), text);
-        let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1.0 };
+        let adamw = Optimizer::adamw(1.0);
         let schedule = Schedule { learning_rate: 2.0, warmup: 0, cosine_steps: Some(9) };
         let options = TrainOptions { schedule, clip_norm: Some(1.0), ..options(adamw) };
         let text = "optimizer=adamw beta1=3feccccccccccccd beta2=3feff7ced916872b eps=3e45798ee2308c3a \

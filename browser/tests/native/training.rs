@@ -16,7 +16,7 @@ use crate::engine::{config, load_filled, tensors, tokenizer};
 
 pub const TEXT: &str = "aéaéaaéé<end>";
 pub const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
-pub const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+pub const ADAMW: Optimizer = Optimizer::adamw(0.0);
 
 /// Numbers between -1 and 1, every one another.
 fn fill() -> Vec<u8> {

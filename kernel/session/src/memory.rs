@@ -112,7 +112,7 @@ mod tests {
 
     const BASE: u64 = 269_060_552;
     const SGD: Optimizer = Optimizer::Sgd { momentum: 0.0 };
-    const ADAMW: Optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+    const ADAMW: Optimizer = Optimizer::adamw(0.0);
 
     fn bytes(tokens: usize, optimizer: Optimizer, recompute: bool, hold_gradients: bool) -> u64 {
         BASE + training_bytes(&config(), Plan { tokens, optimizer, recompute, hold_gradients, adapter: None })

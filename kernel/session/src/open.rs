@@ -39,7 +39,9 @@ impl fmt::Display for ModelError {
             ModelError::Element { tensor, dtype } => {
                 write!(f, "tensor {tensor:?} is of type {dtype}: convert the weights to BF16, F16 or F32")
             }
-            ModelError::Load(error) => write!(f, "the weights do not fit config.json: {error}"),
+            ModelError::Load(error) => {
+                write!(f, "the weights do not fit config.json: {error}; the folder may mix two models or lack a shard")
+            }
             ModelError::Unread { tensor } => write!(
                 f,
                 "the weights have a tensor {tensor:?}, which the model that config.json describes does not read, so that \

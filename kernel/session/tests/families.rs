@@ -224,7 +224,7 @@ fn adapters_go_with_every_family() {
         let (model, Reference { prompt, text, .. }) = (load(name), reference(name));
         let lora = LoraConfig::new(model.config(), 3, 6.0, &["q_proj", "v_proj", "o_proj", "up_proj"]).unwrap();
         let schedule = Schedule { learning_rate: 0.01, warmup: 0, cosine_steps: None };
-        let optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+        let optimizer = Optimizer::adamw(0.0);
         let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute: true };
         let mut trainer = Trainer::new(&model.with_new_adapter(&lora, 1), options);
         let losses: Vec<f32> =

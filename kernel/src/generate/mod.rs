@@ -12,8 +12,8 @@ pub(crate) use sampler::argmax;
 pub use sampler::{Sampler, SamplerError, SamplerSettings};
 
 use crate::Exec;
+use crate::digest::{Sha256Digest, logits_digest};
 use crate::model::{Config, ForwardError, KvCache, Logits, Model, Reading, Workspace};
-use crate::transcript::{Sha256Digest, logits_digest};
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem::take;

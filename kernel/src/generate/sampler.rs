@@ -7,7 +7,7 @@
 use crate::Exec;
 use crate::math::exp;
 use crate::random::{Purpose, random_u64};
-use crate::simd::{LANES, Op, Simd, padded};
+use crate::simd::{LANES, Op, Simd, padded, store};
 use alloc::collections::BinaryHeap;
 use alloc::format;
 use alloc::string::String;
@@ -248,13 +248,12 @@ impl Sampler {
         let mut kept: Vec<u32> = if all && self.top_p == 1.0 {
             (0..weights.len() as u32).collect()
         } else {
-            let mut falling = Falling::new(weights);
-            let limit = if all { weights.len() } else { self.top_k as usize };
+            let falling = Falling::new(weights);
             if all {
                 let total = weights.iter().map(|weight| integer(*weight)).sum();
                 self.nucleus(falling, weights, total)
             } else {
-                let top: Vec<u32> = falling.by_ref().take(limit).collect();
+                let top: Vec<u32> = falling.take(self.top_k as usize).collect();
                 let total = top.iter().map(|token| integer(weights[*token as usize])).sum();
                 self.nucleus(top.into_iter(), weights, total)
             }
@@ -364,9 +363,7 @@ impl Op for Falloff<'_> {
         for block in blocks {
             s.store(exp(s, s.div(s.sub(s.load(block), m), t)), block);
         }
-        let mut last = padded(tail);
-        s.store(exp(s, s.div(s.sub(s.load(&last), m), t)), &mut last);
-        tail.copy_from_slice(&last[..tail.len()]);
+        store(s, exp(s, s.div(s.sub(s.load(&padded(tail)), m), t)), tail);
     }
 }
 

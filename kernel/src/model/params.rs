@@ -89,16 +89,10 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { name, expected } => write!(
-                f,
-                "the weights have no tensor {name:?} (config.json asks for one of shape {expected:?}); \
-                 the folder may mix two models or lack a shard"
-            ),
-            Self::Shape { name, found, expected } => write!(
-                f,
-                "tensor {name:?} has shape {found:?} where config.json asks for {expected:?}; \
-                 the folder may mix two models"
-            ),
+            Self::Missing { name, expected } => write!(f, "there is no tensor {name:?}, of shape {expected:?}"),
+            Self::Shape { name, found, expected } => {
+                write!(f, "tensor {name:?} has shape {found:?} where {expected:?} is needed")
+            }
             Self::Size { name, found, expected } => {
                 write!(f, "tensor {name:?} has {found} bytes where its shape needs {expected}")
             }

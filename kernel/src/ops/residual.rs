@@ -2,7 +2,7 @@
 
 use crate::Exec;
 use crate::pool::split_values;
-use crate::simd::{LANES, Op, Simd, padded};
+use crate::simd::{LANES, Op, Simd, padded, store};
 
 /// Adds `y` to the residual stream `x` (He et al. 2015).
 ///
@@ -30,8 +30,6 @@ impl Op for Residual<'_> {
         for (x, y) in x.iter_mut().zip(y) {
             s.store(s.add(s.load(x), s.load(y)), x);
         }
-        let mut last = padded(x_tail);
-        s.store(s.add(s.load(&last), s.load(&padded(y_tail))), &mut last);
-        x_tail.copy_from_slice(&last[..x_tail.len()]);
+        store(s, s.add(s.load(&padded(x_tail)), s.load(&padded(y_tail))), x_tail);
     }
 }

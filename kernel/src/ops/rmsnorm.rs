@@ -47,9 +47,8 @@ impl<W: Weight> Op for RmsNorm<'_, W> {
             for ((out, x), w) in out.iter_mut().zip(x).zip(w) {
                 s.store(s.mul(s.mul(s.load(x), r), W::load(s, w)), out);
             }
-            let mut last = padded(x_tail);
-            s.store(s.mul(s.mul(s.load(&last), r), W::load(s, &padded(w_tail))), &mut last);
-            out_tail.copy_from_slice(&last[..out_tail.len()]);
+            let last = s.mul(s.mul(s.load(&padded(x_tail)), r), W::load(s, &padded(w_tail)));
+            store(s, last, out_tail);
         }
     }
 }

@@ -49,18 +49,14 @@ pub(super) fn softmax<S: Simd>(s: S, x: &mut [f32], mut ahead: Option<*const f32
         }
         s.store(exp(s, s.sub(s.load(block), m)), block);
     }
-    let mut last = padded(tail);
-    s.store(exp(s, s.sub(s.load(&last), m)), &mut last);
-    tail.copy_from_slice(&last[..tail.len()]);
+    store(s, exp(s, s.sub(s.load(&padded(tail)), m)), tail);
 
     let z = s.splat(order::sum(s, x));
     let (blocks, tail) = x.as_chunks_mut::<LANES>();
     for block in blocks {
         s.store(s.div(s.load(block), z), block);
     }
-    let mut last = padded(tail);
-    s.store(s.div(s.load(&last), z), &mut last);
-    tail.copy_from_slice(&last[..tail.len()]);
+    store(s, s.div(s.load(&padded(tail)), z), tail);
 }
 
 /// The gradient of [`softmax_forward`], in place: from that of the probabilities to that of the inputs.

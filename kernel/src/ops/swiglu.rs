@@ -47,9 +47,7 @@ impl Op for SwiGlu<'_> {
         for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
             s.store(swiglu(s, s.load(g), s.load(u)), out);
         }
-        let mut last = [0.0; LANES];
-        s.store(swiglu(s, s.load(&padded(gate_tail)), s.load(&padded(up_tail))), &mut last);
-        out_tail.copy_from_slice(&last[..out_tail.len()]);
+        store(s, swiglu(s, s.load(&padded(gate_tail)), s.load(&padded(up_tail))), out_tail);
     }
 }
 

@@ -1,17 +1,18 @@
 //! Sixteen lanes of binary32, the same on every machine.
 //!
 //! [`Simd`] has a *fixed* logical width of 16 and neither a fused multiply-add nor a horizontal sum (N2): an operator
-//! that is generic over it computes the same bits with every implementation. Lanes meet in [`order`] only.
+//! that is generic over it computes the same bits with every implementation. Lanes meet as `order` has them; tiles and a backend's
+//! own [`Simd::fold`] are held to it by tests.
 //!
 //! Everything generic over the trait is `#[inline(always)]`: a function that is not inlined into the dispatcher's entry
 //! is compiled without the instruction set, with the right bits at a fraction of the speed.
 
-pub mod axis;
+pub(crate) mod axis;
 mod dispatch;
-pub mod order;
+pub(crate) mod order;
 pub(crate) mod scalar;
-pub mod side_by_side;
-pub mod tile;
+pub(crate) mod side_by_side;
+pub(crate) mod tile;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;

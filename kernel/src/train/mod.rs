@@ -12,9 +12,9 @@ pub use order::{Order, held_out};
 pub use state::{Position, ResumeError, StateTensor};
 
 use crate::Exec;
+use crate::digest::{Sha256, Sha256Digest, id_bytes};
 use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tape, Tensor};
 use crate::ops::{scale_step, squares_forward};
-use crate::transcript::{Sha256, Sha256Digest};
 use alloc::vec::Vec;
 use optimizer::Memory;
 
@@ -208,8 +208,7 @@ fn chain(digest: &Sha256Digest, step: u64, batch: &[Sequence], values: [f32; 3])
     hash.field(digest);
     hash.field(&step.to_le_bytes());
     for sequence in batch {
-        let ids: Vec<u8> = sequence.tokens.iter().flat_map(|id| id.to_le_bytes()).collect();
-        hash.field(&ids);
+        hash.field(&id_bytes(&sequence.tokens));
     }
     for value in values {
         hash.field(&value.to_le_bytes());

@@ -26,6 +26,13 @@ pub enum Optimizer {
     },
 }
 
+impl Optimizer {
+    /// AdamW with the moments' usual decay (0.9 and 0.999) and divisor (1e-8), those of PyTorch.
+    pub const fn adamw(weight_decay: f64) -> Optimizer {
+        Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay }
+    }
+}
+
 /// The learning rate over the steps.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Schedule {

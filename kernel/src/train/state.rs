@@ -2,9 +2,9 @@
 
 use super::optimizer::Memory;
 use super::{TrainError, TrainOptions, Trainer};
+use crate::digest::Sha256Digest;
 use crate::model::{LoadError, Model, Parameter, RawTensor, load_one};
 use crate::ops::Weights;
-use crate::transcript::Sha256Digest;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;

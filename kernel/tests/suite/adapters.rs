@@ -24,7 +24,7 @@ fn tensors(model: &Model) -> Vec<f32> {
 }
 
 fn trained(exec: Exec<'_>, base: &Model, lora: &LoraConfig, recompute: bool) -> Model {
-    let optimizer = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
+    let optimizer = Optimizer::adamw(0.01);
     let schedule = Schedule { learning_rate: 0.05, warmup: 0, cosine_steps: None };
     let options = TrainOptions { optimizer, schedule, clip_norm: None, recompute };
     let mut trainer = Trainer::new(&base.with_new_adapter(lora, 3), options);

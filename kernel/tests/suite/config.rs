@@ -87,6 +87,8 @@ fn what_cannot_be_computed_is_refused_by_name() {
         ("hidden_size", Field::Number(0.0), "\"hidden_size\" is 0; expected a whole number"),
         ("hidden_size", Field::Number(57.6), "\"hidden_size\" is 57.6; expected a whole number"),
         ("num_hidden_layers", Field::Number(1e30), "\"num_hidden_layers\" is 1000000000000000000000000000000"),
+        ("num_hidden_layers", Field::Number(4097.0), "\"num_hidden_layers\" is 4097; expected at most 4096"),
+        ("head_dim", Field::Number(16_777_216.0), "9 heads of 16777216 elements are more than 16777216 elements"),
         ("vocab_size", Field::Number(f64::NAN), "\"vocab_size\" is NaN"),
         ("vocab_size", Field::Text("many"), "\"vocab_size\" is \"many\""),
         ("num_key_value_heads", Field::Number(2.0), "num_attention_heads 9 is no multiple of num_key_value_heads 2"),

@@ -191,8 +191,15 @@ fn too_little_memory_is_no_verdict_on_the_training() {
     let model = model(SEED);
     let receipt = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), false);
     let refuse = |bytes: u64| Err(format!("{bytes} bytes are too many"));
-    let verdict = Verification::begin(&receipt, &model, &identity(&model), Given::default(), &refuse).unwrap_err();
-    assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("too many"), "{verdict:?}");
+    let refused = |receipt: &Receipt| {
+        let verdict = Verification::begin(receipt, &model, &identity(&model), Given::default(), &refuse).unwrap_err();
+        assert!(verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("too many"), "{verdict:?}");
+    };
+    refused(&receipt);
+    // An adapter of a receipt can be as large as the model: nothing is made of it before.
+    let mut wide = trained(&model, Some(7), &options(Optimizer::Sgd { momentum: 0.0 }), false);
+    wide.training.as_mut().unwrap().adapter.as_mut().unwrap().rank = model.config().dim as u32;
+    refused(&wide);
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub fn train(
 
 /// What three clients give, of which each learnt one of the sequences: weight, receipt and the model with their adapter.
 pub fn clients(model: &Model) -> Vec<(u32, Receipt, Model)> {
-    let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 });
+    let adamw = options(Optimizer::adamw(0.0));
     let client = |(sequence, weight): (Sequence, u32)| {
         let (receipt, trained) = train(model, Some(11), &adamw, &[sequence], true);
         (weight, receipt, trained)

@@ -50,7 +50,7 @@ fn every_client_has_its_own_receipt_in_whatever_order_they_come() {
 #[test]
 fn receipts_that_are_not_of_the_round_are_refused_by_name() {
     let (model, good) = (model(SEED), receipts());
-    let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 });
+    let adamw = options(Optimizer::adamw(0.0));
     let with = |place: usize, receipt: Receipt| {
         let mut all = good.clone();
         all[place] = receipt;

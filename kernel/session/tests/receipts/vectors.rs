@@ -54,7 +54,7 @@ fn valid() -> Vec<(&'static str, Receipt)> {
     });
     // Of the text of `drawn`, "jw" is the end of token 6 and the beginning of token 7, and "xy" the middle of the latter.
     let across = ["\u{1f}\"\\é\n", "jw"];
-    let adamw = options(Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 });
+    let adamw = options(Optimizer::adamw(0.01));
     vec![
         ("greedy.json", greedy.clone()),
         ("drawn.json", generated(&model, &drawn, false)),

@@ -25,8 +25,8 @@ pub enum Field<'a> {
     Other,
 }
 
-/// The largest count that is believed; beyond it a file is damaged, and products of counts could overflow.
-const MOST: f64 = (1 << 24) as f64;
+/// The largest count that is believed; beyond it a file is damaged.
+pub(super) const MOST: usize = 1 << 24;
 
 pub(super) fn describe(field: &Field<'_>) -> String {
     match field {
@@ -68,9 +68,9 @@ pub(super) fn flag<'a>(
     }
 }
 
-/// Whether `v` is a whole number from `low` to below 2^24.
+/// Whether `v` is a whole number from `low` to 2^24.
 fn is_count(v: f64, low: f64) -> bool {
-    v >= low && v <= MOST && v == (v as u32) as f64
+    v >= low && v <= MOST as f64 && v == (v as u32) as f64
 }
 
 pub(super) fn count<'a>(lookup: &impl Fn(&str) -> Field<'a>, key: &'static str) -> Result<usize, ConfigError> {

@@ -7,12 +7,16 @@ mod rope;
 
 use crate::ops::RopeScaling;
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use family::Family;
 
 pub use error::ConfigError;
 pub use fields::Field;
-use fields::{count, eos, flag, positive};
+use fields::{MOST, count, eos, flag, positive};
+
+/// The most layers that are believed: a table of tensors is made of them before the first one is looked for.
+const MOST_LAYERS: usize = 4096;
 
 /// The shape of a Llama-family model and the numbers that its arithmetic needs.
 #[derive(Clone, PartialEq, Debug)]
@@ -113,6 +117,15 @@ impl Config {
                 "num_attention_heads {} is no multiple of num_key_value_heads {}",
                 self.heads, self.kv_heads
             ));
+        }
+        if self.layers > MOST_LAYERS {
+            let found = self.layers.to_string();
+            return Err(ConfigError::Invalid { key: "num_hidden_layers", found, expected: "at most 4096" });
+        }
+        // So many query heads of so many elements; those of keys are no more.
+        if self.heads.checked_mul(self.head_dim).is_none_or(|elements| elements > MOST) {
+            let Config { heads, head_dim, .. } = self;
+            return mismatch(format!("{heads} heads of {head_dim} elements are more than {MOST} elements"));
         }
         if !self.head_dim.is_multiple_of(2) {
             return mismatch(format!("head_dim {} is odd, but rotary embedding pairs its elements", self.head_dim));

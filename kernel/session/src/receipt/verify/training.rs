@@ -38,8 +38,7 @@ impl TrainingCheck {
         if data.is_empty() {
             return Err(Verdict::cannot("there is no data"));
         }
-        let (new, base) = begin_with(told, digests, model, identity)?;
-        let model = new.as_ref().unwrap_or(model);
+        let lora = new_adapter(told, model, identity)?;
         let tokens = data.iter().map(|sequence| sequence.tokens.len()).max().unwrap_or(0);
         let options = told.hyper_parameters.options(tokens > KEPT_TOKENS);
         let plan = Plan {
@@ -47,10 +46,12 @@ impl TrainingCheck {
             optimizer: options.optimizer,
             recompute: options.recompute,
             hold_gradients: told.batch_size > 1 || options.clip_norm.is_some(),
-            adapter: model.adapter(),
+            adapter: lora.as_ref().map(|(lora, _)| lora).or(model.adapter()),
         };
         reserve(training_bytes(model.config(), plan)).map_err(Verdict::cannot)?;
-        let trainer = Some(Trainer::new(model, options));
+        let new = lora.map(|(lora, seed)| model.with_new_adapter(&lora, seed));
+        let base = begin_with(new.as_ref(), digests, identity)?;
+        let trainer = Some(Trainer::new(new.as_ref().unwrap_or(model), options));
         Ok(TrainingCheck { base, data, options, trainer, steps: Vec::new() })
     }
 
@@ -104,17 +105,9 @@ impl TrainingCheck {
     }
 }
 
-/// The model with the new adapter, if one is trained, and the digests that the training begins with.
-fn begin_with(
-    told: &Trained,
-    digests: &ModelDigests,
-    model: &Model,
-    identity: &Identity,
-) -> Result<(Option<Model>, Identity), Verdict> {
-    let Some(new) = &told.adapter else {
-        expect_adapter(digests, identity)?;
-        return Ok((None, identity.clone()));
-    };
+/// The adapter that is trained from the start, if one is, and the seed of its first values.
+fn new_adapter(told: &Trained, model: &Model, identity: &Identity) -> Result<Option<(LoraConfig, u64)>, Verdict> {
+    let Some(new) = &told.adapter else { return Ok(None) };
     if identity.adapter.is_some() {
         return Err(Verdict::cannot("it began with a new adapter; verify it with the model alone"));
     }
@@ -122,13 +115,21 @@ fn begin_with(
     let lora = LoraConfig::new(model.config(), new.rank as usize, new.alpha.value(), &targets);
     let lora =
         lora.map_err(|error| Verdict::cannot(format_args!("the adapter does not fit the model here: {error}")))?;
-    let model = model.with_new_adapter(&lora, new.seed.0);
-    let base = Identity { adapter: adapter_digest(&model), ..identity.clone() };
+    Ok(Some((lora, new.seed.0)))
+}
+
+/// The digests that the training begins with: those of the receipt, or it is of another one.
+fn begin_with(new: Option<&Model>, digests: &ModelDigests, identity: &Identity) -> Result<Identity, Verdict> {
+    let Some(model) = new else {
+        expect_adapter(digests, identity)?;
+        return Ok(identity.clone());
+    };
+    let base = Identity { adapter: adapter_digest(model), ..identity.clone() };
     if base.adapter.map(Hex) != digests.adapter_sha256 {
         let why = "the new adapter that it began with has another digest".to_string();
         return Err(Verdict::Mismatch { step: None, why });
     }
-    Ok((Some(model), base))
+    Ok(base)
 }
 
 /// Whether a step is the one that the receipt tells.
