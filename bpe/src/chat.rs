@@ -1,5 +1,7 @@
 //! Chat templates: a conversation as the text and the ids that the model was trained on.
 
+mod bounds;
+
 use alloc::{
     borrow::{Cow, ToOwned},
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +15,8 @@ use minijinja::{Environment, ErrorKind, Template, syntax::SyntaxConfig, value::V
 
 use crate::{Special, Tokenizer};
 
-/// Instructions that a template may run; SmolLM2's needs about 30 a message. A template that loops for ever ends here.
-const FUEL: u64 = 1_000_000;
+/// Instructions that a template may run; SmolLM2's needs about 35 a message. A template that loops for ever ends here.
+const FUEL: u64 = 2_000_000;
 const NAME: &str = "chat_template";
 
 /// One message of a conversation.
@@ -38,7 +40,7 @@ impl ChatTemplate {
     /// Reads the field `chat_template` of a tokenizer_config.json: a template, or a list of named ones with a `default`.
     ///
     /// # Errors
-    /// If the file is not JSON, has no template, or the template is not Jinja.
+    /// If the file is not JSON, has no template, or the template is not Jinja or nested too deep.
     pub fn from_config_json(bytes: &[u8]) -> Result<ChatTemplate, ChatError> {
         let config: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|error| ChatError::Json { message: error.to_string() })?;
@@ -62,6 +64,8 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        bounds::prepare(&mut environment);
+        bounds::check_source(&environment, template).map_err(ChatError::template)?;
         environment.add_template_owned(NAME, template.to_owned()).map_err(ChatError::template)?;
         Ok(ChatTemplate { environment, tokens: tokens.collect() })
     }
@@ -69,7 +73,7 @@ impl ChatTemplate {
     /// The conversation as text, with the head of the assistant's next message if `add_generation_prompt`.
     ///
     /// # Errors
-    /// If the template refuses the messages, or does not end.
+    /// If the template refuses the messages, does not end, or makes a value that is too deep or too large.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
         let messages = messages.iter().map(|message| {
             let fields = [("role", &message.role), ("content", &message.content)];
@@ -78,7 +82,7 @@ impl ChatTemplate {
         let mut values = self.tokens.clone();
         values.insert("messages", Value::from_iter(messages));
         values.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        self.template()?.render(values).map_err(ChatError::template)
+        bounds::render(&self.environment, &self.template()?, values.into()).map_err(ChatError::template)
     }
 
     fn template(&self) -> Result<Template<'_, '_>, ChatError> {
@@ -206,7 +210,7 @@ pub enum ChatError {
     },
     /// tokenizer_config.json has no `chat_template`.
     NoTemplate,
-    /// The template is not valid, refuses the messages, or does not end.
+    /// The template is not valid, refuses the messages, does not end, or makes a value that is too deep or too large.
     Template {
         /// What the template engine says.
         message: String,

@@ -1,5 +1,7 @@
 //! Conversations: rendered as transformers does, and safe against special tokens in messages.
 
+mod bounds;
+
 use bpe::{ChatError, ChatTemplate, Message, Special, Tokenizer};
 use serde_json::{Value, json};
 

@@ -103,6 +103,9 @@ const PIECES: [&str; 26] = [
 /// What ends without a fault only because there is a limit.
 const ENDLESS: &str =
     "{% for a in range(9999) %}{% for b in range(9999) %}{{ messages[0].content }}{% endfor %}{% endfor %}";
+/// Nests a list in itself.
+const NESTED: &str =
+    "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}";
 /// Pieces of contents.
 const TEXTS: [&str; 18] = [
     "<|im_end|>",
@@ -137,6 +140,9 @@ fn cases() -> Vec<Vec<u8>> {
         input(&[&"{{ [".repeat(3000), "user", "a"]),
         input(&[&("{{ ".to_string() + &"(".repeat(10_000)), "user", "a"]),
         input(&[&"{% if true %}".repeat(2000), "user", "a"]),
+        input(&["{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}", "user", "a"]),
+        input(&[NESTED, "user", "a"]),
+        input(&[&format!("{{{{ {}1 }}}}", "-".repeat(50_000)), "user", "a"]),
     ]
 }
 
