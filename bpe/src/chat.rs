@@ -12,6 +12,7 @@ use alloc::{
 use core::fmt;
 
 use minijinja::{Environment, ErrorKind, Template, syntax::SyntaxConfig, value::Value};
+use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::{Special, Tokenizer};
 
@@ -64,6 +65,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        environment.set_unknown_method_callback(unknown_method_callback);
         bounds::prepare(&mut environment);
         bounds::check_source(&environment, template).map_err(ChatError::template)?;
         environment.add_template_owned(NAME, template.to_owned()).map_err(ChatError::template)?;

@@ -55,6 +55,28 @@ fn conversations_are_rendered_and_encoded_as_by_transformers() {
     assert_eq!(with_special_tokens, 2);
 }
 
+/// What transformers renders with: the methods of Python's values, `break` and `continue`. The text is that of Jinja2 3.1.6 with the
+/// settings of transformers.
+#[test]
+fn templates_call_methods_and_leave_loops() {
+    let source = "\
+{%- for m in messages %}{%- if m.role == 'tool' %}{%- continue %}{%- endif %}
+    {%- set c = m.content.split('</think>')[-1].lstrip('\n') %}
+    {{- m.role.upper() ~ ':' ~ c.strip() ~ ';' }}
+    {%- if m.content.startswith('stop') %}{%- break %}{%- endif %}
+{%- endfor %}
+{{- {'a': 1}.get('b', 'none') }}{% for k, v in {'x': 1}.items() %}{{ k }}={{ v }}{% endfor %}{{ 'a b'.title() }}{{ ', '.join(['p', 'q']) }}
+{{- 'abc'.endswith('c') }}{{ 'aXbX'.replace('X', '-') }}{{ 'k'.isdigit() }}{{ 'abcb'.find('b') }}{{ 'abcb'.count('b') }}{{ 'Q'.lower() }}";
+    let conversation = [
+        message("user", "<think>a</think>\n  Hello stop, you  "),
+        message("tool", "x"),
+        message("user", "stop now"),
+        message("user", "never"),
+    ];
+    let rendered = template(source).unwrap().render(&conversation, true).unwrap();
+    assert_eq!(rendered, "USER:Hello stop, you;USER:stop now;nonex=1A Bp, qTruea-b-False12q");
+}
+
 #[test]
 fn special_tokens_in_messages_are_text() {
     let template = real_template();
