@@ -1,6 +1,10 @@
 // The adapter part of the page: the two files of the adapter that the browser uses, to download, and a place to drop such
 // files, which nobody but the engine in this tab reads.
 
+import { takeFiles } from "./drop-area.js";
+import { shortDigest } from "./format.js";
+import { offer } from "./offer.js";
+
 const $ = (id) => document.getElementById(id);
 /** What a file of each kind may have at most: far more than an adapter needs, far less than a mistake may bring. */
 const LIMITS = { config: 1e6, weights: 1e9 };
@@ -29,30 +33,11 @@ export class AdapterPanel {
   #engine = null;
   #hooks;
   #files = {};
-  #urls = [];
 
   /** @param {{busy: (loading: boolean) => void, loaded: () => void, log: (text: string) => void}} hooks what the page does when something changes here */
   constructor(hooks) {
     this.#hooks = hooks;
-    $("adapter-files").addEventListener("change", ({ target }) => {
-      const files = [...target.files];
-      target.value = ""; // so that the same files can be chosen again
-      this.#take(files);
-    });
-    // The whole page takes files: one that misses the area must not replace the page.
-    addEventListener("dragover", (event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      event.dataTransfer.dropEffect = this.#ready() ? "copy" : "none";
-      $("adapter-drop").dataset.dragged = "true";
-    });
-    addEventListener("dragleave", ({ relatedTarget }) => relatedTarget ?? this.#calm());
-    addEventListener("drop", (event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      this.#calm();
-      if (this.#ready()) this.#take([...event.dataTransfer.files]);
-    });
+    takeFiles($("adapter-drop"), $("adapter-files"), (files) => this.#take(files));
   }
 
   /** From now on adapters can be taken. @param {import("./engine.js").Engine} engine */
@@ -68,27 +53,14 @@ export class AdapterPanel {
 
   /** Shows the adapter that the engine uses now, with its files. */
   async show() {
-    for (const url of this.#urls.splice(0)) URL.revokeObjectURL(url);
     const digest = this.#engine.adapterSha256;
     $("adapter").dataset.adapterDigest = digest ?? "";
-    $("adapter-downloads").hidden = digest === null;
-    $("adapter-state").textContent = digest === null ? "The browser uses no adapter." : `The browser uses the adapter ${digest.slice(0, 12)}.`;
+    $("adapter-state").textContent = digest === null ? "The browser uses no adapter." : `The browser uses the adapter ${shortDigest(digest)}.`;
     $("adapter-state").title = digest ?? "";
+    offer("adapter", null);
     if (digest === null) return;
-    const files = await this.#engine.exportAdapter();
-    for (const kind of ["config", "weights"]) {
-      const url = URL.createObjectURL(new Blob([files[kind]], { type: "application/octet-stream" }));
-      this.#urls.push(url);
-      $(`adapter-${kind}`).href = url;
-    }
-  }
-
-  #ready() {
-    return !$("adapter-files").disabled;
-  }
-
-  #calm() {
-    delete $("adapter-drop").dataset.dragged;
+    const { config, weights } = await this.#engine.exportAdapter();
+    offer("adapter", { config, weights });
   }
 
   async #take(files) {
@@ -106,7 +78,7 @@ export class AdapterPanel {
     try {
       await this.#engine.loadAdapter({ config: await config.arrayBuffer(), weights: await weights.arrayBuffer() });
       await this.show();
-      this.#hooks.log(`The browser took the adapter ${this.#engine.adapterSha256.slice(0, 12)}`);
+      this.#hooks.log(`The browser took the adapter ${shortDigest(this.#engine.adapterSha256)}`);
       this.#hooks.loaded();
     } catch (error) {
       this.#say(`The adapter is not used: ${error.message}`);

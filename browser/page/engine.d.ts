@@ -203,7 +203,7 @@ export interface EngineInfo {
   bytesFromNetwork: number;
   /** Why the files were not kept in the browser's cache, or null where they were. */
   notCached: string | null;
-  /** Bytes of WebAssembly memory, kept up to date by `generate`, `train` and `gradients`. It never shrinks. */
+  /** Bytes of WebAssembly memory, kept up to date by all that computes. It never shrinks. */
   memoryBytes: number;
 }
 

@@ -1,16 +1,14 @@
 // The page of a federated round: a tab trains on its own text, takes the adapters of other clients, puts them together, verifies
 // rounds, and generates with what came out.
 
+import { takeFiles } from "./drop-area.js";
+import { shortDigest } from "./format.js";
 import { loadModel, showLoading } from "./model-loading.js";
+import { offer } from "./offer.js";
 import { keepPage } from "./offline.js";
 import { pairAdapters, readRoundFiles } from "./round-files.js";
+import { showReceiptVerdict, verdictWords } from "./verdict.js";
 
-const WORDS = {
-  MATCH: "MATCH: put together again, every bit is as the receipt says",
-  MISMATCH: "MISMATCH",
-  CANNOT_VERIFY: "It cannot be verified here",
-  MALFORMED: "This is no receipt",
-};
 const TOKENS = 25;
 
 const $ = (id) => document.getElementById(id);
@@ -28,20 +26,6 @@ let waiting = { configs: [], weights: [] };
 let made = null;
 /** The receipt of a round that can be verified, the one that was made here or dropped last. */
 let round = null;
-/** The addresses of the files that are offered, by the prefix of their links. */
-const urls = new Map();
-
-/** Offers files for download. @param {string} name the prefix of the links' ids */
-function offer(name, files) {
-  for (const url of urls.get(name) ?? []) URL.revokeObjectURL(url);
-  const made = Object.entries(files ?? {}).map(([kind, bytes]) => {
-    const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-    $(`${name}-${kind}`).href = url;
-    return url;
-  });
-  urls.set(name, made);
-  $(`${name}-downloads`).hidden = files === null;
-}
 
 /** Does something while nothing else can be asked for. @param {() => Promise<void>} work */
 async function exclusively(work) {
@@ -70,12 +54,7 @@ function say(text) {
   $("round-error").textContent = text;
 }
 
-function show(state, text, { verdict = "", step = null, why = null } = {}) {
-  Object.assign($("round-verdict").dataset, { state, verdict, step: step ?? "" });
-  $("round-verdict").textContent = text;
-  $("round-verdict").ariaBusy = state === "running";
-  $("round-why").textContent = why ?? "";
-}
+const show = (state, text, result) => showReceiptVerdict("round", state, text, result);
 
 /** Trains on the text of this tab, which becomes a client of the round. */
 async function train() {
@@ -100,7 +79,7 @@ async function train() {
     clients.push({ name: "your text", config, weights, digest: trained, own: true, weight: 1 });
     tellUse();
     offer("own", { config, weights, receipt: result.receipt });
-    $("own-state").textContent = `${result.steps} steps, loss ${result.losses.at(-1).toFixed(3)}; adapter ${trained.slice(0, 12)}, a client of the round below. To take part elsewhere, give away:`;
+    $("own-state").textContent = `${result.steps} steps, loss ${result.losses.at(-1).toFixed(3)}; adapter ${shortDigest(trained)}, a client of the round below. To take part elsewhere, give away:`;
     $("own-state").dataset.digest = trained;
     changed();
   } catch (error) {
@@ -172,23 +151,25 @@ function row(client) {
     row.append(cell);
     return cell;
   };
-  const name = cell(client.digest.slice(0, 16));
+  const digest = shortDigest(client.digest);
+  const name = cell(digest);
   name.title = `${client.name}: ${client.digest}`;
   name.className = client.own ? "own" : "";
   const given = receiptOf(client) !== undefined;
   cell(given ? "private" : "none").className = given ? "given" : "";
   const weight = document.createElement("input");
-  Object.assign(weight, { type: "number", min: 1, step: 1, value: client.weight, ariaLabel: `Weight of ${client.digest.slice(0, 16)}` });
+  Object.assign(weight, { type: "number", min: 1, step: 1, value: client.weight, ariaLabel: `Weight of ${digest}` });
   weight.addEventListener("input", () => {
     client.weight = Number(weight.value);
     forget();
   });
   cell(weight);
   const remove = document.createElement("button");
-  Object.assign(remove, { type: "button", className: "small", textContent: "Remove" });
+  Object.assign(remove, { type: "button", className: "small", textContent: "Remove", ariaLabel: `Remove ${digest}` });
   remove.addEventListener("click", () => {
     clients = clients.filter((other) => other !== client);
     changed();
+    $("round-files").focus(); // the button that had it is gone
   });
   cell(remove);
   return row;
@@ -213,15 +194,14 @@ async function aggregate() {
 async function verify() {
   show("running", "Putting together again");
   const result = await engine.verify(round, { adapters: clients });
-  const { verdict, step } = result;
-  show("done", step === null ? WORDS[verdict] : `${WORDS[verdict]} at client ${step}`, result);
+  show("done", verdictWords(result, "client"), result);
 }
 
 /** With what texts are generated. */
 function tellUse() {
   const { adapterSha256: digest } = engine;
   const whose = digest === made?.adapterSha256 ? "the adapter of the round" : "your own adapter";
-  $("continue-with").textContent = digest === null ? "with the model as it was loaded" : `with ${whose}, ${digest.slice(0, 12)}`;
+  $("continue-with").textContent = digest === null ? "with the model as it was loaded" : `with ${whose}, ${shortDigest(digest)}`;
 }
 
 async function generate() {
@@ -250,21 +230,7 @@ $("continue").addEventListener("submit", (event) => {
   event.preventDefault();
   exclusively(generate);
 });
-$("round-files").addEventListener("change", ({ target }) => {
-  const files = [...target.files];
-  target.value = ""; // so that the same files can be chosen again
-  exclusively(() => take(files));
-});
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  $("round-drop").dataset.dragged = "";
-});
-addEventListener("dragleave", ({ relatedTarget }) => relatedTarget ?? delete $("round-drop").dataset.dragged);
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  delete $("round-drop").dataset.dragged;
-  if (!$("round-files").disabled) exclusively(() => take([...event.dataTransfer.files]));
-});
+takeFiles($("round-drop"), $("round-files"), (files) => exclusively(() => take(files)));
 
 keepPage();
 loadModel().then(

@@ -35,17 +35,18 @@ export async function askForKey() {
   const wrong = stored() !== null;
   keepKey(null);
   const text = wrong ? "The server does not take this key." : "The server wants a key.";
-  const words = element("label", { htmlFor: "server-key", textContent: `${text} It stays in this tab.` });
+  const words = element("label", { id: "key-words", htmlFor: "server-key", textContent: `${text} It stays in this tab.` });
   // What a header can hold.
   const field = element("input", { id: "server-key", type: "password", autocomplete: "off", required: true, pattern: "[!-~]+" });
   const button = element("button", { className: "primary", type: "submit", textContent: "Use key" });
   const form = element("form", { method: "dialog", className: "field" });
   form.append(words, field, button);
   const dialog = element("dialog", { id: "key-dialog", className: "card" });
+  dialog.setAttribute("aria-labelledby", words.id);
   dialog.append(form);
   document.body.append(dialog);
-  // Without a key there is nothing to go back to.
-  dialog.addEventListener("cancel", (event) => event.preventDefault());
+  // Without a key there is nothing to go back to: where Escape closes it, it opens again.
+  dialog.addEventListener("close", () => dialog.isConnected && dialog.showModal());
   dialog.showModal();
   await new Promise((resolve) => form.addEventListener("submit", resolve, { once: true }));
   keepKey(field.value);

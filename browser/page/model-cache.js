@@ -8,7 +8,7 @@
 const CACHE_NAME = "lockstep-model";
 
 /** Bytes of one piece: small enough to be copied on the side, large enough that 269 MB are few entries. */
-export const PIECE_BYTES = 8 * 1024 * 1024;
+const PIECE_BYTES = 8 * 1024 * 1024;
 
 /** @typedef {{name: string, size: number, sha256: string}} ModelFile as in `manifest.json` */
 

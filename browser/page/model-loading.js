@@ -19,8 +19,8 @@ export function showLoading(text) {
   $("loading-text").textContent = text;
 }
 
-/** Asks the server for its status, and the user for its key, until it is ready, or is known to be absent. @param {() => void} [onWait] it is loading */
-export async function waitForServer(onWait = () => {}) {
+/** Asks the server for its status, and the user for its key, until it is ready, or is known to be absent. @param {() => void} onWait it is loading */
+async function waitForServer(onWait) {
   for (;;) {
     const status = await fetchStatus();
     if (status === "locked") {
@@ -39,13 +39,13 @@ export async function waitForServer(onWait = () => {}) {
  * The model's address where no server tells it: as the site says, without a network as it was at the last visit, or beside the page.
  * @param {"absent" | "unreachable"} status @param {{modelUrl?: string}} site
  */
-export function modelUrlWithoutServer(status, site) {
+function modelUrlWithoutServer(status, site) {
   const remembered = status === "unreachable" ? rememberedModel() : null;
   return new URL(site.modelUrl ?? remembered ?? DEFAULT_MODEL_URL, location.href).href;
 }
 
 /** Where there is no server of ours: asks before anything large is fetched, and says how large. @param {string} baseUrl */
-export async function askFirst(baseUrl) {
+async function askFirst(baseUrl) {
   const { name, bytes, cachedBytes } = await Engine.inspect({ baseUrl });
   if (cachedBytes >= bytes) return;
   showLoading(`${name} has to be fetched once: ${formatBytes(bytes - cachedBytes)}.`);
@@ -56,21 +56,32 @@ export async function askFirst(baseUrl) {
   button.hidden = true;
 }
 
-/** Loads the model of the server, or of the site, which asks first. */
-export async function loadModel() {
+/**
+ * Loads the model of the server, or of the site, which asks first.
+ * @param {{onWait?: () => void, onServer?: (status: object) => void, onSite?: (site: {recordings: object[]}, status: "absent" | "unreachable") => void,
+ *   onLoad?: (baseUrl: string) => void}} [hooks] the server is loading; it is ready; there is none; the model's files are next
+ */
+export async function loadModel({ onWait = () => {}, onServer = () => {}, onSite = () => {}, onLoad = () => {} } = {}) {
   showLoading("Looking for the model");
-  const status = await waitForServer();
+  const status = await waitForServer(onWait);
   if (typeof status === "object") {
+    onServer(status);
+    const baseUrl = new URL(status.modelUrl, location.href).href;
+    onLoad(baseUrl);
+    const engine = await loadEngine(baseUrl, authorization());
     rememberModel(status.modelUrl);
-    return loadEngine(new URL(status.modelUrl, location.href).href, authorization());
+    return engine;
   }
-  const baseUrl = modelUrlWithoutServer(status, await fetchSite());
+  const site = await fetchSite();
+  onSite(site, status);
+  const baseUrl = modelUrlWithoutServer(status, site);
   await askFirst(baseUrl);
+  onLoad(baseUrl);
   return loadEngine(baseUrl);
 }
 
 /** Loads the model of a folder and shows how far it has come. @param {string} baseUrl @param {object} [headers] what its server wants */
-export async function loadEngine(baseUrl, headers) {
+async function loadEngine(baseUrl, headers) {
   const progress = $("loading-progress");
   progress.hidden = false;
   const speed = new Speed();

@@ -4,14 +4,14 @@ import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
 import { chipParts, formatBytes, speedText } from "./format.js";
-import { authorization } from "./key.js";
-import { askFirst, loadEngine, modelUrlWithoutServer, showLoading, waitForServer } from "./model-loading.js";
-import { fetchSite, fetchStatus, generateNative, replay } from "./native.js";
-import { keepPage, rememberModel } from "./offline.js";
+import { loadModel, showLoading } from "./model-loading.js";
+import { fetchStatus, generateNative, replay } from "./native.js";
+import { keepPage } from "./offline.js";
 import { PromptField } from "./prompt-field.js";
 import { Seam } from "./seam.js";
 import { Side } from "./side.js";
 import { Training } from "./train.js";
+import { showVerdict } from "./verdict.js";
 
 const $ = (id) => document.getElementById(id);
 const facts = new Facts();
@@ -38,25 +38,28 @@ async function start() {
   try {
     field.examples(await (await fetch("examples.json")).json());
     facts.cacheSize(await Engine.cacheSize());
-    const status = await waitForServer(() => native.about("the server is loading the model"));
-    if (typeof status === "object") {
-      server = status;
-      native.about(aboutServer(status));
-      facts.server(status);
-      await loadModel(new URL(status.modelUrl, location.href).href, authorization());
-      rememberModel(status.modelUrl);
-    } else {
-      await startWithoutServer(status);
-    }
+    let startedAt;
+    const onLoad = (baseUrl) => {
+      facts.log(`Loading ${decodeURIComponent(new URL(baseUrl).pathname)}`);
+      browser.about("loading");
+      startedAt = performance.now();
+    };
+    engine = await loadModel({ onWait: () => native.about("the server is loading the model"), onServer, onSite, onLoad });
+    await showEngine((performance.now() - startedAt) / 1000);
   } catch (error) {
     showFailure(error);
   }
   facts.offline(await keptShell, engine !== null && engine.info.notCached === null);
 }
 
-/** A static site, or no network: the recorded runs, and a question before anything large is fetched. */
-async function startWithoutServer(status) {
-  const site = await fetchSite();
+function onServer(status) {
+  server = status;
+  native.about(aboutServer(status));
+  facts.server(status);
+}
+
+/** A static site, or no network: the recorded runs stand in. */
+function onSite(site, status) {
   recordings = site.recordings;
   if (recordings.length > 0) {
     $("native-badge").hidden = false;
@@ -66,22 +69,15 @@ async function startWithoutServer(status) {
     native.about(status === "absent" ? "no native server here" : "no server answers");
   }
   facts.log(recordings.length > 0 ? "No server here; recorded native runs stand in" : "No server here");
-  const baseUrl = modelUrlWithoutServer(status, site);
-  await askFirst(baseUrl);
-  await loadModel(baseUrl);
 }
 
-async function loadModel(baseUrl, headers) {
-  facts.log(`Loading ${decodeURIComponent(new URL(baseUrl).pathname)}`);
-  browser.about("loading");
-  const startedAt = performance.now();
-  engine = await loadEngine(baseUrl, headers);
+/** The engine is there. @param {number} seconds in which it was loaded */
+async function showEngine(seconds) {
   const { info } = engine;
   browser.about(`${info.backend}, ${threads(info.threads)}`);
   facts.engine(info);
   facts.cacheSize(await Engine.cacheSize());
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-  facts.log(`Model ready after ${seconds} s: ${formatBytes(info.bytesFromNetwork)} fetched, ${formatBytes(info.bytesFromCache)} kept from before`);
+  facts.log(`Model ready after ${seconds.toFixed(1)} s: ${formatBytes(info.bytesFromNetwork)} fetched, ${formatBytes(info.bytesFromCache)} kept from before`);
   if (info.notCached !== null) facts.log(`The model is not kept for the next visit: ${info.notCached}`);
   if (server && !server.weightsSha256) facts.server(await fetchStatus()); // by now it has hashed its weights
   $("generate").disabled = false;
@@ -101,7 +97,7 @@ async function run() {
   const echo = ending(text, 240);
   for (const side of [native, browser]) side.begin(echo, chat);
   seam.begin(maxTokens);
-  showVerdict("running", "Comparing");
+  showVerdict($("verdict"), "running", "Comparing");
   facts.log(`Generating at most ${maxTokens} tokens ${chat ? "in answer to" : "from"} ${JSON.stringify(ending(text, 60))}`);
 
   const recorded = recordings.find((run) => !chat && run.prompt === text && run.max_tokens === maxTokens);
@@ -186,20 +182,11 @@ function finish(state, failures, compared) {
   facts.log(text);
   facts.memory(engine.info.memoryBytes);
   const outcome = firstDifference === null ? "equal" : expected ? "apart" : "different";
-  showVerdict(state, text, compared && total > 0 ? outcome : "");
+  showVerdict($("verdict"), state, text, { outcome: compared && total > 0 ? outcome : "" });
   $("stop").disabled = true;
   $("generate").disabled = false;
   training.generating(false);
   if (state === "done") training.generated(native.steps, browser.steps);
-}
-
-/** @param {"" | "equal" | "different" | "apart"} outcome "" where nothing was compared, "apart" where a difference is expected */
-function showVerdict(state, text, outcome = "") {
-  const verdict = $("verdict");
-  verdict.textContent = text;
-  verdict.dataset.outcome = outcome;
-  verdict.ariaBusy = state === "running"; // screen readers hear the start and the end, not every step
-  verdict.dataset.state = state;
 }
 
 /** Shows one step of both sides in full. */
@@ -228,8 +215,15 @@ function showFailure(error) {
   showLoading("");
   $("failure").textContent = `The model could not be loaded: ${error.message}`;
   $("failure").hidden = false;
-  showVerdict("error", "No model in the browser");
+  showVerdict($("verdict"), "error", "No model in the browser");
   facts.log(`The model could not be loaded: ${error.message}`);
+}
+
+async function deleteCache() {
+  await Engine.deleteCache();
+  facts.cacheSize(await Engine.cacheSize());
+  facts.offline(null, false);
+  facts.log("The kept model was deleted; the loaded one stays until the page is closed");
 }
 
 function aboutServer({ backend, threads: count }) {
@@ -248,11 +242,8 @@ $("stop").addEventListener("click", () => stopping?.abort());
 $("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("controls").requestSubmit();
 });
-$("delete-cache").addEventListener("click", async () => {
-  await Engine.deleteCache();
-  facts.cacheSize(await Engine.cacheSize());
-  facts.offline(null, false);
-  facts.log("The kept model was deleted; the loaded one stays until the page is closed");
-});
+$("delete-cache").addEventListener("click", () =>
+  deleteCache().catch((error) => facts.log(`The kept model was not deleted: ${error.message}`)),
+);
 
 start();

@@ -1,5 +1,6 @@
 // Receipts as files and as links. A link carries its receipt behind the #, which no browser sends to a server.
 
+import { offer } from "./offer.js";
 import { receiptBytes } from "./receipt-bytes.js";
 
 /** Longer receipts have no link: not every program takes an address of any length. */
@@ -32,25 +33,15 @@ export function linkedReceipt(hash) {
   }
 }
 
-/** Offers a receipt for download and for verifying; hides both where there is none. */
-export class ReceiptLinks {
-  #elements;
-  #url = null;
-
-  /** @param {string} name the prefix of the ids of the two links, which stand together in one element */
-  constructor(name) {
-    this.#elements = { file: document.getElementById(`${name}-receipt`), verify: document.getElementById(`${name}-verify`) };
-  }
-
-  /** @param {string | null} receipt */
-  show(receipt) {
-    const { file, verify } = this.#elements;
-    if (this.#url !== null) URL.revokeObjectURL(this.#url);
-    this.#url = receipt === null ? null : URL.createObjectURL(new Blob([receipt], { type: "application/json" }));
-    file.parentElement.hidden = receipt === null;
-    file.href = this.#url ?? "";
-    const link = receipt === null ? null : verifyLink(receipt);
-    verify.hidden = link === null;
-    verify.href = link ?? "";
-  }
+/**
+ * Offers a receipt for download and for verifying; hides both where there is none.
+ * @param {string} name the prefix of the ids of the two links
+ * @param {string | null} receipt
+ */
+export function offerReceipt(name, receipt) {
+  offer(name, receipt === null ? null : { receipt });
+  const link = receipt === null ? null : verifyLink(receipt);
+  const verify = document.getElementById(`${name}-verify`);
+  verify.hidden = link === null;
+  verify.href = link ?? "";
 }

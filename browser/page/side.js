@@ -1,7 +1,7 @@
 // One column: text, token chips and speed. Everything from the model enters the page as text, never as markup.
 
 import { chipParts, speedText } from "./format.js";
-import { ReceiptLinks } from "./receipt-link.js";
+import { offerReceipt } from "./receipt-link.js";
 
 export class Side {
   /** The steps so far. @type {(import("./compare.js").Step & {tokenText: string, last: boolean})[]} */
@@ -10,7 +10,6 @@ export class Side {
   #elements;
   #startedAt = 0;
   #times = [];
-  #receipt;
 
   /**
    * @param {"native" | "browser"} name the prefix of the column's ids
@@ -18,7 +17,6 @@ export class Side {
    */
   constructor(name, onSelect) {
     this.#name = name;
-    this.#receipt = new ReceiptLinks(name);
     const element = (part) => document.getElementById(`${name}-${part}`);
     this.#elements = {
       about: element("about"), prompt: element("prompt"), output: element("output"), tokens: element("tokens"), speed: element("speed"),
@@ -49,7 +47,7 @@ export class Side {
 
   /** Offers the receipt of the run, as canonical JSON. @param {string | null} receipt */
   receipt(receipt) {
-    this.#receipt.show(receipt);
+    offerReceipt(this.#name, receipt);
   }
 
   /** Says something in place of the speed. @param {string} text */

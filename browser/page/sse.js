@@ -6,11 +6,10 @@ export class EventStreamParser {
   #rest = "";
   #event = "";
   #data = [];
-  #id = "";
 
   /**
    * @param {string} text the next piece of the stream
-   * @returns {{event: string, data: string, id: string}[]} the events that are complete with it
+   * @returns {{event: string, data: string}[]} the events that are complete with it
    */
   push(text) {
     const events = [];
@@ -21,7 +20,7 @@ export class EventStreamParser {
       this.#rest = this.#rest.slice(end + (this.#rest.startsWith("\r\n", end) ? 2 : 1));
       if (line !== "") this.#field(line);
       else if (this.#data.length > 0) {
-        events.push({ event: this.#event || "message", data: this.#data.join("\n"), id: this.#id });
+        events.push({ event: this.#event || "message", data: this.#data.join("\n") });
         this.#event = "";
         this.#data = [];
       } else this.#event = "";
@@ -36,7 +35,6 @@ export class EventStreamParser {
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (name === "event") this.#event = value;
     else if (name === "data") this.#data.push(value);
-    else if (name === "id") this.#id = value;
   }
 }
 

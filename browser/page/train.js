@@ -5,8 +5,9 @@ import { AdapterPanel } from "./adapter.js";
 import { LossChart } from "./chart.js";
 import { compareTraining, firstOtherToken, trainingText } from "./compare.js";
 import { resetNative, stopNative, trainNative } from "./native.js";
-import { ReceiptLinks } from "./receipt-link.js";
+import { offerReceipt } from "./receipt-link.js";
 import { defaultLearningRate } from "./train-options.js";
+import { showVerdict } from "./verdict.js";
 
 /** What each method is trained by: plain gradient descent teaches an adapter too little, or too much at once. */
 const OPTIMIZERS = { full: "sgd", lora: "adamw" };
@@ -16,7 +17,6 @@ const $ = (id) => document.getElementById(id);
 export class Training {
   #chart = new LossChart($("train-chart"));
   #adapter;
-  #receipts = { native: new ReceiptLinks("train-native"), browser: new ReceiptLinks("train-browser") };
   #engine = null;
   #server = false;
   #hooks;
@@ -122,15 +122,17 @@ export class Training {
     const sameText = this.#server && texts.native === texts.browser;
     const state = failures.length > 0 ? "error" : signal.aborted ? "stopped" : "done";
     const text = state === "error" ? `Failed: ${failures.join("; ")}` : trainingText(comparison, { server: this.#server, sameText, method });
-    this.#verdict(state, state === "stopped" ? `Stopped: ${text}` : text, sameText ? (comparison.equal ? "equal" : "different") : "");
-    Object.assign($("train-verdict").dataset, {
-      method, nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
+    // No equality is expected of other texts.
+    const outcome = sameText ? (comparison.equal ? "equal" : "different") : "";
+    showVerdict($("train-verdict"), state, state === "stopped" ? `Stopped: ${text}` : text, {
+      outcome, method, nativeDigest: native ?? "", browserDigest: browser ?? "", lossesMatched: comparison.lossesMatched, total: comparison.total,
     });
     const [nativeReceipt, browserReceipt] = outcomes.map(({ value }) => value?.receipt ?? null);
-    this.#receipts.native.show(nativeReceipt && JSON.stringify(nativeReceipt));
-    this.#receipts.browser.show(browserReceipt);
+    offerReceipt("train-native", nativeReceipt && JSON.stringify(nativeReceipt));
+    offerReceipt("train-browser", browserReceipt);
     this.#hooks.weights(outcomes[0].value, this.#engine);
-    await this.#adapter.show();
+    // An engine that has stopped has no files of its adapter.
+    await this.#adapter.show().catch((error) => this.#hooks.log(`The adapter is not offered: ${error.message}`));
     this.#end();
   }
 
@@ -146,12 +148,12 @@ export class Training {
       const [native] = await Promise.all([this.#server ? resetNative() : null, this.#engine.reset()]);
       this.#changed = false;
       $("train-losses").hidden = true;
-      this.#verdict("idle", this.#server ? "Both sides have their base weights again" : "The browser has its base weights again");
-      Object.assign($("train-verdict").dataset, { nativeDigest: "", browserDigest: "", lossesMatched: 0, total: 0 });
+      const text = this.#server ? "Both sides have their base weights again" : "The browser has its base weights again";
+      showVerdict($("train-verdict"), "idle", text, { nativeDigest: "", browserDigest: "", lossesMatched: 0, total: 0 });
       this.#hooks.weights(native, this.#engine);
       await this.#adapter.show();
     } catch (error) {
-      this.#verdict("error", `Failed: ${error.message}`);
+      showVerdict($("train-verdict"), "error", `Failed: ${error.message}`);
     }
     this.#end();
   }
@@ -162,9 +164,9 @@ export class Training {
     this.#hideDivergence();
     for (const side of ["native", "browser"]) {
       $(`train-${side}-progress`).textContent = "";
-      this.#receipts[side].show(null);
+      offerReceipt(`train-${side}`, null);
     }
-    this.#verdict("running", "Working");
+    showVerdict($("train-verdict"), "running", "Working");
   }
 
   #end() {
@@ -191,14 +193,5 @@ export class Training {
     $("train").disabled = !idle;
     this.#adapter.enable(idle);
     for (const id of ["regenerate", "reset"]) $(id).disabled = !(idle && this.#changed);
-  }
-
-  /** @param {"" | "equal" | "different"} outcome "" where no equality is expected */
-  #verdict(state, text, outcome = "") {
-    const verdict = $("train-verdict");
-    verdict.textContent = text;
-    verdict.dataset.outcome = outcome;
-    verdict.ariaBusy = state === "running";
-    verdict.dataset.state = state;
   }
 }

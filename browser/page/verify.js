@@ -1,16 +1,11 @@
 // The page that verifies a receipt: it comes as a file, or in the last part of the address.
 
+import { takeFiles } from "./drop-area.js";
 import { LEFT_OUT, leftOut } from "./left-out.js";
 import { loadModel, showLoading } from "./model-loading.js";
 import { keepPage } from "./offline.js";
 import { MAX_BYTES, linkedReceipt } from "./receipt-link.js";
-
-const WORDS = {
-  MATCH: "MATCH: computed again, every bit is as the receipt says",
-  MISMATCH: "MISMATCH",
-  CANNOT_VERIFY: "It cannot be verified here",
-  MALFORMED: "This is no receipt",
-};
+import { showReceiptVerdict, verdictWords } from "./verdict.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -18,15 +13,15 @@ const $ = (id) => document.getElementById(id);
 let loading = null;
 /** What stops the verification under way. @type {AbortController | null} */
 let stopping = null;
-/** The receipt that leaves out what is asked for. @type {Uint8Array | null} */
+/** The receipt that leaves out what is asked for. @type {BufferSource | null} */
 let asked = null;
 
 /**
  * Verifies a receipt; one that is being verified is given up.
- * @param {Uint8Array} bytes
+ * @param {BufferSource | Promise<ArrayBuffer>} receipt its bytes, or a file that is being read
  * @param {object} [given] what a private one leaves out
  */
-async function verify(bytes, given) {
+async function verify(receipt, given) {
   stopping?.abort();
   const mine = (stopping = new AbortController());
   const { signal } = mine;
@@ -35,6 +30,8 @@ async function verify(bytes, given) {
   $("failure").hidden = true;
   show("running", "Computing it again");
   try {
+    const bytes = await receipt;
+    signal.throwIfAborted();
     // Whoever comes after a failure tries again.
     loading ??= loadModel().catch((error) => {
       loading = null;
@@ -72,11 +69,9 @@ function askFor(bytes, kind) {
 
 /** What the receipt tells, and then the verdict on it. */
 async function tell(engine, result) {
-  const { verdict, step, why, kind } = result;
-  $("about-receipt").hidden = kind === undefined;
-  if (kind !== undefined) await tellAbout(engine, result);
-  show("done", step === null ? WORDS[verdict] : `${WORDS[verdict]} at step ${step}`, why ?? "");
-  Object.assign($("verify-verdict").dataset, { verdict, step: step ?? "" });
+  $("about-receipt").hidden = result.kind === undefined;
+  if (result.kind !== undefined) await tellAbout(engine, result);
+  show("done", verdictWords(result, "step"), result);
 }
 
 async function tellAbout(engine, { step, kind, steps, signature, publicKey, promptIds, tokenIds }) {
@@ -102,25 +97,13 @@ async function tellAbout(engine, { step, kind, steps, signature, publicKey, prom
   $("about-output").replaceChildren(before, ...(step === null ? [] : [mark]), after);
 }
 
-function show(state, text, why = "") {
-  Object.assign($("verify-verdict").dataset, { state, verdict: "", step: "" });
-  $("verify-verdict").textContent = text;
-  $("verify-verdict").ariaBusy = state === "running";
-  $("verify-why").textContent = why;
-}
+const show = (state, text, result) => showReceiptVerdict("verify", state, text, result);
 
 function fail(error) {
   show("error", "Nothing was verified");
   showLoading("");
   $("failure").textContent = error.message;
   $("failure").hidden = false;
-}
-
-/** @param {FileList} files */
-async function take([file]) {
-  if (!file) return;
-  show("running", "Reading the file");
-  await verify(new Uint8Array(await file.slice(0, MAX_BYTES).arrayBuffer()));
 }
 
 /** Verifies again, with what was written or chosen. */
@@ -135,17 +118,7 @@ function takeLinked() {
   if (bytes) verify(bytes);
 }
 
-$("receipt-file").addEventListener("change", ({ target }) => take(target.files));
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  $("receipt-drop").dataset.dragged = "";
-});
-addEventListener("dragleave", () => delete $("receipt-drop").dataset.dragged);
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  delete $("receipt-drop").dataset.dragged;
-  take(event.dataTransfer.files);
-});
+takeFiles($("receipt-drop"), $("receipt-file"), ([file]) => file && verify(file.slice(0, MAX_BYTES).arrayBuffer()));
 $("private").addEventListener("submit", (event) => {
   event.preventDefault();
   giveLeftOut().catch(fail);

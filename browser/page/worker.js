@@ -43,7 +43,6 @@ const operations = {
     const penalties = [repetitionPenalty, frequencyPenalty, presencePenalty];
     const settings = [temperature, topK, topP, minP, ...penalties, biased, biases, seed];
     runs.set(run, engine.start(ids, maxTokens, ...settings, stop, hidden));
-    return { promptIds: ids };
   },
 
   advance: ({ run }) => ({ ...runs.get(run).advance(engine), memoryBytes: memoryBytes() }),
@@ -64,7 +63,7 @@ const operations = {
 
   beginTraining({ text, messages, learningRate, optimizer, adapter, private: hidden }) {
     const shape = adapter && new wasm.NewAdapter(adapter.rank, adapter.alpha, adapter.targets, adapter.seed);
-    return { tokens: engine.begin_training(text, messages, learningRate, optimizer, shape ?? undefined, hidden) };
+    engine.begin_training(text, messages, learningRate, optimizer, shape ?? undefined, hidden);
   },
 
   trainStep: () => ({ ...engine.train_step(), memoryBytes: memoryBytes() }),

@@ -7,9 +7,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
+import { dropFiles, madeFiles, watchFiles } from "./drive/files.mjs";
 import { inEachBrowser } from "./drive/scenarios.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
-import { watchFiles } from "./drive/training.mjs";
 import { until } from "./drive/until.mjs";
 
 const TEXTS = { alice: "The cat sat on the mat and purred loudly.", bob: "The dog ran to the sea and barked at the waves." };
@@ -30,7 +30,6 @@ after(async () => {
 });
 
 const path = (name) => join(folder, name);
-const read = async (name) => (await readFile(path(name))).toString("base64");
 const each = (flag, names) => names.flatMap((name) => [flag, path(name)]);
 
 /** Runs a command with the model; what it prints, and its exit code. */
@@ -76,26 +75,15 @@ function idle(tab, what) {
 
 /** Drops files of this folder on the page. @param {[string, string][]} files names, and where their contents are */
 async function drop(tab, files) {
-  const contents = await Promise.all(files.map(async ([name, from]) => [name, await read(from)]));
-  await tab.evaluate((files) => {
-    const dataTransfer = new DataTransfer();
-    for (const [name, content] of files) dataTransfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
-    document.getElementById("round-drop").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-  }, contents);
+  await dropFiles(tab, await Promise.all(files.map(async ([name, from]) => [name, await readFile(path(from), "base64")])));
   return idle(tab, "the files are taken");
 }
 
 /** The files that the page offers under these links, into a folder; `as` are their names. */
 async function save(tab, into, as) {
   await mkdir(path(into), { recursive: true });
-  for (const [id, name] of Object.entries(as)) {
-    const content = await tab.evaluate(async (id) => {
-      let text = "";
-      for (const byte of new Uint8Array(await window.madeFiles.get(document.getElementById(id).href).arrayBuffer())) text += String.fromCharCode(byte);
-      return btoa(text);
-    }, id);
-    await writeFile(join(path(into), name), Buffer.from(content, "base64"));
-  }
+  const contents = await madeFiles(tab, Object.keys(as));
+  for (const [index, name] of Object.values(as).entries()) await writeFile(join(path(into), name), contents[index], "base64");
 }
 
 const client = (name) => [...FILES.map((file) => [file, `${name}/${file}`]), ["receipt.json", `${name}.json`]];
@@ -178,5 +166,9 @@ inEachBrowser("a federated round", (scenario, name) => {
     assert.ok(now.rows.every((row) => row.includes("none")), JSON.stringify(now));
     now = await drop(tab, [["notes.txt", "bob.json"]]);
     assert.match(now.error, /notes\.txt is not a file of a client/);
+    // Each button says which client it removes, and gives the focus back to where clients come from.
+    await tab.click(`#client-rows [aria-label="Remove ${now.rows[0].slice(0, 12)}"]`);
+    assert.equal((await look(tab)).rows.length, 2);
+    assert.equal(await tab.evaluate(() => document.activeElement.id), "round-files");
   });
 });

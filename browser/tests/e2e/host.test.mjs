@@ -131,6 +131,9 @@ inEachBrowser("with the server", (scenario, name) => {
           document.querySelector("#key-dialog form").requestSubmit();
         }, key);
       assert.match(await until("the page asks for the key", words), /wants a key/);
+      // Escape leads nowhere.
+      await tab.evaluate(() => document.getElementById("key-dialog").close());
+      assert.match(await until("the page asks again", words), /wants a key/);
       await type("another-key");
       await until("the page says that it was wrong", async () => /does not take/.test(await words()));
       await type("the-key-of-the-tests");

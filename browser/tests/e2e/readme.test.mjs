@@ -6,6 +6,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { blocks } from "./drive/blocks.mjs";
 import { openBrowser, BROWSERS } from "./drive/browser.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
 import { GREEDY_IDS } from "./reference.mjs";
@@ -70,7 +71,3 @@ test("the module's example", { timeout: 600_000 }, async () => {
     await browser.close();
   }
 });
-
-function blocks(text, language) {
-  return [...text.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
-}

@@ -6,10 +6,11 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
+import { madeFiles, watchFiles } from "./drive/files.mjs";
 import { generate, open } from "./drive/page.mjs";
 import { inEachBrowser } from "./drive/scenarios.mjs";
 import { setting, startLockstep } from "./drive/servers.mjs";
-import { train, watchFiles } from "./drive/training.mjs";
+import { train } from "./drive/training.mjs";
 import { until } from "./drive/until.mjs";
 import { RECEIPT } from "./reference.mjs";
 
@@ -38,14 +39,8 @@ function run(words, { trim = true } = {}) {
 }
 
 /** The receipts that are offered for download under these ids, null where none is. */
-function offered(tab, ids) {
-  return tab.evaluate((ids) => {
-    const text = async (id) => {
-      const file = document.getElementById(id);
-      return file.parentElement.hidden ? null : window.madeFiles.get(file.href).text();
-    };
-    return Promise.all(ids.map(text));
-  }, ids);
+async function offered(tab, ids) {
+  return (await madeFiles(tab, ids)).map((file) => file && Buffer.from(file, "base64").toString());
 }
 
 /** Opens a page with a receipt in its address, once the one before is gone. */

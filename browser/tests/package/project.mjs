@@ -5,10 +5,10 @@ import { spawnSync } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { blocks } from "../e2e/drive/blocks.mjs";
 import { start, stop } from "../e2e/drive/children.mjs";
 import { freePort } from "../e2e/drive/free-port.mjs";
-import { setting } from "../e2e/drive/servers.mjs";
-import { until } from "../e2e/drive/until.mjs";
+import { addressOf, setting } from "../e2e/drive/servers.mjs";
 
 /** What npm must not do: ask for news and for money, run scripts of packages. */
 const QUIET = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"];
@@ -38,7 +38,7 @@ export class Project {
 
   /** The README's blocks of code in this language. */
   examples(language) {
-    return [...this.readme.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
+    return blocks(this.readme, language);
   }
 
   path(name) {
@@ -72,12 +72,7 @@ export class Project {
     const port = String(await freePort());
     const program = this.path(`node_modules/${vite}/bin/vite.js`);
     const server = start("node", [program, this.folder, "--host", "127.0.0.1", "--port", port, "--strictPort"], { env });
-    const address = () => {
-      if (server.exitCode !== null) throw new Error(`vite ended: ${server.said()}`);
-      return server.said().match(/http:\/\/127\.0\.0\.1:\d+/)?.[0];
-    };
-    const url = await until("vite says its address", address, 60, server.said);
-    return { url, stop: () => stop(server) };
+    return { url: await addressOf(server, "vite"), stop: () => stop(server) };
   }
 
   remove() {

@@ -1,6 +1,62 @@
 // Stand-ins for what a browser has and node has not.
 
-/** The Cache API in memory. @param {{full?: () => boolean}} [options] when `full`, nothing more can be put */
+/** An element, as far as the page's modules need it. */
+class FakeElement extends EventTarget {
+  value = "";
+  textContent = "";
+  dataset = {};
+  children = [];
+  attributes = {};
+
+  setAttribute(name, value) {
+    this.attributes[name] = value;
+  }
+
+  append(...children) {
+    this.children.push(...children);
+  }
+
+  replaceChildren(...children) {
+    this.children = children;
+  }
+
+  dispatch(type, more = {}) {
+    const event = Object.assign(new Event(type, { cancelable: true }), more);
+    this.dispatchEvent(event);
+    return event;
+  }
+}
+
+/**
+ * Makes an empty page, whose elements are there as soon as they are asked for.
+ * @returns {FakeElement} the window, which hears what happens anywhere
+ */
+export function fakePage() {
+  const elements = new Map();
+  const window = new FakeElement();
+  globalThis.addEventListener = window.addEventListener.bind(window);
+  globalThis.ResizeObserver = class {
+    observe() {}
+  };
+  globalThis.document = {
+    body: new FakeElement(),
+    createElement: () => new FakeElement(),
+    createElementNS: () => new FakeElement(),
+    getElementById(id) {
+      if (!elements.has(id)) elements.set(id, new FakeElement());
+      return elements.get(id);
+    },
+  };
+  return window;
+}
+
+/** An element of this page. */
+export const $ = (id) => document.getElementById(id);
+
+/** Waits until all that is under way without a network has happened. */
+export const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** The Cache API in memory; when `full`, nothing more can be put. */
 export class FakeCaches {
   caches = new Map();
   full = () => false;

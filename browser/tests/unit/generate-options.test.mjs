@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import { generateSettings } from "../../page/generate-options.js";
 
 test("what is not told has its default", () => {
@@ -8,6 +9,11 @@ test("what is not told has its default", () => {
   const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, ...penalties, ...none, seed: 0n };
   const expected = { prompt: "p", maxTokens: 25, stop: [], sampling, private: false };
   assert.deepEqual(generateSettings({ prompt: "p" }), expected);
+});
+
+test("what is told of the sampler stays, and a seed has 64 bits", () => {
+  const { temperature, topK, seed } = generateSettings({ prompt: "p", temperature: 0.8, topK: 5, seed: 2n ** 64n - 1n }).sampling;
+  assert.deepEqual([temperature, topK, seed], [0.8, 5, 2n ** 64n - 1n]);
 });
 
 test("a conversation is its roles and contents by turns", () => {
@@ -41,6 +47,13 @@ for (const [options, words] of [
   [{ prompt: "p", maxTokens: 0 }, /maxTokens is an integer from 1 on, not 0/],
   [{ prompt: "p", private: 1 }, /private is true or false, not 1/],
   [{ prompt: "p", stops: "a" }, /no option stops/],
+  [{ prompt: "p", top_k: 5 }, /no option top_k/],
+  [{ prompt: "p", temperature: "1" }, /temperature is a number, not 1/],
+  [{ prompt: "p", topK: 1.5 }, /topK is an integer from 0 on, not 1.5/],
+  [{ prompt: "p", topK: -1 }, /topK is an integer from 0 on, not -1/],
+  [{ prompt: "p", seed: -1 }, /seed is an integer from 0 on, .* not -1/],
+  [{ prompt: "p", seed: 0.5 }, /seed is an integer from 0 on, .* not 0.5/],
+  [{ prompt: "p", seed: 2n ** 64n }, /seed is an integer from 0 on, .* not 18446744073709551616/],
   [{ prompt: "p", frequencyPenalty: "1" }, /frequencyPenalty is a number, not 1/],
   [{ prompt: "p", logitBias: 5 }, /logitBias is an object, not 5/],
   [{ prompt: "p", logitBias: null }, /logitBias is an object, not null/],
@@ -49,5 +62,5 @@ for (const [options, words] of [
   [{ prompt: "p", logitBias: { 4294967296: 1 } }, /logitBias: 4294967296 is no token id/],
   [{ prompt: "p", logitBias: { 5: "1" } }, /the bias of token 5 is a number, not 1/],
 ]) {
-  test(`${JSON.stringify(options)} is refused`, () => assert.throws(() => generateSettings(options), words));
+  test(`${inspect(options)} is refused`, () => assert.throws(() => generateSettings(options), words));
 }

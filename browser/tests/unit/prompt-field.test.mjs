@@ -1,37 +1,14 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { PromptField } from "../../page/prompt-field.js";
-
-/** The elements by their ids, as far as the field needs them. */
-let elements;
-
-function element() {
-  const listeners = {};
-  return {
-    value: "",
-    children: [],
-    addEventListener: (name, listener) => (listeners[name] = listener),
-    dispatch: (name) => listeners[name](),
-    replaceChildren(...children) {
-      this.children = children;
-    },
-  };
-}
+import { $, fakePage } from "./fakes.mjs";
 
 beforeEach(() => {
-  elements = new Map();
-  globalThis.document = {
-    getElementById(id) {
-      if (!elements.has(id)) elements.set(id, element());
-      return elements.get(id);
-    },
-    createElement: element,
-  };
-  Object.assign(document.getElementById("prompt"), { value: "Once upon a time" });
-  Object.assign(document.getElementById("max-tokens"), { value: "25" });
+  fakePage();
+  Object.assign($("prompt"), { value: "Once upon a time" });
+  Object.assign($("max-tokens"), { value: "25" });
 });
 
-const $ = (id) => document.getElementById(id);
 const examples = () => $("examples").children;
 
 test("a prompt is continued, a message answered; empty ones stand for the defaults", () => {

@@ -27,12 +27,16 @@ export async function startLockstep(...flags) {
     ...["--model", setting("LOCKSTEP_E2E_MODEL"), "--web-root", setting("LOCKSTEP_E2E_WEB_ROOT")],
     ...flags,
   ]);
+  return { url: await addressOf(child, "lockstep"), said: child.said, stop: () => stop(child, "SIGINT") };
+}
+
+/** Waits for the address that a server says. @param {ReturnType<start>} child @param {string} name what it is called in errors */
+export function addressOf(child, name) {
   const address = () => {
-    if (child.exitCode !== null) throw new Error(`lockstep ended: ${child.said()}`);
+    if (child.exitCode !== null) throw new Error(`${name} ended: ${child.said()}`);
     return child.said().match(/http:\/\/127\.0\.0\.1:\d+/)?.[0];
   };
-  const url = await until("lockstep says its address", address, 60, child.said);
-  return { url, said: child.said, stop: () => stop(child, "SIGINT") };
+  return until(`${name} says its address`, address, 60, child.said);
 }
 
 /** A proxy in front of another server: see `listen`. */
