@@ -1,23 +1,20 @@
 //! `lockstep aggregate`: one adapter of several.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use kernel::Exec;
 use kernel::pool::SerialPool;
 use kernel::transcript::{PROFILE, Sha256Digest, hex};
 use serde::Serialize;
 use serde_json::{Value, json};
-use session::adapter::{AdapterFiles, adapter_digest, export};
+use session::adapter::{adapter_digest, export};
 use session::aggregate::{Client, Round, weights};
-use session::receipt::MAX_BYTES;
 
-use crate::generate::print_json;
 use crate::open::Opened;
-use crate::receipt::Issue;
+use crate::receipt::{Issue, read};
 use crate::save::{Target, write_adapter};
-use crate::{Failure, Outcome, cli};
+use crate::terminal::print_json;
+use crate::{Failure, Outcome, cli, save};
 
 /// What `aggregate --json` prints.
 #[derive(Serialize)]
@@ -56,7 +53,7 @@ pub fn aggregate(arguments: cli::Aggregate) -> Outcome {
     let round = Round::new(clients(&arguments, &opened)?)?;
     let receipts = arguments.client_receipts.iter().map(|path| Ok((path.display().to_string(), read(path)?)));
     let receipts: Vec<(String, Vec<u8>)> = receipts.collect::<Result<_, Failure>>()?;
-    let weights = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let weights = base_digest.finish()?;
     let base = opened.identity(weights);
     let round = round.with_receipts(&base, &receipts)?;
 
@@ -75,7 +72,8 @@ pub fn aggregate(arguments: cli::Aggregate) -> Outcome {
         model: opened.name.clone(),
         profile: PROFILE,
     };
-    save(&target, &files, &provenance(&report, &opened, &weights))?;
+    let provenance = provenance(&report, &opened, &weights);
+    target.fill(|folder| write_adapter(folder, &files, &provenance))?;
     if let Some(issue) = issue {
         issue.write(Ok(receipt))?;
     }
@@ -98,31 +96,16 @@ fn clients(arguments: &cli::Aggregate, opened: &Opened) -> Result<Vec<Client>, F
     arguments.adapters.iter().zip(weights).map(client).collect()
 }
 
-/// The bytes of a receipt, or one more than it may have.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| format!("--client-receipt {} cannot be read: {error}", path.display()))?;
-    Ok(bytes)
-}
-
 fn contribution(client: &Client) -> Contribution {
     Contribution { adapter: client.name.clone(), adapter_sha256: hex(&client.digest), weight: client.weight }
 }
 
-fn save(target: &Target, files: &AdapterFiles, provenance: &Value) -> Outcome {
-    Ok(target.fill(|folder| write_adapter(folder, files, provenance))?)
-}
-
 fn provenance(report: &Report, opened: &Opened, base: &Sha256Digest) -> Value {
     let client = |client: &Contribution| json!({ "adapter_sha256": client.adapter_sha256, "weight": client.weight });
-    json!({
-        "source": "aggregated",
-        "base": { "name": opened.name, "weights_sha256": hex(base), "provenance": opened.provenance },
-        "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
-        "profile": PROFILE,
+    let more = json!({
         "clients": report.clients.iter().map(client).collect::<Vec<_>>(),
         "adapter_sha256": report.adapter_sha256,
         "transcript_sha256": report.transcript_sha256,
-    })
+    });
+    save::provenance("aggregated", opened, (base, None), more)
 }

@@ -19,10 +19,10 @@ use session::memory::{Plan, training_bytes};
 use session::{Continuation, Stop};
 
 use crate::cli::Part;
-use crate::generate::print_json;
 use crate::open::Opened;
 use crate::pool::ThreadPool;
 use crate::run::{Timings, run};
+use crate::terminal::print_json;
 use crate::{Failure, Outcome, cli, memory};
 
 const RUNS: usize = 3;
@@ -135,7 +135,7 @@ pub fn bench(arguments: cli::Bench) -> Outcome {
     let opened = arguments.model.open(cli::Context::default())?;
     let parts = parts(&arguments.only, opened.model.config().context)?;
     // Before the measurement, not beside it; it also brings the weights into memory.
-    let weights = opened.weights_digest().join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let weights = opened.checkpoint.digest();
     let backend = arguments.model.base.backend;
     let cores = ThreadPool::cores();
     let mut results = Vec::new();

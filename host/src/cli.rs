@@ -32,7 +32,7 @@ mod sampling;
 mod score;
 mod train;
 
-pub use adapters::ServedModel;
+pub use adapters::{ServedModel, TRAINED};
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use bench::{Bench, Part};

@@ -1,23 +1,22 @@
 //! `lockstep generate`: continues a prompt.
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::Path;
-use std::thread::JoinHandle;
+use std::io::{self, IsTerminal, Write};
 
 use kernel::Exec;
 use kernel::generate::{Generation, Request};
-use kernel::transcript::{Identity, PROFILE, Sha256Digest, hex, transcript};
+use kernel::transcript::{Identity, PROFILE, hex, transcript};
 use serde::Serialize;
 use session::receipt::Receipt;
-use session::{Continuation, Stop, chat_prompt, read_messages};
+use session::{Continuation, Stop};
 
 use crate::batch::batch;
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::prompt::prompt_ids;
 use crate::receipt::{Issue, IssueError};
 use crate::run::{Timings, run};
-use crate::terminal::{shown, shown_json};
-use crate::{Failure, Outcome, cli};
+use crate::terminal::{print_json, shown};
+use crate::{Outcome, cli};
 
 /// What `generate --json` prints, and what is known of it before anything is computed first.
 #[derive(Serialize)]
@@ -69,36 +68,6 @@ pub fn generate(mut arguments: cli::Generate) -> Outcome {
     if arguments.json { report(&opened, exec, text, issue) } else { stream(&opened, exec, text, issue) }
 }
 
-/// The prompt as token ids.
-///
-/// # Errors
-/// If it is a conversation and the file cannot be read, is none, or the model has no template for it.
-pub fn prompt_ids(prompt: &cli::Prompt, opened: &Opened) -> Result<Vec<u32>, Failure> {
-    let cli::PromptSource { prompt: text, prompt_ids, messages } = &prompt.source;
-    match (prompt_ids, messages) {
-        (Some(ids), _) => Ok(ids.clone()),
-        (None, Some(file)) => messages_ids(file, opened),
-        (None, None) => Ok(opened.tokenizer.encode(text.as_deref().unwrap_or_default(), prompt.special.mode())),
-    }
-}
-
-/// The token ids of the conversation in a file of JSON, and of the head of the answer to it.
-///
-/// # Errors
-/// If the file cannot be read, is no conversation, or the model has no template for it.
-pub fn messages_ids(file: &Path, opened: &Opened) -> Result<Vec<u32>, Failure> {
-    let mut json = Vec::new();
-    let read = match file.to_str() {
-        Some("-") => io::stdin().lock().read_to_end(&mut json).map(|_| ()),
-        _ => std::fs::read(file).map(|bytes| json = bytes),
-    };
-    let wrong = |error: &dyn std::fmt::Display| Failure::from(format!("--messages {}: {error}", file.display()));
-    read.map_err(|error| wrong(&error))?;
-    let config = opened.tokenizer_config()?;
-    let messages = read_messages(&json).map_err(|error| wrong(&error))?;
-    chat_prompt(&opened.tokenizer, config.as_deref(), &messages).map_err(|error| wrong(&error))
-}
-
 /// Writes the receipt of a generation that has ended, if one is asked for.
 fn write_receipt(opened: &Opened, identity: &Identity, text: &Continuation, issue: Option<Issue>) -> Outcome {
     let Some(issue) = issue else { return Ok(()) };
@@ -107,7 +76,7 @@ fn write_receipt(opened: &Opened, identity: &Identity, text: &Continuation, issu
 }
 
 fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
-    let digest = issue.is_some().then(|| opened.weights_digest());
+    let hashing = issue.is_some().then(|| opened.weights_digest());
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
     run(opened, exec, &mut text, |_, piece| {
@@ -118,29 +87,20 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option
     if terminal {
         writeln!(stdout)?;
     }
-    match digest {
-        Some(digest) => write_receipt(opened, &identity(opened, digest)?, &text, issue),
+    match hashing {
+        Some(hashing) => write_receipt(opened, &opened.identity(hashing.finish()?), &text, issue),
         None => Ok(()),
     }
 }
 
-/// What results are computed with, once the weights are hashed.
-///
-/// # Errors
-/// If they cannot be.
-pub fn identity(opened: &Opened, digest: JoinHandle<Sha256Digest>) -> Result<Identity, Failure> {
-    let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
-    Ok(opened.identity(weights))
-}
-
 fn report(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
-    let digest = opened.weights_digest();
+    let hashing = opened.weights_digest();
     let mut whole = String::new();
     let (reason, timings) = run(opened, exec, &mut text, |_, piece| {
         whole.push_str(piece);
         Ok(())
     })?;
-    let identity = identity(opened, digest)?;
+    let identity = opened.identity(hashing.finish()?);
     let mut report = Report::new(opened, &identity, exec, text.generation().prompt());
     report.end(&identity, text.generation(), whole, (reason.as_str(), timings));
     print_json(&report)?;
@@ -188,13 +148,4 @@ impl Report {
     pub fn tokens(&self) -> usize {
         self.token_ids.len()
     }
-}
-
-/// Prints one JSON object and a line feed on stdout.
-///
-/// # Errors
-/// If stdout cannot be written.
-pub fn print_json(value: &impl Serialize) -> Outcome {
-    let (json, terminal) = (serde_json::to_string(value)?, io::stdout().is_terminal());
-    Ok(writeln!(io::stdout(), "{}", shown_json(&json, terminal))?)
 }

@@ -8,10 +8,11 @@ use loader::digest::{hex, weights_digest};
 use loader::{DType, TensorSource, write_safetensors};
 use serde::Serialize;
 use session::memory::gradients_bytes;
+use session::receipt::Bits32;
 use session::tensors::{digest, little_endian};
 
-use crate::generate::print_json;
 use crate::pool::ThreadPool;
+use crate::terminal::print_json;
 use crate::{Outcome, cli, memory};
 
 /// What `gradients --json` prints.
@@ -22,7 +23,7 @@ struct Report<'a> {
     tokens: usize,
     loss: f32,
     /// The bits of the loss, in hexadecimal.
-    loss_bits: String,
+    loss_bits: Bits32,
     /// The weights digest, taken over the gradients.
     gradients_sha256: String,
     profile: &'static str,
@@ -48,7 +49,7 @@ pub fn gradients(arguments: cli::Gradients) -> Outcome {
     let (loss, gradients) = train::gradients(exec, &opened.model, &batch, recompute)?;
     let table = opened.model.trainable();
     let tensors = || table.iter().enumerate().filter_map(|(index, row)| Some((row, gradients.get(index)?)));
-    let loss_bits = format!("{:08x}", loss.to_bits());
+    let loss_bits = Bits32::from(loss);
 
     let bytes: Vec<_> = tensors().map(|(_, values)| little_endian(values)).collect();
     let sources = tensors().zip(&bytes).map(|((row, _), bytes)| TensorSource {
@@ -59,7 +60,7 @@ pub fn gradients(arguments: cli::Gradients) -> Outcome {
     });
     let metadata = [
         ("loss", loss.to_string()),
-        ("loss_bits", loss_bits.clone()),
+        ("loss_bits", loss_bits.digits()),
         ("model", opened.name),
         ("profile", PROFILE.into()),
     ];

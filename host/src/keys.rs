@@ -9,7 +9,7 @@ use loader::SafeFile;
 use serde_json::json;
 use session::receipt::{Hex, PublicKey, SecretKey};
 
-use crate::generate::print_json;
+use crate::terminal::print_json;
 use crate::{Outcome, cli};
 
 /// What stands before the digits of a secret key in its file.

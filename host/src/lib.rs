@@ -23,6 +23,7 @@ mod memory;
 mod merge;
 pub mod open;
 pub mod pool;
+mod prompt;
 mod receipt;
 mod run;
 mod save;
@@ -49,7 +50,8 @@ pub type Outcome = Result<(), Failure>;
 
 /// Runs the command that the process was started with.
 ///
-/// Exit codes: 0 ok, 1 failure, 2 usage (clap's); those of `verify` and `diff` from 3 on.
+/// Exit codes: 0 ok, 1 failure, also without a word where nobody reads the output to its end, 2 usage (clap's); those of
+/// `verify` and `diff` from 3 on.
 pub fn main() -> ExitCode {
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let log = cli.log_format;
@@ -79,9 +81,9 @@ pub fn main() -> ExitCode {
 fn end(outcome: Result<ExitCode, Failure>, log: LogFormat) -> ExitCode {
     match outcome {
         Ok(code) => code,
-        // Whoever read our output has seen enough.
+        // Whoever read our output has seen enough. But a verdict was not told to the end, or a file not written.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
+            ExitCode::FAILURE
         }
         Err(error) => {
             logs::fail(log, &*error);

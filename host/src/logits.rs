@@ -2,13 +2,14 @@
 
 use kernel::Exec;
 use kernel::model::{KvCache, Logits, Model, Place, Workspace};
-use kernel::transcript::PROFILE;
-use loader::digest::{hex, sha256};
+use kernel::transcript::{PROFILE, hex, logits_digest};
 use loader::{DType, TensorSource, write_safetensors};
 use serde::Serialize;
+use session::tensors::little_endian;
 
-use crate::generate::{print_json, prompt_ids};
 use crate::pool::ThreadPool;
+use crate::prompt::prompt_ids;
+use crate::terminal::print_json;
 use crate::trace::{IDS, trace};
 use crate::{Failure, Outcome, cli};
 
@@ -41,8 +42,8 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
     check_length(&ids, &opened.model)?;
     // The logits come last.
     let tensors = if arguments.intermediates {
-        let traced = trace(&opened.model, exec, &ids, 2)?;
-        traced.into_iter().map(|traced| (traced.place.tensor(traced.layer), to_bytes(&traced.values))).collect()
+        let traced = trace(&opened.model, exec, &ids, 1)?;
+        traced.into_iter().map(|traced| (traced.place.tensor(traced.layer), traced.values)).collect()
     } else {
         vec![(Place::Logits.op().to_string(), all_logits(&opened.model, exec, &ids)?)]
     };
@@ -56,22 +57,21 @@ pub fn logits(arguments: cli::Logits) -> Outcome {
         (IDS, Some(text.join(","))),
     ];
     let metadata = metadata.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?))).collect();
-    let shapes: Vec<[usize; 2]> =
-        tensors.iter().map(|(_, bytes)| [ids.len(), bytes.len() / size_of::<f32>() / ids.len()]).collect();
+    let shapes: Vec<[usize; 2]> = tensors.iter().map(|(_, values)| [ids.len(), values.len() / ids.len()]).collect();
+    let bytes: Vec<_> = tensors.iter().map(|(_, values)| little_endian(values)).collect();
     let sources: Vec<TensorSource> = tensors
         .iter()
-        .zip(&shapes)
-        .map(|((name, bytes), shape)| TensorSource { name, dtype: DType::F32, shape, bytes })
+        .zip(shapes.iter().zip(&bytes))
+        .map(|((name, _), (shape, bytes))| TensorSource { name, dtype: DType::F32, shape, bytes })
         .collect();
     write_safetensors(&arguments.output, &sources, &metadata)?;
     if arguments.json {
-        let logits = tensors.last().map_or(&[][..], |(_, bytes)| bytes);
-        let rows = logits.chunks_exact(shape[1] * size_of::<f32>());
+        let rows = tensors.last().map_or(&[][..], |(_, logits)| logits).chunks_exact(shape[1]);
         let report = Report {
             output: arguments.output.display().to_string(),
             prompt_token_ids: &ids,
             shape,
-            logits_sha256: rows.map(|row| hex(&sha256(row))).collect(),
+            logits_sha256: rows.map(|row| hex(&logits_digest(row))).collect(),
             adapter_sha256,
             profile: PROFILE,
             backend: exec.backend.name(),
@@ -88,18 +88,14 @@ fn check_length(ids: &[u32], model: &Model) -> Outcome {
     }
 }
 
-fn to_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// The logits after each of `ids`, as little-endian bytes.
-fn all_logits(model: &Model, exec: Exec<'_>, ids: &[u32]) -> Result<Vec<u8>, Failure> {
+/// The logits after each of `ids`.
+fn all_logits(model: &Model, exec: Exec<'_>, ids: &[u32]) -> Result<Vec<f32>, Failure> {
     let config = model.config();
     let (mut cache, mut workspace) = (KvCache::new(config), Workspace::default());
-    let mut bytes = Vec::with_capacity(ids.len() * config.vocab * size_of::<f32>());
+    let mut logits = Vec::with_capacity(ids.len() * config.vocab);
     for chunk in ids.chunks(CHUNK) {
         model.forward(exec, &mut cache, chunk, Logits::All, &mut workspace)?;
-        bytes.extend(to_bytes(workspace.logits()));
+        logits.extend_from_slice(workspace.logits());
     }
-    Ok(bytes)
+    Ok(logits)
 }

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 
 use tracing::level_filters::LevelFilter;
 
+use crate::terminal;
+
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -47,7 +49,8 @@ pub fn say(format: LogFormat, line: &str) {
 /// Says why the program ends.
 pub fn fail(format: LogFormat, error: &dyn std::error::Error) {
     match format {
-        LogFormat::Text => eprintln!("error: {error}"),
+        // As in `say`; what failed may be told in the words of a file of others.
+        LogFormat::Text => drop(writeln!(io::stderr(), "error: {}", terminal::line(&error.to_string()))),
         LogFormat::Json => tracing::error!("{error}"),
     }
 }

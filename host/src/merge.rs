@@ -7,10 +7,10 @@ use kernel::transcript::{PROFILE, hex};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::generate::print_json;
 use crate::pool::ThreadPool;
-use crate::save::{Target, write_model};
-use crate::{Failure, Outcome, cli};
+use crate::save::{Target, provenance, write_model};
+use crate::terminal::print_json;
+use crate::{Outcome, cli};
 
 /// What `merge --json` prints.
 #[derive(Serialize)]
@@ -42,16 +42,10 @@ pub fn merge(arguments: cli::Merge) -> Outcome {
     if let Some((row, _)) = tensors().find(|(_, values)| !values.iter().all(|value| value.is_finite())) {
         return Err(format!("the merged weights of {} are not all finite numbers; nothing was saved", row.name).into());
     }
-    let base = base_digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let base = base_digest.finish()?;
     let dtype = arguments.dtype.dtype();
-    let provenance = json!({
-        "source": "merged",
-        "base": { "name": opened.name, "weights_sha256": hex(&base), "provenance": opened.provenance },
-        "adapter_sha256": hex(&adapter),
-        "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
-        "profile": PROFILE,
-        "dtype": dtype.name(),
-    });
+    let more = json!({ "adapter_sha256": hex(&adapter), "dtype": dtype.name() });
+    let provenance = provenance("merged", &opened, (&base, None), more);
     let weights = target.fill(|folder| write_model(folder, &opened.dir, tensors(), dtype, &provenance))?;
     let report = Report {
         saved: arguments.save.display().to_string(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use bpe::{Tokenizer, TokenizerError};
 use kernel::model::Model;
@@ -13,6 +14,9 @@ use loader::{Access, Checkpoint, CheckpointError};
 use serde_json::{Map, Value};
 use session::ModelError;
 use session::adapter::{AdapterError, CONFIG_FILE, MODEL_FILE, adapter_digest, attach};
+
+/// What fetches a complete model folder.
+pub const FETCH: &str = "cargo run --release -p tools -- fetch-model";
 
 /// A model folder, opened and validated.
 pub struct Opened {
@@ -96,7 +100,6 @@ pub enum OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const FETCH: &str = "cargo run --release -p tools -- fetch-model";
         match self {
             OpenError::Missing(dir) => write!(
                 f,
@@ -208,9 +211,9 @@ impl Opened {
     }
 
     /// Hashes the weights, on a thread of its own: beside the computation.
-    pub fn weights_digest(&self) -> std::thread::JoinHandle<Sha256Digest> {
+    pub fn weights_digest(&self) -> Hashing {
         let checkpoint = self.checkpoint.clone();
-        std::thread::spawn(move || checkpoint.digest())
+        Hashing(std::thread::spawn(move || checkpoint.digest()))
     }
 
     /// The bytes of `tokenizer_config.json`, which has the chat template; not every model has one.
@@ -221,6 +224,31 @@ impl Opened {
         read_if_there(&self.dir.join("tokenizer_config.json"))
     }
 }
+
+/// Weights that are being hashed.
+pub struct Hashing(JoinHandle<Sha256Digest>);
+
+impl Hashing {
+    /// Their digest, once it is there.
+    ///
+    /// # Errors
+    /// If the thread that hashes them has ended without it.
+    pub fn finish(self) -> Result<Sha256Digest, HashError> {
+        self.0.join().map_err(|_| HashError)
+    }
+}
+
+/// The weights have no digest.
+#[derive(Debug, Clone, Copy)]
+pub struct HashError;
+
+impl fmt::Display for HashError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the weights could not be hashed")
+    }
+}
+
+impl std::error::Error for HashError {}
 
 /// The bytes of a file, where there is one.
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {

@@ -1,10 +1,12 @@
-//! Where a receipt is written, and who signs it.
+//! Where a receipt is read from and written to, and who signs it.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{error, fmt, io};
+use std::{error, fmt};
 
 use loader::SafeFile;
-use session::receipt::{Receipt, ReceiptError, SecretKey};
+use session::receipt::{MAX_BYTES, Receipt, ReceiptError, SecretKey};
 
 use crate::keys::{KeyError, read_secret};
 use crate::{Failure, cli};
@@ -43,6 +45,44 @@ impl fmt::Display for IssueError {
 
 impl error::Error for IssueError {}
 
+/// The bytes of the receipt in a file, `-` being stdin, or one more than it may have.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = match path.to_str() {
+        Some("-") => bytes(io::stdin().lock()),
+        _ => File::open(path).and_then(bytes),
+    };
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
+}
+
+/// The bytes of a receipt, or one more than it may have.
+///
+/// # Errors
+/// Those of `source`.
+pub fn bytes(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The key of `--sign`, where it is given.
+///
+/// # Errors
+/// If its file cannot be read or holds none.
+pub fn key(path: Option<&Path>) -> Result<Option<SecretKey>, IssueError> {
+    path.map(read_secret).transpose().map_err(IssueError::Key)
+}
+
+/// The receipt, signed where there is a key.
+pub fn signed(receipt: Receipt, key: Option<&SecretKey>) -> Receipt {
+    match key {
+        Some(key) => receipt.sign(key),
+        None => receipt,
+    }
+}
+
 /// A receipt to be.
 pub struct Issue {
     path: PathBuf,
@@ -62,7 +102,7 @@ impl Issue {
         let Some(path) = receipt.clone() else {
             return if *private || sign.is_some() { Err(IssueError::NoFile) } else { Ok(None) };
         };
-        let key = sign.as_deref().map(read_secret).transpose().map_err(IssueError::Key)?;
+        let key = key(sign.as_deref())?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if path.is_dir() || path.file_name().is_none() || !folder.is_dir() {
             return Err(IssueError::Place(path));
@@ -77,11 +117,7 @@ impl Issue {
     pub fn write(self, receipt: Result<Receipt, ReceiptError>) -> Result<(), Failure> {
         let Issue { path, key, private: _ } = self;
         let receipt = receipt.map_err(IssueError::Receipt)?;
-        let receipt = match &key {
-            Some(key) => receipt.sign(key),
-            None => receipt,
-        };
-        let written = SafeFile::write(&path, &receipt.to_json());
+        let written = SafeFile::write(&path, &signed(receipt, key.as_ref()).to_json());
         Ok(written.map_err(|error| IssueError::Io { path, error })?)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kernel::Exec;
 use kernel::model::{Model, Sequence};
 use kernel::score::{ScoreError, Scores, Scoring, check};
@@ -13,9 +13,9 @@ use loader::SafeFile;
 use serde::Serialize;
 use session::receipt::{Bits32, Receipt, ScoringTerms};
 
-use crate::generate::print_json;
 use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
+use crate::terminal::{bar, print_json};
 use crate::train::lines;
 use crate::{Failure, Outcome, cli};
 
@@ -90,7 +90,8 @@ pub fn score(arguments: cli::Score) -> Outcome {
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
 
     let start = Instant::now();
-    let bar = progress(data.iter().map(|sequence| sequence.tokens.len()).sum());
+    let length: usize = data.iter().map(|sequence| sequence.tokens.len()).sum();
+    let bar = bar(length as u64, "{bar:30} {pos}/{len} tokens, {eta} left");
     let (mut scores, mut scoring): (Vec<Scores>, Option<Scoring>) = (Vec::new(), None);
     for (sequence, line) in data.iter().zip(1..) {
         let scored = scored(&opened.model, exec, sequence, &mut scoring, &bar).map_err(at(line))?;
@@ -101,7 +102,7 @@ pub fn score(arguments: cli::Score) -> Outcome {
     bar.finish_and_clear();
     let score_ms = start.elapsed().as_secs_f64() * 1e3;
 
-    let weights = digest.join().map_err(|_| Failure::from("the weights could not be hashed"))?;
+    let weights = digest.finish()?;
     let identity = opened.identity(weights);
     let data_sha256 = data_digest(&data);
     let sum = scores.iter().fold(0.0, |sum, scores| sum + scores.sum); // N6
@@ -153,15 +154,6 @@ fn scored(
         }
         bar.set_position(start + scoring.progress().0 as u64);
     }
-}
-
-/// Drawn on stderr, and only if that is a terminal.
-fn progress(tokens: usize) -> ProgressBar {
-    let bar = ProgressBar::new(tokens as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} tokens, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// Where the lines go.

@@ -1,24 +1,22 @@
 //! `lockstep verify`: computes again what a receipt tells.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use kernel::Exec;
 use kernel::model::{Model, Sequence};
 use kernel::transcript::Identity;
 use serde::Serialize;
-use session::receipt::{Given, MAX_BYTES, Progress, Receipt, SignatureState, Verdict, Verification};
+use session::receipt::{Given, Progress, Receipt, SignatureState, Verdict, Verification};
 
-use crate::generate::{messages_ids, print_json};
 use crate::keys::public_key;
 use crate::open::{OpenError, Opened};
 use crate::pool::ThreadPool;
+use crate::prompt::messages_ids;
+use crate::terminal::print_json;
 use crate::train::{lines, one_text};
-use crate::{Failure, cli, memory};
+use crate::{Failure, cli, memory, receipt, terminal};
 
 /// The exit code of a missing or bad signature, where one is asked for.
 const BAD_SIGNATURE: u8 = 6;
@@ -67,7 +65,7 @@ struct Timings {
 /// If the receipt or what was given with it cannot be read, or stdout cannot be written.
 pub fn verify(arguments: cli::Verify) -> Result<ExitCode, Failure> {
     let required = arguments.require_signature.as_deref().map(public_key).transpose()?;
-    let bytes = read(&arguments.receipt)?;
+    let bytes = receipt::read(&arguments.receipt)?;
     let receipt = Receipt::from_json(&bytes).map_err(Verdict::from);
     let signature = receipt.as_ref().map_or(SignatureState::None, Receipt::signature_state);
     let is_required = required.map(|key| signature == SignatureState::Valid(key));
@@ -110,18 +108,6 @@ fn code(verdict: &Verdict) -> u8 {
     }
 }
 
-/// The bytes of the receipt, or one more than it may have.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let most = MAX_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    let read = match path.to_str() {
-        Some("-") => io::stdin().lock().take(most).read_to_end(&mut bytes),
-        _ => File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)),
-    };
-    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    Ok(bytes)
-}
-
 fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) -> Result<Verdict, Failure> {
     let (opened, adapters) = match open(arguments, receipt) {
         Ok(opened) => opened,
@@ -146,11 +132,7 @@ pub fn recompute(opened: &Opened, exec: Exec<'_>, receipt: &Receipt, identity: &
         Ok(verification) => verification,
         Err(verdict) => return verdict,
     };
-    // Drawn on stderr, and only if that is a terminal.
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = terminal::bar(0, "{bar:30} {pos}/{len}, {eta} left");
     loop {
         match verification.advance(&opened.model, &opened.tokenizer, exec) {
             Progress::Going { done, total } => {
@@ -204,7 +186,7 @@ fn print(report: &Report) -> io::Result<()> {
         write!(stdout, " at step {step}")?;
     }
     match (&report.why, report.kind, report.steps) {
-        (Some(why), ..) => writeln!(stdout, ": {why}")?,
+        (Some(why), ..) => writeln!(stdout, ": {}", terminal::line(why))?,
         (None, Some(kind), Some(steps)) => {
             let parts = match kind {
                 "scoring" => "lines",

@@ -274,7 +274,8 @@ fn a_command_line_without_a_key_tells_none() {
 fn the_tests_that_the_threat_model_names_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("../docs/security.md")).unwrap();
-    let (mut sources, mut folders) = (String::new(), vec![root.join("src"), root.join("tests")]);
+    let mut sources = String::new();
+    let mut folders = ["src", "tests", "../bpe/src", "../bpe/tests"].map(|folder| root.join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -49,14 +49,6 @@ fn exchange(server: &Server, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Bytes of the server's own memory.
-#[cfg(target_os = "linux")]
-pub fn own_memory(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    kilobytes.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
-}
-
 /// Files and sockets that the server has open.
 #[cfg(target_os = "linux")]
 pub fn open_files(server: &Server) -> usize {
@@ -206,7 +198,7 @@ fn a_thousand_idle_connections_keep_nobody_out() {
     let (server, _folder) = start(&[]);
     // Someone who waits for the end of a text all the while.
     let mut long = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=2000", "")));
-    let (before, begun) = (own_memory(&server), Instant::now());
+    let (before, begun) = (server.own_memory(), Instant::now());
     let mut idle = Vec::new();
     for number in 0..1000 {
         // Half of them have begun a request.
@@ -217,7 +209,7 @@ fn a_thousand_idle_connections_keep_nobody_out() {
     }
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert!(open_files(&server) < 400, "{} files", open_files(&server));
-    let grown = own_memory(&server).saturating_sub(before);
+    let grown = server.own_memory().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} bytes more");
     let mut text = String::new();
     long.read_to_string(&mut text).unwrap();
@@ -259,7 +251,7 @@ fn a_flood_of_headers_is_refused_and_not_kept() {
         let answer = exchange(&server, bytes.replace('\n', "\r\n").as_bytes());
         assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    let before = own_memory(&server);
+    let before = server.own_memory();
     // No head ends.
     let _begun: Vec<_> = (0..200)
         .map(|_| {
@@ -270,7 +262,7 @@ fn a_flood_of_headers_is_refused_and_not_kept() {
         })
         .collect();
     assert_eq!(server.get("/api/status").status, 200);
-    let grown = own_memory(&server).saturating_sub(before);
+    let grown = server.own_memory().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more");
 }
 
@@ -345,14 +337,14 @@ fn requests_in_one_piece_are_answered_in_turn_and_without_end_not_kept() {
     let statuses: Vec<_> = text.match_indices("HTTP/1.1 ").map(|(at, word)| &text[at + word.len()..][..3]).collect();
     assert_eq!(statuses, ["200", "404", "200"], "{text}");
     // A client that asks on and on, and reads nothing.
-    let before = own_memory(&server);
+    let before = server.own_memory();
     let mut greedy = server.send("");
     greedy.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let requests = ask("/api/status").replace('\n', "\r\n").repeat(1000);
     let sent = (0..500).take_while(|_| greedy.write_all(requests.as_bytes()).is_ok()).count();
     assert!(sent < 500, "the server has read 25 MB of requests that it could not answer");
     assert_eq!(server.get("/api/status").status, 200);
-    let grown = own_memory(&server).saturating_sub(before);
+    let grown = server.own_memory().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes more");
     assert!(is_ended(&mut greedy));
 }
@@ -374,10 +366,10 @@ fn a_thousand_requests_and_connections_leave_nothing_behind() {
     };
     (0..100).for_each(one_of_each);
     server.wait_for("activeGenerations", &json!(0));
-    let (memory, files) = (own_memory(&server), open_files(&server));
+    let (memory, files) = (server.own_memory(), open_files(&server));
     (100..1100).for_each(one_of_each);
     server.wait_for("activeGenerations", &json!(0));
-    let grown = own_memory(&server).saturating_sub(memory);
+    let grown = server.own_memory().saturating_sub(memory);
     assert!(grown < 12 << 20, "{grown} bytes more");
     let begun = Instant::now();
     while open_files(&server) > files + 4 {

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::command::lockstep;
@@ -27,11 +26,6 @@ fn begin(server: &Server, max_tokens: usize) -> BufReader<TcpStream> {
         assert!(stream.read_line(&mut line).unwrap() > 0, "no token came");
     }
     stream
-}
-
-fn signal(server: &Server, name: &str) {
-    let status = Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 fn exit_code(server: &mut Server) -> Option<i32> {
@@ -67,7 +61,7 @@ fn closed(server: &Server) {
 fn what_runs_is_finished_before_the_end() {
     let mut server = start(&["--shutdown-timeout", "100"]);
     let stream = begin(&server, 30);
-    signal(&server, "-TERM");
+    server.signal("-TERM");
     let (tokens, done) = rest(stream);
     assert!(tokens == 29 && done.contains("\"finishReason\":\"length\""), "{tokens} {done}");
     assert_eq!(exit_code(&mut server), Some(0));
@@ -79,7 +73,7 @@ fn what_runs_longer_than_it_may_is_ended_cleanly() {
     let mut server = start_tiny(folder.path(), &["--shutdown-timeout", "1"]);
     let stream = begin(&server, 1_000_000);
     let asked = Instant::now();
-    signal(&server, "-INT");
+    server.signal("-INT");
     let (tokens, done) = rest(stream);
     assert!(asked.elapsed() > Duration::from_millis(900), "{:?}", asked.elapsed());
     assert!(tokens > 0 && done.contains("\"finishReason\":\"shutdown\""), "{tokens} {done}");
@@ -91,9 +85,9 @@ fn a_second_signal_ends_what_runs_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = start_tiny(folder.path(), &["--shutdown-timeout", "100000"]);
     let stream = begin(&server, 1_000_000);
-    signal(&server, "-TERM");
+    server.signal("-TERM");
     closed(&server);
-    signal(&server, "-INT");
+    server.signal("-INT");
     let (_, done) = rest(stream);
     assert!(done.contains("\"finishReason\":\"shutdown\""), "{done}");
     assert_eq!(exit_code(&mut server), Some(0));
@@ -105,7 +99,7 @@ fn an_idle_server_with_an_open_connection_ends_at_once() {
     let mut stream = server.send("GET /api/status HTTP/1.1\nHost: localhost\n\n");
     stream.read_exact(&mut [0; 16]).unwrap();
     let asked = Instant::now();
-    signal(&server, "-TERM");
+    server.signal("-TERM");
     assert_eq!(exit_code(&mut server), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }

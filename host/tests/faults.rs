@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::command::{Finished, lockstep, run};
-use crate::server::{PATIENCE, Server, launch, request, start_with};
+use crate::server::{PATIENCE, Server, launch, post, request, start_with};
 use crate::stream::{generate, tokens};
 use crate::tiny;
+
+const JSON: &str = "Content-Type: application/json\n";
 
 /// The names in a folder.
 fn names(folder: &Path) -> Vec<String> {
@@ -145,9 +147,9 @@ fn a_model_that_is_changed_in_place_is_not_computed_with() {
         let error = mapped.get("/api/generate?max_tokens=8").error(503);
         assert!(error.contains(word) && error.contains("--no-mmap"), "{error}");
         let body = json!({ "text": "a b", "steps": 1 }).to_string();
-        let train =
-            request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
-        mapped.exchange(&(train + &body)).error(503);
+        mapped.exchange(&post("/api/train", JSON, &body)).error(503);
+        let refused = mapped.exchange(&post("/v1/completions", JSON, r#"{"prompt":"a"}"#));
+        assert_eq!((refused.status, refused.header("retry-after")), (503, None), "until it is started again");
         assert_eq!(mapped.status()["ready"], true);
         // What was read into memory is as it was.
         assert_eq!(tokens(&generate(&read, "max_tokens=8")), before);
@@ -195,7 +197,7 @@ fn read_until(stream: &mut impl BufRead, beginning: &str) {
 #[cfg(unix)]
 fn terminate(server: &mut Server) -> (Option<i32>, Duration) {
     let asked = Instant::now();
-    assert!(Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap().success());
+    server.signal("-TERM");
     loop {
         if let Some(status) = server.child.try_wait().unwrap() {
             return (status.code(), asked.elapsed());
@@ -228,9 +230,7 @@ fn sigterm_while_it_trains_ends_the_training_with_its_word() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = start_with(&tiny::write(folder.path(), 1), &[]);
     let body = json!({ "text": "a b c d", "steps": 10_000 }).to_string();
-    let head =
-        request("POST", "/api/train", &format!("Content-Type: application/json\nContent-Length: {}\n", body.len()));
-    let mut stream = BufReader::new(server.send(&(head + &body)));
+    let mut stream = BufReader::new(server.send(&post("/api/train", JSON, &body)));
     read_until(&mut stream, "event: step");
     let (code, time) = terminate(&mut server);
     assert_eq!(code, Some(0));

@@ -61,15 +61,10 @@ fn a_training_takes_what_the_estimate_says_and_not_much_less() {
 #[cfg(target_os = "linux")]
 fn a_server_that_fills_a_context_of_512_tokens_has_less_than_80_mb_of_its_own() {
     let server = start(&["--ctx-size", "512", "--threads", "2"]);
-    let own = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        kilobytes.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
-    };
     let path = format!("/api/generate?max_tokens=32&prompt={}", "%20word".repeat(480));
     let events = BufReader::new(server.send(&request("GET", &path, "")));
     let tokens = events.lines().map(Result::unwrap).filter(|line| line == "event: token");
-    let memory: Vec<u64> = tokens.map(|_| own()).collect();
+    let memory: Vec<u64> = tokens.map(|_| server.own_memory()).collect();
     assert_eq!(memory.len(), 32);
     // Keys and values of 512 tokens, and the vocabulary, are about 30 MB.
     let most = memory.iter().max().copied().unwrap_or_default();

@@ -322,6 +322,11 @@ fn a_log_of_json_has_one_line_for_each_request_and_no_word_of_it() {
         br#"{"content":"SECRET \u001b[2J"}"#,
     );
     assert_eq!(tokenized.status, 200);
+    for stream in [false, true] {
+        let body = json!({ "prompt": "SECRET", "max_tokens": 2, "ignore_eos": true, "stream": stream }).to_string();
+        let headers = format!("Content-Type: application/json\nX-Request-Id: completion-{stream}\n");
+        assert_eq!(post_as(&server, "/v1/completions", &headers, body.as_bytes()).status, 200);
+    }
     // One that leaves while it is answered.
     let path = "/api/generate?prompt=SECRET&max_tokens=100000";
     let mut left = server.send(&request("GET", path, "X-Request-Id: left-1\n"));
@@ -345,6 +350,8 @@ fn a_log_of_json_has_one_line_for_each_request_and_no_word_of_it() {
         ("wrong-1", "GET", "/api/generate", 400, Value::Null),
         ("head-1", "HEAD", "/health", 200, Value::Null),
         ("tokenize-1", "POST", "/tokenize", 200, Value::Null),
+        ("completion-false", "POST", "/v1/completions", 200, json!(2)),
+        ("completion-true", "POST", "/v1/completions", 200, json!(2)),
     ] {
         let event = requests.get(id).unwrap_or_else(|| panic!("no line of {id}: {requests:#?}"));
         let found = ["method", "route", "status", "complete"].map(|key| &event[key]);
@@ -361,6 +368,9 @@ fn a_log_of_json_has_one_line_for_each_request_and_no_word_of_it() {
 fn note(line: &str, requests: &mut BTreeMap<String, Value>) {
     assert!(!line.chars().any(char::is_control) && !line.contains("SECRET"), "{line:?}");
     let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    // At the level that is logged unless another is asked for, a request has this line alone.
+    let alone = ["request", "ready"].iter().any(|message| event["message"] == *message);
+    assert!(alone || !["INFO", "WARN", "ERROR"].iter().any(|level| event["level"] == *level), "{event}");
     if event["message"] == "request" {
         let id = event["id"].as_str().unwrap().to_string();
         assert_eq!(requests.insert(id, event), None, "two lines of one request");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::command::{Finished, lockstep, run, run_with_model};
-use crate::server::{Server, request, start};
+use crate::server::{Server, post, start};
 use crate::stream::{events, generate};
 use crate::{model, tiny};
 
@@ -105,6 +105,50 @@ fn every_verdict_has_its_exit_code() {
     assert_eq!(place.verify(&place.file("no.json"), &[]).0, Some(5));
     assert_eq!(place.run("verify", &[&place.file("none.json")]).code, Some(1));
     assert_eq!(place.run("verify", &[]).code, Some(2));
+}
+
+/// What a receipt of others says in the answer is in its line, and no line of its own.
+#[test]
+fn a_receipt_does_not_drive_the_terminal_or_forge_a_verdict() {
+    let place = Place::new();
+    let [file, prompts, none] = ["hostile.json", "hostile.jsonl", "none"].map(|name| place.file(name));
+    let other = place.generate("r.json", &[]);
+    let member = r#""\u001b]0;x\u0007\nMATCH: generation, 70 steps":1"#;
+    fs::write(&file, format!(r#"{{"format":"lockstep-receipt/1",{member}}}"#)).unwrap();
+    fs::write(&prompts, format!("{{{member}}}")).unwrap();
+    for (command, words, code) in [
+        ("verify", &[&file[..]][..], 5),
+        ("diff", &[&file, &other], 5),
+        ("generate", &["--input", &prompts, "--output", &none], 1),
+    ] {
+        let finished = place.run(command, words);
+        let said = finished.stdout.clone() + &finished.stderr;
+        assert_eq!(finished.code, Some(code), "{finished:?}");
+        assert!(said.contains("\\u{1b}]0;x\\u{7}\\u{a}MATCH"), "{said:?}");
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("MATCH")), "{said:?}");
+    }
+}
+
+/// A verdict that nobody could read is no success, and neither is a receipt that was not written.
+#[test]
+fn who_stops_reading_is_not_told_of_success() {
+    let place = Place::new();
+    let (malformed, receipt) = (place.file("malformed.json"), place.file("r.json"));
+    fs::write(&malformed, "{}").unwrap();
+    for words in [
+        vec!["verify", &malformed],
+        vec!["diff", &malformed, &malformed],
+        vec!["generate", "--prompt-ids", "5", "--max-tokens", "2", "--ignore-eos", "--receipt", &receipt],
+        vec!["train", "--text", "a b c", "--steps", "1", "--learning-rate", "0.1", "--receipt", &receipt],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = lockstep(words[0]);
+        let output = command.arg("--model").arg(&place.model).args(&words[1..]).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(1), vec![]), "{words:?}");
+    }
+    assert!(!std::path::Path::new(&receipt).exists());
 }
 
 #[test]
@@ -327,8 +371,7 @@ fn the_server_issues_receipts_that_match() {
     assert_eq!(verify(&drawn), "MATCH");
 
     let body = r#"{"text":"The cat sat on the mat.","steps":2,"learningRate":0.001,"method":"lora"}"#;
-    let headers = format!("Content-Type: application/json\nContent-Length: {}\n", body.len());
-    let answer = server.exchange(&format!("{}{body}", request("POST", "/api/train", &headers)));
+    let answer = server.exchange(&post("/api/train", "Content-Type: application/json\n", body));
     let trained = events(answer.text()).last().unwrap().data.clone();
     assert_eq!(verify(&served(&server, &trained)), "MATCH");
 

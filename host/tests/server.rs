@@ -112,6 +112,20 @@ impl Server {
         self.get("/api/status").json()
     }
 
+    /// Sends the process a signal: `-TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Bytes of its own memory.
+    #[cfg(target_os = "linux")]
+    pub fn own_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        kilobytes.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits until the status has this value.
     pub fn wait_for(&self, key: &str, value: &Value) {
         let start = Instant::now();
@@ -120,6 +134,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// A request with a body, in which line feeds are spaces.
+pub fn post(path: &str, headers: &str, body: &str) -> String {
+    request("POST", path, &format!("{headers}Content-Length: {}\n", body.len())) + &body.replace('\n', " ")
 }
 
 pub fn request(method: &str, path: &str, headers: &str) -> String {

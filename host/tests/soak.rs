@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kernel::random::{Purpose, random_u64};
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, request, start_with};
+use crate::server::{Answer, Server, post, request, start_with};
 use crate::stream::events;
 use crate::tiny;
 
@@ -70,7 +70,7 @@ fn fault(server: &Server, number: u64) {
     let json = format!("{key}Content-Type: application/json\n");
     let long = request("GET", "/api/generate?max_tokens=900", &key);
     let train = json!({ "text": "a b c d e f g h", "steps": 1000 }).to_string();
-    let train = request("POST", "/api/train", &format!("{json}Content-Length: {}\n", train.len())) + &train;
+    let train = post("/api/train", &json, &train);
     let mut buffer = [0; 2000];
     // What the server says of these, and whether it listens to the end, is for other tests.
     let ignore = |_: std::io::Result<usize>| ();
@@ -108,7 +108,7 @@ fn fault(server: &Server, number: u64) {
 #[test]
 #[cfg(target_os = "linux")]
 fn soak_no_fault_changes_an_answer_and_nothing_grows() {
-    use crate::broken_clients::{open_files, own_memory};
+    use crate::broken_clients::open_files;
 
     let seconds = std::env::var("LOCKSTEP_SOAK_SECONDS").map_or(20, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +158,7 @@ fn soak_no_fault_changes_an_answer_and_nothing_grows() {
             });
         }
         while begun.elapsed() < end {
-            memory.push(own_memory(server));
+            memory.push(server.own_memory());
             sleep(Duration::from_millis(200));
         }
     });

@@ -8,18 +8,15 @@ use serde_json::{Value, json};
 
 use crate::command::run_with_model;
 use crate::commands::FIRST;
-use crate::server::{Answer, Server, request, start};
+use crate::server::{Answer, Server, post, start};
 use crate::stream::{events, generate, tokens};
 
 const TEXT: &str = "The cat sat on the mat and purred loudly.";
+const TRAIN: &str = "/api/train";
 const JSON: &str = "Content-Type: application/json\n";
 
-fn post(headers: &str, body: &str) -> String {
-    request("POST", "/api/train", &format!("{headers}Content-Length: {}\n", body.len())) + body
-}
-
 fn train(server: &Server, body: &Value) -> Answer {
-    server.exchange(&post(JSON, &body.to_string()))
+    server.exchange(&post(TRAIN, JSON, &body.to_string()))
 }
 
 fn command(server: &Server, name: &str) -> Answer {
@@ -29,7 +26,7 @@ fn command(server: &Server, name: &str) -> Answer {
 /// Asks for a long training and returns once its first step is done.
 fn begin(server: &Server) -> BufReader<TcpStream> {
     let body = json!({ "text": TEXT, "steps": 500 }).to_string();
-    let mut stream = BufReader::new(server.send(&post(JSON, &body)));
+    let mut stream = BufReader::new(server.send(&post(TRAIN, JSON, &body)));
     let mut line = String::new();
     while !line.starts_with("event: step") {
         line.clear();
@@ -210,14 +207,14 @@ fn what_cannot_be_trained_is_refused_with_the_reason() {
         (r#"{"text":"a"}"#, "at least 2"),
         (r#"{"text":"The cat sat on the mat and purred loudly."}"#, "11"),
     ] {
-        let error = server.exchange(&post(JSON, body)).error(400);
+        let error = server.exchange(&post(TRAIN, JSON, body)).error(400);
         assert!(error.contains(word), "{body}: {error}");
     }
     for headers in ["", "Content-Type: text/plain\n", "Content-Type: application/x-www-form-urlencoded\n"] {
-        server.exchange(&post(headers, r#"{"text":"a b"}"#)).error(415);
+        server.exchange(&post(TRAIN, headers, r#"{"text":"a b"}"#)).error(415);
     }
     let cross_site = format!("{JSON}Sec-Fetch-Site: cross-site\n");
-    server.exchange(&post(&cross_site, r#"{"text":"a b"}"#)).error(403);
+    server.exchange(&post(TRAIN, &cross_site, r#"{"text":"a b"}"#)).error(403);
     for name in ["stop", "reset"] {
         let path = format!("/api/train/{name}");
         server.request("POST", &path, "Origin: http://evil.example\nContent-Length: 0\n").error(403);
@@ -229,9 +226,9 @@ fn what_cannot_be_trained_is_refused_with_the_reason() {
 fn a_request_may_have_a_mebibyte() {
     let server = start(&["--ctx-size", "8"]);
     let body = |length: usize| json!({ "text": "a".repeat(length) }).to_string();
-    server.exchange(&post(JSON, &body(1 << 19))).error(400);
+    server.exchange(&post(TRAIN, JSON, &body(1 << 19))).error(400);
     // The answer comes before the rest of the body is read: what is sent is only its head.
-    let head = post(JSON, &body(1 << 20));
+    let head = post(TRAIN, JSON, &body(1 << 20));
     let error = server.exchange(&head).error(413);
     assert!(error.contains("1048576"), "{error}");
 }

@@ -26,13 +26,18 @@ impl SafeFile {
         let Some(name) = target.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", target.display())));
         };
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}-{number}.tmp", std::process::id()));
-        let temporary = target.with_file_name(hidden);
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        Ok(SafeFile { file, temporary, target: target.to_owned(), committed: false })
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".{}-{number}.tmp", std::process::id()));
+            let temporary = target.with_file_name(hidden);
+            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+                // One of an earlier process that was killed; ids of processes repeat, in a container at once.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return Ok(SafeFile { file: made?, temporary, target: target.to_owned(), committed: false }),
+            }
+        }
     }
 
     /// Makes the bytes durable and puts the file in the target's place.
@@ -86,4 +91,26 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_of_the_same_id_left_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        let stale = SafeFile::create(&target).unwrap().temporary.clone();
+        let name = stale.file_name().unwrap().to_str().unwrap();
+        let (begin, number) = name.strip_suffix(".tmp").unwrap().rsplit_once('-').unwrap();
+        let number: u64 = number.parse().unwrap();
+        // Other tests may take numbers meanwhile.
+        for number in number..number + 100 {
+            fs::write(folder.path().join(format!("{begin}-{number}.tmp")), "half").unwrap();
+        }
+        SafeFile::write(&target, b"whole").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"whole");
+        assert_eq!(fs::read(&stale).unwrap(), b"half");
+    }
 }

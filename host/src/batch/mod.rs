@@ -10,17 +10,17 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use kernel::Exec;
 use kernel::generate::FinishReason;
 use kernel::transcript::Identity;
 use serde::Serialize;
 use session::receipt::{GenerationTerms, Receipt, SecretKey};
 
-use crate::generate::{Report, print_json};
-use crate::keys::{KeyError, read_secret};
+use crate::generate::Report;
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::receipt::{key, signed};
+use crate::terminal::{bar, print_json};
 use crate::{Failure, Outcome, cli};
 use answers::Answers;
 use requests::{Name, Prompted};
@@ -58,8 +58,7 @@ struct Summary {
 /// If a line cannot be answered (its number is told, before anything is computed), if `output` is of something else, or if
 /// it cannot be written. Answers that are there stay.
 pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outcome {
-    let key = arguments.receipt.sign.as_deref().map(read_secret).transpose();
-    let key = key.map_err(|error: KeyError| format!("--sign: {error}"))?;
+    let key = key(arguments.receipt.sign.as_deref())?;
     let opened = arguments.model.open(arguments.context)?;
     let lines = fs::read(&input).map_err(|error| format!("{} cannot be read: {error}", input.display()))?;
     let prompts = requests::read(&lines, &arguments, &opened);
@@ -73,11 +72,7 @@ pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outco
     let work = Work { opened: &opened, identity: &identity, exec, private: arguments.receipt.private, key };
     let (mut answers, kept) = Answers::open(&output, |line, bytes| work.is_answer(&prompts, line, bytes))?;
 
-    // Drawn on stderr, and only if that is a terminal.
-    let bar = ProgressBar::new(prompts.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} lines, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = bar(prompts.len() as u64, "{bar:30} {pos}/{len} lines, {eta} left");
     bar.set_position(kept as u64);
     bar.reset_eta();
     let mut predicted_n = 0;
@@ -111,11 +106,8 @@ impl Work<'_> {
         let mut report = self.report(prompted);
         report.end(self.identity, text.generation(), whole, (reason.as_str(), timings));
         let receipt = text.receipt(&self.opened.model, self.identity, self.private)?;
-        let receipt = match &self.key {
-            Some(key) => receipt.sign(key),
-            None => receipt,
-        };
-        Ok(Answer { line, name: &prompted.name, report, receipt: Some(receipt) })
+        let receipt = Some(signed(receipt, self.key.as_ref()));
+        Ok(Answer { line, name: &prompted.name, report, receipt })
     }
 
     /// Whether `bytes` are the answer to a line, counted from 1, or the beginning of one where there is no line feed.

@@ -1,9 +1,13 @@
 //! Ctrl-C: while an answer comes it stops the answer, and not the program.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::task::Poll;
 
 /// Nothing is to be stopped.
 const IDLE: u8 = 0;
@@ -28,9 +32,22 @@ impl Interrupt {
         let state = Arc::new(AtomicU8::new(IDLE));
         let seen = state.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (listening, listens) = sync_channel(1);
         std::thread::Builder::new().name("interrupt".to_string()).spawn(move || {
             runtime.block_on(async {
-                while tokio::signal::ctrl_c().await.is_ok() {
+                loop {
+                    let mut interrupted = pin!(tokio::signal::ctrl_c());
+                    // The first look is what takes Ctrl-C over.
+                    let first = poll_fn(|context| Poll::Ready(interrupted.as_mut().poll(context))).await;
+                    // Whoever waited for that has gone on after the first time.
+                    let _ = listening.try_send(());
+                    let heard = match first {
+                        Poll::Ready(heard) => heard,
+                        Poll::Pending => interrupted.await,
+                    };
+                    if heard.is_err() {
+                        return;
+                    }
                     match seen.compare_exchange(ANSWERING, STOP, Ordering::Relaxed, Ordering::Relaxed) {
                         Err(IDLE) if typed => {}
                         Err(_) => process::exit(INTERRUPTED),
@@ -39,6 +56,8 @@ impl Interrupt {
                 }
             });
         })?;
+        // An error means that nobody listens, and Ctrl-C does what it always does.
+        let _ = listens.recv();
         Ok(Interrupt(state))
     }
 

@@ -19,9 +19,10 @@ use loader::SafeFile;
 use serde::Serialize;
 use session::Stop;
 
-use crate::generate::{Report, identity, print_json};
+use crate::generate::Report;
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::terminal::print_json;
 use crate::terminal::shown;
 use crate::{Failure, Outcome, cli};
 use conversation::{Answer, Conversation, Settings};
@@ -63,7 +64,7 @@ pub fn chat(arguments: cli::Chat) -> Outcome {
     let conversation = Conversation::new(&opened, settings, arguments.system)?;
     let pool = ThreadPool::new(arguments.threads.count())?;
     let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
-    let identity = if arguments.json { Some(identity(&opened, opened.weights_digest())?) } else { None };
+    let identity = if arguments.json { Some(opened.identity(opened.checkpoint.digest())) } else { None };
     let mut lines = Lines::open()?;
     let typed = lines.typed();
     let mut chat = Chat { opened: &opened, exec, conversation, interrupt: Interrupt::listen(typed)?, identity };

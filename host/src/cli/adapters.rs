@@ -10,6 +10,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::BaseModel;
 use crate::open::name_of;
 
+/// What follows the name of a model that a training made.
+pub const TRAINED: &str = ":trained";
+
 /// Which model is served, with which adapters.
 #[derive(Args, Clone, Debug)]
 pub struct ServedModel {
@@ -50,7 +53,7 @@ impl ServedModel {
         for NamedAdapter { name, dir } in &self.adapter {
             let name = name.clone().unwrap_or_else(|| name_of(dir));
             // What a training makes is called after the model.
-            let taken = name == base || name.strip_suffix(":trained") == Some(base);
+            let taken = name == base || name.strip_suffix(TRAINED) == Some(base);
             if taken || all.iter().any(|(other, _)| *other == name) {
                 return Err(SameName(name));
             }

@@ -70,7 +70,8 @@ impl Limits {
 
     /// How long a client is waited for.
     pub fn client_timeout(&self) -> Duration {
-        Duration::from_secs(self.client_timeout.get())
+        // A century: what a clock can tell is no more everywhere.
+        Duration::from_secs(self.client_timeout.get().min(u32::MAX.into()))
     }
 }
 
@@ -100,5 +101,10 @@ mod tests {
         };
         assert_eq!((limits("0"), limits("2")), (None, Some(std::time::Duration::from_secs(2))));
         assert!(Cli::try_parse_from(["lockstep", "serve", "--client-timeout", "0"]).is_err());
+        let most = u64::MAX.to_string();
+        let Command::Serve(serve) = Cli::parse_from(["lockstep", "serve", "--client-timeout", &most]).command else {
+            panic!("the command is serve")
+        };
+        assert!(std::time::Instant::now().checked_add(serve.limits.client_timeout()).is_some());
     }
 }

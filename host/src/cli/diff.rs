@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::train::not_negative;
 use super::{Context, ModelArguments, Special, Threads};
 
 /// `lockstep diff`
@@ -27,7 +28,7 @@ pub struct Diff {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_ulps: u64,
     /// Overlook values that are no farther apart than X: for values of a program that does not compute by the contract
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", value_parser = tolerance, default_value = "0")]
     pub tolerance: f32,
     /// Print one JSON object with the difference
     #[arg(long)]
@@ -44,4 +45,27 @@ pub struct DiffPrompt {
     /// Prompt for a backend, as token ids: 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     pub prompt_ids: Option<Vec<u32>>,
+}
+
+fn tolerance(text: &str) -> Result<f32, String> {
+    not_negative(text).map(|tolerance| tolerance as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_tolerance_is_a_number_from_0_on() {
+        let tolerance = |flag: &str| match Cli::try_parse_from(["lockstep", "diff", "a", "b", flag]).ok()?.command {
+            Command::Diff(diff) => Some(diff.tolerance),
+            _ => None,
+        };
+        assert_eq!((tolerance("--json"), tolerance("--tolerance=0.001")), (Some(0.0), Some(0.001)));
+        for wrong in ["nan", "-1", "-1e-9", "inf", "x", ""] {
+            assert_eq!(tolerance(&format!("--tolerance={wrong}")), None, "{wrong}");
+        }
+    }
 }

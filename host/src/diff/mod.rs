@@ -13,10 +13,11 @@ use kernel::Exec;
 use kernel::simd::Backend;
 use kernel::transcript::{PROFILE, logits_digest};
 use loader::{Access, Checkpoint};
-use session::receipt::{MAX_BYTES, Receipt, Verdict};
+use session::receipt::{Receipt, Verdict};
 
 use crate::open::Opened;
 use crate::pool::ThreadPool;
+use crate::receipt::bytes;
 use crate::verify::recompute;
 use crate::{Failure, cli};
 use report::{Computed, Difference, Finding};
@@ -56,9 +57,8 @@ fn side(name: &str) -> Result<Result<Side, Finding>, Failure> {
     let first = (&mut file).take(1).read_to_end(&mut start).map(|_| start.first() == Some(&b'{'));
     let receipt = first.map_err(|error| format!("{name} cannot be read: {error}"))?;
     if receipt {
-        let rest = file.take(MAX_BYTES as u64).read_to_end(&mut start);
-        rest.map_err(|error| format!("{name} cannot be read: {error}"))?;
-        return Ok(match Receipt::from_json(&start).map_err(Verdict::from) {
+        let bytes = bytes(start.chain(file)).map_err(|error| format!("{name} cannot be read: {error}"))?;
+        return Ok(match Receipt::from_json(&bytes).map_err(Verdict::from) {
             Ok(receipt) if receipt.profile != PROFILE => Err(Finding::Cannot(format!(
                 "{name}: the numeric contract is another one than {PROFILE}, by which this program computes"
             ))),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use session::receipt::Verdict;
 
-use crate::generate::print_json;
+use crate::terminal::{line, print_json};
 use crate::{Outcome, cli};
 
 /// What a comparison gave.
@@ -131,7 +131,9 @@ fn text(arguments: &cli::Diff, finding: &Finding) -> io::Result<()> {
     write!(out, "{}", finding.word())?;
     let difference = match finding {
         Finding::Equal(None) => return writeln!(out),
-        Finding::Equal(Some(why)) | Finding::Cannot(why) | Finding::Malformed(why) => return writeln!(out, ": {why}"),
+        Finding::Equal(Some(why)) | Finding::Cannot(why) | Finding::Malformed(why) => {
+            return writeln!(out, ": {}", line(why));
+        }
         Finding::Differ(difference) => &**difference,
     };
     let Difference { step, layer, op, element, ulps, a, b, extent, members, computed } = difference;
@@ -143,14 +145,15 @@ fn text(arguments: &cli::Diff, finding: &Finding) -> io::Result<()> {
     ];
     let place: Vec<String> = place.into_iter().flatten().collect();
     if !place.is_empty() {
-        write!(out, " at {}", place.join(", "))?;
+        write!(out, " at {}", line(&place.join(", ")))?;
     }
     match ulps {
         Some(ulps) => writeln!(out, ": {ulps} ULP")?,
         None => writeln!(out)?,
     }
     if step.is_some() {
-        writeln!(out, "  A {} ({})\n  B {} ({})", shown(a), arguments.a, shown(b), arguments.b)?;
+        let [a, b] = [a, b].map(shown);
+        writeln!(out, "  A {} ({})\n  B {} ({})", line(&a), arguments.a, line(&b), arguments.b)?;
     }
     if let Some(Extent { tensors, tensors_differ, values, values_differ, max_ulps, max_difference, not_compared }) =
         extent
@@ -165,12 +168,13 @@ fn text(arguments: &cli::Diff, finding: &Finding) -> io::Result<()> {
         }
     }
     if !members.is_empty() {
-        writeln!(out, "  these differ too: {}", members.join(", "))?;
+        writeln!(out, "  these differ too: {}", line(&members.join(", ")))?;
     }
     match computed {
-        Some(Computed { why_not: Some(why), .. }) => writeln!(out, "  not computed here: {why}"),
+        Some(Computed { why_not: Some(why), .. }) => writeln!(out, "  not computed here: {}", line(why)),
         Some(Computed { a: Some(a), b: Some(b), .. }) => {
-            writeln!(out, "  computed here: A {}, B {}", verdict(a), verdict(b))
+            let [a, b] = [a, b].map(verdict);
+            writeln!(out, "  computed here: A {}, B {}", line(&a), line(&b))
         }
         _ => Ok(()),
     }

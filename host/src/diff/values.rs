@@ -6,6 +6,7 @@ use kernel::Exec;
 use kernel::model::{Place, Traced};
 use loader::{Checkpoint, DType};
 use serde_json::{Value, json};
+use session::receipt::Bits32;
 
 use super::report::{Difference, Extent, Finding};
 use crate::Failure;
@@ -187,8 +188,7 @@ pub(super) fn compare(a: &Values, b: &Values, near: Near) -> Finding {
     };
     let (stage, place) = key;
     let [of_a, of_b] = [a, b].map(|side| side.rows[&key].values[index]);
-    let number =
-        |value: f32| -> Value { json!({"value": shortest(value), "bits": format!("{:08x}", value.to_bits())}) };
+    let number = |value: f32| -> Value { json!({"value": shortest(value), "bits": Bits32::from(value)}) };
     Finding::Differ(Box::new(Difference {
         step: Some(row + 1),
         layer: if let Stage::Layer(layer) = stage { Some(layer) } else { None },

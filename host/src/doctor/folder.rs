@@ -13,24 +13,40 @@ use loader::manifest::{FILE_NAME, Manifest};
 use session::chat_prompt;
 
 use super::{Check, Tell};
-use crate::open::Opened;
+use crate::open::{FETCH, OpenError, Opened};
 use crate::{cli, memory};
 
 /// What `lockstep` needs besides the weights, the keys and the values: itself, the tokenizer, stacks, buffers.
 const PROGRAM: u64 = 64 << 20;
 /// Something of everything that a tokenizer meets.
 const SAMPLE: &str = "Once upon a time, x  12\n\tGrüße, 🙂 <|im_start|>";
-const FETCH: &str = "fetch it again: `cargo run --release -p tools -- fetch-model`";
+
+/// What helps a folder that is not what was fetched.
+fn again() -> String {
+    format!("fetch it again: `{FETCH}`")
+}
+
+/// What helps where no model could be opened.
+fn advice(error: &OpenError) -> String {
+    match error {
+        OpenError::Context { limit, .. } => format!("give --ctx-size at most {limit}, or leave it out"),
+        OpenError::MissingAdapter(_) | OpenError::Adapter { .. } | OpenError::Adapters => {
+            "name the folder of an adapter of this model with --adapter, or leave it out".to_string()
+        }
+        OpenError::Missing(_)
+        | OpenError::Read { .. }
+        | OpenError::Json { .. }
+        | OpenError::Tokenizer { .. }
+        | OpenError::Checkpoint { .. }
+        | OpenError::Model { .. } => format!("fetch the model with `{FETCH}`, or name a folder with --model"),
+    }
+}
 
 /// Tells what the model folder has, and whether it can be used.
 pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
     let opened = match arguments.model.open(arguments.context) {
         Ok(opened) => opened,
-        Err(error) => {
-            let advice =
-                "fetch the model with `cargo run --release -p tools -- fetch-model`, or name a folder with --model";
-            return tell(Check::fail("model", error.to_string(), advice));
-        }
+        Err(error) => return tell(Check::fail("model", error.to_string(), advice(&error))),
     };
     let config = opened.model.config();
     let bytes: u64 = opened.checkpoint.shards().iter().map(|shard| shard.bytes().as_ref().as_ref().len() as u64).sum();
@@ -64,7 +80,7 @@ fn tokenizer(opened: &Opened) -> Check {
     match back {
         Ok(text) if text == SAMPLE && tokens <= vocab => Check::ok("tokenizer", found),
         Ok(text) if text == SAMPLE => {
-            Check::fail("tokenizer", format!("{tokens} tokens, and the model knows {vocab}"), FETCH)
+            Check::fail("tokenizer", format!("{tokens} tokens, and the model knows {vocab}"), again())
         }
         _ => Check::warn("tokenizer", found, "a text did not come back as it went in: not every text is read whole"),
     }
@@ -96,7 +112,7 @@ fn manifest(dir: &Path) -> Result<Option<Manifest>, String> {
 fn weights(digest: &Sha256Digest, manifest: Result<&Option<Manifest>, &String>) -> Check {
     let name = "weights";
     match manifest {
-        Err(error) => Check::fail(name, error.as_str(), FETCH),
+        Err(error) => Check::fail(name, error.as_str(), again()),
         Ok(None) => Check::warn(
             name,
             format!("digest {}, with nothing to compare it with", hex(digest)),
@@ -105,7 +121,7 @@ fn weights(digest: &Sha256Digest, manifest: Result<&Option<Manifest>, &String>) 
         Ok(Some(manifest)) if manifest.weights_sha256 != *digest => Check::fail(
             name,
             format!("digest {}, and {FILE_NAME} has {}", hex(digest), hex(&manifest.weights_sha256)),
-            format!("the weights were changed or damaged: {FETCH}"),
+            format!("the weights were changed or damaged: {}", again()),
         ),
         Ok(Some(Manifest { source, revision, .. })) => {
             let revision = revision.as_deref().unwrap_or("unknown revision");
@@ -124,7 +140,7 @@ fn files(dir: &Path, manifest: &Manifest, weights: &BTreeSet<&str>) -> Check {
         return Check::ok("files", format!("{} files, as {FILE_NAME} says", manifest.files.len()));
     }
     let found = format!("missing, or other than {FILE_NAME} says: {}", wrong.join(", "));
-    Check::fail("files", found, format!("the page refuses this folder: {FETCH}"))
+    Check::fail("files", found, format!("the page refuses this folder: {}", again()))
 }
 
 /// Whether the weights, and the keys and values of a text as long as the context, fit into memory.
@@ -194,6 +210,17 @@ mod tests {
             let check = memory_for(&config(), 1000, available);
             assert_eq!(check.status, status, "{available:?}");
             assert_eq!(check.advice.is_some(), status != Status::Ok);
+        }
+    }
+
+    #[test]
+    fn what_helps_is_the_flag_that_is_wrong() {
+        for (error, flag) in [
+            (OpenError::Context { asked: 9000, limit: 8192 }, "--ctx-size at most 8192"),
+            (OpenError::MissingAdapter("a".into()), "--adapter"),
+            (OpenError::Missing("m".into()), "fetch-model"),
+        ] {
+            assert!(advice(&error).contains(flag), "{error}");
         }
     }
 

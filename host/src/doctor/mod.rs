@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::generate::print_json;
+use crate::terminal::{line, print_json};
 use crate::{Failure, cli};
 
 /// How a check came out.
@@ -89,9 +89,9 @@ impl Show {
                 Status::Warn => "WARN",
                 Status::Fail => "FAIL",
             };
-            writeln!(stdout, "{status}  {:<18} {}", check.name, check.found)?;
+            writeln!(stdout, "{status}  {:<18} {}", check.name, line(&check.found))?;
             if let Some(advice) = &check.advice {
-                writeln!(stdout, "{:25}-> {advice}", "")?;
+                writeln!(stdout, "{:25}-> {}", "", line(advice))?;
             }
             stdout.flush()?;
         }

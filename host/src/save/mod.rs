@@ -8,8 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
+use kernel::transcript::{PROFILE, Sha256Digest, hex};
 use loader::{SafeFile, WriteError, sync_folder_of};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::open::Opened;
 
 pub use adapter::write_adapter;
 pub use model::write_model;
@@ -84,6 +87,11 @@ impl Target {
 
     fn make<T>(&self, fill: impl FnOnce(&Path) -> Result<T, SaveError>) -> Result<T, SaveError> {
         let folder = &self.temporary;
+        // One of an earlier process that was killed; ids of processes repeat, in a container at once.
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(folder)(error)),
+            _ => {}
+        }
         fs::create_dir_all(folder).map_err(refused(folder))?;
         let filled = fill(folder)?;
         // An empty folder may stand in the place; rename replaces one on some systems only.
@@ -100,6 +108,31 @@ impl Target {
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), SaveError> {
     let path = folder.join(name);
     SafeFile::write(&path, bytes).map_err(refused(&path))
+}
+
+/// How a folder came to be, which is `source`: of the opened model with weights and an adapter of these digests, and what there is
+/// `more` to say.
+pub fn provenance(
+    source: &str,
+    opened: &Opened,
+    (weights, adapter): (&Sha256Digest, Option<&Sha256Digest>),
+    more: Value,
+) -> Value {
+    let mut provenance = json!({
+        "source": source,
+        "base": {
+            "name": opened.name,
+            "weights_sha256": hex(weights),
+            "adapter_sha256": adapter.map(hex),
+            "provenance": opened.provenance,
+        },
+        "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
+        "profile": PROFILE,
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut provenance, more) {
+        members.extend(more);
+    }
+    provenance
 }
 
 /// Writes how the folder came to be.
@@ -140,8 +173,12 @@ mod tests {
         };
         assert!(matches!(fill("no/such/folder"), Err(SaveError::Io { .. })));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        // A process of the same id was killed here.
+        fs::create_dir(&target.temporary).unwrap();
+        fs::write(target.temporary.join("half"), "h").unwrap();
         fill("last").unwrap();
         assert_eq!(fs::read(folder.path().join("saved/last")).unwrap(), b"2");
+        assert!(!folder.path().join("saved/half").exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

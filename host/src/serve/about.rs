@@ -1,6 +1,5 @@
 //! What the server is, and whether it can be used: `/health`, `/health/live`, `/info`, `/openapi.json`.
 
-use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use kernel::transcript::{PROFILE, hex};
@@ -39,7 +38,7 @@ pub fn alive() -> Response<Body> {
 pub fn info(state: &State) -> Response<Body> {
     let Some(opened) = state.model.get() else { return ApiError::loading().response() };
     let (arguments, config) = (&state.arguments, opened.model.config());
-    let trained = state.engine.served.now().map(|trained| {
+    let trained = state.engine.served.trained().map(|trained| {
         let (weights, adapter) = trained.digests(state.weights.get().copied());
         json!({ "weights_sha256": weights.as_ref().map(hex), "adapter_sha256": adapter.as_ref().map(hex) })
     });
@@ -52,7 +51,7 @@ pub fn info(state: &State) -> Response<Body> {
             "name": state.model_name,
             // Until the weights are hashed, which begins with the start, there is none.
             "weights_sha256": state.weights.get().map(hex),
-            "adapter_sha256": opened.adapter.as_ref().map(hex),
+            "adapter_sha256": state.engine.served.start().map(|start| hex(&start.sha256)),
             "tokenizer_sha256": hex(&opened.tokenizer_sha256),
             "source": opened.provenance,
             "vocab_size": config.vocab,
@@ -78,6 +77,6 @@ pub fn info(state: &State) -> Response<Body> {
 
 /// The OpenAPI document.
 pub fn openapi() -> Response<Body> {
-    let body = Full::new(OPENAPI.into()).map_err(|never| match never {}).boxed_unsync();
-    reply::reply(StatusCode::OK, &[(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")], body)
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-cache")];
+    reply::reply(StatusCode::OK, &headers, reply::full(OPENAPI))
 }

@@ -9,8 +9,10 @@ use kernel::model::ForwardError;
 use serde::Serialize;
 
 use super::engine::SubmitError;
+use super::opened_files::Changed;
 use super::reply::{self, Body};
 use super::weights::Replaced;
+use crate::memory::MemoryError;
 
 /// The most characters of what a client sent that a message repeats.
 const SHOWN: usize = 60;
@@ -21,6 +23,8 @@ pub struct ApiError {
     status: StatusCode,
     told: Told,
     allow: Option<&'static str>,
+    /// Whether it is over in a moment.
+    passes: bool,
 }
 
 /// What a client is told.
@@ -42,7 +46,7 @@ pub struct ErrorObject<'a> {
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl fmt::Display) -> ApiError {
         let told = Told { message: message.to_string(), kind, param: None, code };
-        ApiError { status, told, allow: None }
+        ApiError { status, told, allow: None, passes: false }
     }
 
     fn bad(code: &'static str, param: &str, message: impl fmt::Display) -> ApiError {
@@ -86,6 +90,12 @@ impl ApiError {
         ApiError::new(StatusCode::CONFLICT, "invalid_request_error", "weights_replaced", error)
     }
 
+    /// 409: there is a training already.
+    pub fn training_runs() -> ApiError {
+        let message = "a training runs; wait for it, or end it with POST /api/train/stop";
+        ApiError::new(StatusCode::CONFLICT, "invalid_request_error", "training_runs", message)
+    }
+
     /// 413: the body is longer than may be.
     pub fn too_large(most: usize) -> ApiError {
         let message = format_args!("a request has at most {most} bytes (--max-body-bytes)");
@@ -122,6 +132,13 @@ impl ApiError {
         error
     }
 
+    /// 404: there is no such receipt.
+    pub fn no_receipt(message: impl fmt::Display) -> ApiError {
+        let mut error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "receipt_not_found", message);
+        error.told.param = Some("id".to_string());
+        error
+    }
+
     /// 405: the route exists, the method does not.
     pub fn method(allow: &'static str) -> ApiError {
         let message = format_args!("this path takes {allow} only");
@@ -133,18 +150,32 @@ impl ApiError {
     /// 503: the model is not there yet.
     pub fn loading() -> ApiError {
         let message = "the model is still loading; try again in a moment";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_loading", message)
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_loading", message).that_passes()
     }
 
     /// 503: the server was asked to end.
     pub fn ending() -> ApiError {
         let message = "the server is ending; ask it again when it has been started again";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "shutting_down", message)
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "shutting_down", message).that_passes()
+    }
+
+    /// 503: there is too little memory for it.
+    pub fn memory(error: &MemoryError) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "too_little_memory", error)
+    }
+
+    /// 503: the weight files were changed. So it is until the server is started again; nobody needs to hurry.
+    pub fn changed(changed: &Changed) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_changed", changed)
     }
 
     /// 500: it went wrong here, and would again.
     pub fn internal(message: impl fmt::Display) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error", message)
+    }
+
+    fn that_passes(self) -> ApiError {
+        ApiError { passes: true, ..self }
     }
 
     /// The error of a prompt, in the field `param`, that the kernel refuses.
@@ -157,6 +188,15 @@ impl ApiError {
             GenerateError::Bias { .. } => ApiError::invalid("logit_bias", error),
             GenerateError::Forward(_) => ApiError::invalid(param, format_args!("{param}: {error}")),
             _ => ApiError::invalid("max_tokens", error),
+        }
+    }
+
+    /// Says it in the log: as an error if it went wrong here.
+    pub fn log(&self, kind: &str) {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("{kind}: {self}");
+        } else {
+            tracing::debug!("{kind}: {self}");
         }
     }
 
@@ -180,12 +220,12 @@ impl ApiError {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if self.passes {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lockstep\""));
-            }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // Computing it again would fail again; OpenAI's clients would try.
             StatusCode::INTERNAL_SERVER_ERROR => {
@@ -216,14 +256,11 @@ impl From<SubmitError> for ApiError {
         match error {
             SubmitError::Full => {
                 let message = "too many generations are waiting; try again in a moment";
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", message)
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", message).that_passes()
             }
-            SubmitError::Changed(changed) => {
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_changed", changed)
-            }
-            SubmitError::Training | SubmitError::Ended => {
-                ApiError::internal("the engine has ended; restart the server")
-            }
+            SubmitError::Changed(changed) => ApiError::changed(&changed),
+            SubmitError::Training => ApiError::training_runs(),
+            SubmitError::Ended => ApiError::internal("the engine has ended; restart the server"),
         }
     }
 }
@@ -277,6 +314,12 @@ mod tests {
                 503,
                 Some(("retry-after", "1")),
                 r#"{"error":{"message":"the model is still loading; try again in a moment","type":"server_error","param":null,"code":"model_loading"}}"#,
+            ),
+            (
+                SubmitError::Training.into(),
+                409,
+                None,
+                r#"{"error":{"message":"a training runs; wait for it, or end it with POST /api/train/stop","type":"invalid_request_error","param":null,"code":"training_runs"}}"#,
             ),
             (
                 ApiError::internal("x"),

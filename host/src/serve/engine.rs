@@ -36,7 +36,7 @@ use super::opened_files::{Changed, OpenedFiles};
 use super::weights::{Replaced, Served, TrainingSlot, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
-use training::{Surroundings, Training};
+use training::Training;
 use waiting::{Place, Places, Waiting};
 
 mod prefixes;
@@ -53,6 +53,9 @@ pub const ACTIVE: usize = 16;
 const TEXTS: usize = 4;
 /// Generations of a caller that wait for their turn.
 pub const WAITING: usize = 32;
+
+/// What a client hears where its computation panicked.
+const PANICKED: &str = "internal error: the computation panicked; the server's log says where";
 
 /// What a client hears of its generation.
 pub enum Event {
@@ -194,7 +197,8 @@ impl Engine {
             return Err(SubmitError::Full);
         };
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        let end = self.time.map(|time| (Instant::now() + time, time));
+        // A time beyond what a clock can tell is none.
+        let end = self.time.and_then(|time| Some((Instant::now().checked_add(time)?, time)));
         let hand_in = |(text, place): (Continuation, Place)| {
             let (events, receiver) = mpsc::unbounded_channel();
             let (weights, watch) = (weights.clone(), Watch::new(self.counts.clone()));
@@ -228,6 +232,15 @@ impl Engine {
     pub fn waiting(&self) -> usize {
         self.places.taken()
     }
+}
+
+/// What computations need of the engine.
+struct Surroundings<'a> {
+    base: &'a Model,
+    tokenizer: &'a Tokenizer,
+    exec: Exec<'a>,
+    identity: &'a dyn Fn() -> Option<Identity>,
+    served: &'a Served,
 }
 
 /// Whether the weights are those that were opened.

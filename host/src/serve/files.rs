@@ -8,7 +8,8 @@ use std::sync::Arc;
 use hyper::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::reply::{Body, error, try_again};
+use super::api_error::ApiError;
+use super::reply::{Body, error};
 use super::send::send;
 use super::state::State;
 
@@ -33,7 +34,7 @@ pub async fn page<B>(state: &State, request: &Request<B>) -> Response<Body> {
 /// `/models/<folder name>/<file>`: a file of the model folder that the model needs.
 pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body> {
     let Some(opened) = state.model.get() else {
-        return try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
+        return ApiError::loading().plain();
     };
     let Ok(name) = decode(request.uri().path(), "/models/") else { return not_utf8() };
     match name.split_once('/') {
@@ -43,7 +44,7 @@ pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body
             let now = tokio::fs::metadata(&path).await.ok();
             match state.engine.files.get().map_or(Ok(()), |files| files.check_name(file, now)) {
                 Ok(()) => send(request, &path).await,
-                Err(changed) => error(StatusCode::SERVICE_UNAVAILABLE, changed),
+                Err(changed) => ApiError::changed(&changed).plain(),
             }
         }
         _ => not_found(request),
@@ -51,7 +52,7 @@ pub async fn model<B>(state: &Arc<State>, request: &Request<B>) -> Response<Body
 }
 
 fn not_found<B>(request: &Request<B>) -> Response<Body> {
-    error(StatusCode::NOT_FOUND, format_args!("nothing at {}", request.uri().path()))
+    ApiError::no_route(request.uri().path()).plain()
 }
 
 fn not_utf8() -> Response<Body> {

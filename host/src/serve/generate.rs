@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use session::{Continuation, Stop, chat_prompt, read_messages};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::api_error::ApiError;
 use super::engine::{Event, Finished};
 use super::keys::Caller;
 use super::query::{Query, QueryError};
@@ -72,7 +73,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
         Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
     };
     if state.model.get().is_none() {
-        return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
+        return ApiError::loading().plain();
     }
     let private = asked.private;
     // Tokenizing a long prompt takes a while: not on the threads that serve connections.
@@ -80,7 +81,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
     let (generation, init) = match tokio::task::spawn_blocking(move || prepare(&shared, asked)).await {
         Ok(Ok(prepared)) => prepared,
         Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
-        Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => return ApiError::internal(error).plain(),
     };
     match state.engine.submit(generation, caller) {
         Ok(progress) => {
@@ -88,7 +89,7 @@ pub async fn generate(state: &Arc<State>, caller: Caller, query: &str) -> Respon
             tokio::spawn(tell(state.clone(), init, private, progress, events));
             response
         }
-        Err(error) => reply::refused(&error),
+        Err(error) => ApiError::from(error).plain(),
     }
 }
 

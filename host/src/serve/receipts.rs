@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use session::receipt::{Hex, Receipt, SecretKey};
 
+use super::api_error::ApiError;
 use super::reply::{self, Body};
+use crate::receipt::signed;
 
 /// The most bytes of receipts that are kept, however few they are.
 const MAX_BYTES: usize = 64 << 20;
@@ -55,10 +56,7 @@ impl Receipts {
     }
 
     fn json(&self, receipt: &Receipt) -> Vec<u8> {
-        match &self.key {
-            Some(key) => receipt.clone().sign(key).to_json(),
-            None => receipt.to_json(),
-        }
+        signed(receipt.clone(), self.key.as_ref()).to_json()
     }
 
     fn keep_new(&self, json: Vec<u8>) -> Option<String> {
@@ -91,17 +89,13 @@ impl Receipts {
         let found = self.lock().iter().find(|(other, _)| other == id).map(|(_, json)| json.clone());
         match found {
             Some(json) => {
-                let body = Full::new(json).map_err(|never| match never {}).boxed_unsync();
-                reply::reply(StatusCode::OK, &[(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+                let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+                reply::reply(StatusCode::OK, &headers, reply::full(json))
             }
+            None if self.most == 0 => ApiError::no_receipt("receipts are turned off (--receipts 0)").response(),
             None => {
-                let message = match self.most {
-                    0 => "receipts are turned off (--receipts 0)".to_string(),
-                    most => format!("there is no such receipt among the last {most}"),
-                };
-                let error = json!({ "message": message, "type": "invalid_request_error", "param": "id",
-                    "code": "receipt_not_found" });
-                reply::json(StatusCode::NOT_FOUND, &json!({ "error": error }))
+                let message = format_args!("there is no such receipt among the last {}", self.most);
+                ApiError::no_receipt(message).response()
             }
         }
     }

@@ -6,14 +6,12 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-
-use super::engine::SubmitError;
 
 /// The body of any response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -46,6 +44,11 @@ pub fn nothing() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// A body of these bytes.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A response with `status`, these headers and `body`.
 pub fn reply(status: StatusCode, headers: &[(HeaderName, &'static str)], body: Body) -> Response<Body> {
     let mut response = Response::new(body);
@@ -59,42 +62,12 @@ pub fn reply(status: StatusCode, headers: &[(HeaderName, &'static str)], body: B
 /// A JSON object, never cached.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_vec(value).unwrap_or_default();
-    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
-    reply(status, &[(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+    reply(status, &[(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], full(text))
 }
 
 /// `{"error": message}`
 pub fn error(status: StatusCode, message: impl std::fmt::Display) -> Response<Body> {
     json(status, &json!({ "error": message.to_string() }))
-}
-
-/// An error after which the client should try again in a second.
-pub fn try_again(status: StatusCode, message: &str) -> Response<Body> {
-    let mut response = error(status, message);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-/// A generation or a training that the engine does not take.
-pub fn refused(why: &SubmitError) -> Response<Body> {
-    match why {
-        SubmitError::Training => {
-            error(StatusCode::CONFLICT, "another training runs; wait for it, or end it with POST /api/train/stop")
-        }
-        SubmitError::Full => {
-            try_again(StatusCode::TOO_MANY_REQUESTS, "too many generations are waiting; try again in a moment")
-        }
-        // Until the server is started again; nobody needs to hurry.
-        SubmitError::Changed(changed) => error(StatusCode::SERVICE_UNAVAILABLE, changed),
-        SubmitError::Ended => error(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended; restart the server"),
-    }
-}
-
-/// 405: the path exists, the method does not.
-pub fn wrong_method(allow: &'static str) -> Response<Body> {
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, format_args!("this path takes {allow} only"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    response
 }
 
 /// 307 to another path of this server.

@@ -9,13 +9,10 @@ use hyper::{Request, Response, StatusCode};
 use super::api_error::ApiError;
 use super::body::bounded;
 use super::keys::Caller;
-use super::reply::{Body, error, json, nothing, redirect, reply, with_policies, wrong_method};
+use super::reply::{Body, json, nothing, redirect, reply, with_policies};
 use super::state::State;
 use super::{about, files, generate, metrics, openai, requests, text, train};
 use crate::Failure;
-
-/// Where receipts are, each under its id.
-const RECEIPTS: &str = "/v1/receipts/";
 
 /// Answers any request.
 ///
@@ -68,17 +65,16 @@ where
         ("POST", "/tokenize" | "/detokenize" | "/apply-template") => {
             text::answer(state, path, request.headers(), body).await
         }
-        ("GET", _) if path.starts_with(RECEIPTS) => state.receipts.answer(&path[RECEIPTS.len()..]),
         _ if openai::is_ours(path) => openai::route(state, request, caller, body).await,
         ("GET" | "HEAD", _) if path.starts_with("/web/") => files::page(state, request).await,
         ("GET" | "HEAD", _) if path.starts_with("/models/") => files::model(state, request).await,
-        (_, "/api/generate") => wrong_method("GET"),
-        (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => wrong_method("POST"),
+        (_, "/api/generate") => ApiError::method("GET").plain(),
+        (_, "/api/train" | "/api/train/stop" | "/api/train/reset") => ApiError::method("POST").plain(),
         (_, "/tokenize" | "/detokenize" | "/apply-template") => ApiError::method("POST").response(),
         _ if has_error_objects(path) => ApiError::method("GET, HEAD").response(),
-        (_, "/" | "/web" | "/api/status") => wrong_method("GET, HEAD"),
-        _ if path.starts_with("/web/") || path.starts_with("/models/") => wrong_method("GET, HEAD"),
-        _ => error(StatusCode::NOT_FOUND, format_args!("nothing at {path}")),
+        (_, "/" | "/web" | "/api/status") => ApiError::method("GET, HEAD").plain(),
+        _ if path.starts_with("/web/") || path.starts_with("/models/") => ApiError::method("GET, HEAD").plain(),
+        _ => ApiError::no_route(path).plain(),
     }
 }
 

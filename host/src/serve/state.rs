@@ -13,9 +13,9 @@ use super::gate::Gate;
 use super::metrics::Metrics;
 use super::openai::Models;
 use super::receipts::Receipts;
-use crate::cli;
-use crate::keys::{KeyError, read_secret};
 use crate::open::{Opened, name_of};
+use crate::receipt::IssueError;
+use crate::{cli, receipt};
 
 /// Files of a model folder that may be asked for besides its weights.
 const MODEL_FILES: [&str; 8] = [
@@ -61,11 +61,11 @@ impl State {
     ///
     /// # Errors
     /// If the key that receipts are to be signed with cannot be read.
-    pub fn new(mut arguments: cli::Serve, mut engine: Engine, gate: Gate) -> Result<State, KeyError> {
+    pub fn new(mut arguments: cli::Serve, mut engine: Engine, gate: Gate) -> Result<State, IssueError> {
         // The gate has their digests; as they were typed nobody needs them any more.
         arguments.clients.api_key.clear();
         engine.time = arguments.limits.request_timeout();
-        let key = arguments.sign.as_deref().map(read_secret).transpose()?;
+        let key = receipt::key(arguments.sign.as_deref())?;
         let model_name = name_of(&arguments.model.base.folder.model);
         Ok(State {
             gate,
@@ -91,8 +91,7 @@ impl State {
     pub fn status(&self) -> Value {
         let config = self.model.get().map(|opened| opened.model.config());
         let opened = self.model.get();
-        let base = self.weights.get().copied();
-        let (weights, adapter) = self.engine.served.now().map_or((base, None), |served| served.digests(base));
+        let (weights, adapter) = self.engine.served.digests(self.weights.get().copied());
         json!({
             "ready": opened.is_some(),
             "model": self.model_name,

@@ -15,8 +15,10 @@ use kernel::transcript::{PROFILE, hex};
 use serde_json::{Value, json};
 use session::data::text;
 use session::memory::{Plan, training_bytes};
+use session::receipt::Bits32;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::api_error::ApiError;
 use super::body;
 use super::engine::{TrainEvent, TrainFinished, TrainRequest};
 use super::reply::{self, Body};
@@ -42,7 +44,7 @@ where
         Err(error) => return reply::error(StatusCode::BAD_REQUEST, error),
     };
     if state.model.get().is_none() {
-        return reply::try_again(StatusCode::SERVICE_UNAVAILABLE, "the model is still loading");
+        return ApiError::loading().plain();
     }
     let Settings { steps, learning_rate, method, .. } = settings;
     let text = settings.text.clone();
@@ -50,10 +52,10 @@ where
     let request = match tokio::task::spawn_blocking(move || prepare(&shared, &settings)).await {
         Ok(Ok(request)) => request,
         Ok(Err(error)) => return reply::error(StatusCode::BAD_REQUEST, error),
-        Err(error) => return reply::error(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => return ApiError::internal(error).plain(),
     };
     if let Err(error) = fits(state, &request) {
-        return reply::error(StatusCode::SERVICE_UNAVAILABLE, error);
+        return ApiError::memory(&error).plain();
     }
     let tokens = request.sequence.tokens.len();
     let init =
@@ -64,7 +66,7 @@ where
             tokio::spawn(tell(state.clone(), init, progress, events));
             response
         }
-        Err(error) => reply::refused(&error),
+        Err(error) => ApiError::from(error).plain(),
     }
 }
 
@@ -76,11 +78,10 @@ pub fn stop(state: &State) -> Response<Body> {
 /// `POST /api/train/reset`: what the server was started with is served again.
 pub fn reset(state: &State) -> Response<Body> {
     if state.engine.training.is_taken() {
-        return reply::error(StatusCode::CONFLICT, "a training runs; wait for it, or end it with POST /api/train/stop");
+        return ApiError::training_runs().plain();
     }
     state.engine.served.publish(None);
-    let base = state.weights.get().copied();
-    let (weights, adapter) = state.engine.served.now().map_or((base, None), |served| served.digests(base));
+    let (weights, adapter) = state.engine.served.digests(state.weights.get().copied());
     let [weights, adapter] = [weights, adapter].map(|digest| digest.as_ref().map(hex));
     reply::json(StatusCode::OK, &json!({ "trained": false, "weightsSha256": weights, "adapterSha256": adapter }))
 }
@@ -170,13 +171,12 @@ async fn follow(
 }
 
 fn step(report: &StepReport) -> Value {
-    let bits = |value: f32| format!("{:08x}", value.to_bits());
     json!({
         "step": report.step,
         "loss": report.loss,
-        "lossBits": bits(report.loss),
+        "lossBits": Bits32::from(report.loss),
         "gradNorm": report.grad_norm,
-        "gradNormBits": bits(report.grad_norm),
+        "gradNormBits": Bits32::from(report.grad_norm),
         "learningRate": report.learning_rate,
         "tokens": report.tokens,
         "stepSha256": hex(&report.digest),

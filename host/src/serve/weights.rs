@@ -77,6 +77,16 @@ impl Served {
         self.lock().trained.clone()
     }
 
+    /// The adapter that the server was started with, where there is one.
+    pub fn start(&self) -> Option<Arc<Trained>> {
+        self.lock().start.clone()
+    }
+
+    /// The digests of the weights and of the adapter at this moment, given that of the base weights, which may not be known yet.
+    pub fn digests(&self, base: Option<Sha256Digest>) -> (Option<Sha256Digest>, Option<Sha256Digest>) {
+        self.now().map_or((base, None), |served| served.digests(base))
+    }
+
     /// Serves an adapter whenever nothing is trained.
     pub fn start_with(&self, adapter: Option<Arc<Trained>>) {
         self.lock().start = adapter;

@@ -17,6 +17,7 @@ use session::adapter::adapter_digest;
 use session::memory::{Plan, training_bytes};
 use session::receipt::{Receipt, TrainingTerms};
 
+use crate::open::HashError;
 use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
 use crate::save::Target;
@@ -60,9 +61,9 @@ pub fn train(arguments: cli::Train) -> Outcome {
     let base_digest = opened.weights_digest();
     // Hashed beside the computation, unless a checkpoint needs it before. A new adapter's digest covers its rank, alpha,
     // targets and seed.
-    let identity = LazyCell::new(|| match base_digest.join() {
-        Ok(base) => Ok(Identity { adapter: adapter_digest(&base_model), ..opened.identity(base) }),
-        Err(_) => Err("the weights could not be hashed"),
+    let identity = LazyCell::new(|| {
+        let base = base_digest.finish()?;
+        Ok::<_, HashError>(Identity { adapter: adapter_digest(&base_model), ..opened.identity(base) })
     });
 
     let steps = arguments.steps.get();
@@ -142,7 +143,7 @@ fn options(arguments: &cli::Train) -> Result<TrainOptions, &'static str> {
             return Err("--momentum goes with --optimizer sgd: adamw has its own moments");
         }
         cli::OptimizerName::Sgd => Optimizer::Sgd { momentum },
-        cli::OptimizerName::AdamW => Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay },
+        cli::OptimizerName::AdamW => Optimizer::adamw(weight_decay),
     };
     let cosine = arguments.schedule == cli::ScheduleName::Cosine;
     let schedule = Schedule {

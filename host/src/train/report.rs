@@ -3,24 +3,25 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kernel::train::StepReport;
 use kernel::transcript::hex;
 use serde::Serialize;
+use session::receipt::Bits32;
 
 use crate::Outcome;
-use crate::generate::print_json;
+use crate::terminal::{bar, print_json};
 
 /// A step, as `--json` prints it. The bits are those of binary32, in hexadecimal.
 #[derive(Serialize)]
 struct Step {
     step: u64,
     loss: f32,
-    loss_bits: String,
+    loss_bits: Bits32,
     grad_norm: f32,
-    grad_norm_bits: String,
+    grad_norm_bits: Bits32,
     learning_rate: f32,
-    learning_rate_bits: String,
+    learning_rate_bits: Bits32,
     tokens: usize,
     tokens_per_second: f64,
     /// The digest of all steps up to this one.
@@ -34,7 +35,7 @@ struct Evaluation {
     step: u64,
     eval_loss: f32,
     /// The bits of the loss, in hexadecimal.
-    eval_loss_bits: String,
+    eval_loss_bits: Bits32,
 }
 
 /// The end, as `--json` prints it.
@@ -73,11 +74,7 @@ pub struct Reporter {
 impl Reporter {
     /// Begins a training of some steps, of which some may be done.
     pub fn new(done: u64, steps: u64, json: bool) -> Reporter {
-        // Drawn on stderr, and only if that is a terminal.
-        let bar = ProgressBar::new(steps);
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} step {pos}/{len}, {msg}, {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = bar(steps, "{bar:30} step {pos}/{len}, {msg}, {eta} left");
         bar.set_position(done);
         bar.set_message("loss unknown");
         bar.tick();
@@ -92,15 +89,14 @@ impl Reporter {
         let &StepReport { step, loss, grad_norm, learning_rate, tokens, .. } = report;
         let speed = tokens as f64 / self.before.elapsed().as_secs_f64();
         self.before = Instant::now();
-        let bits = |value: f32| format!("{:08x}", value.to_bits());
         let line = Step {
             step,
             loss,
-            loss_bits: bits(loss),
+            loss_bits: loss.into(),
             grad_norm,
-            grad_norm_bits: bits(grad_norm),
+            grad_norm_bits: grad_norm.into(),
             learning_rate,
-            learning_rate_bits: bits(learning_rate),
+            learning_rate_bits: learning_rate.into(),
             tokens,
             tokens_per_second: speed,
             step_sha256: hex(&report.digest),
@@ -124,7 +120,7 @@ impl Reporter {
     /// If stdout cannot be written.
     pub fn evaluation(&mut self, step: u64, eval_loss: f32) -> Outcome {
         self.before = Instant::now();
-        let line = Evaluation { step, eval_loss, eval_loss_bits: format!("{:08x}", eval_loss.to_bits()) };
+        let line = Evaluation { step, eval_loss, eval_loss_bits: eval_loss.into() };
         let json = self.json;
         self.bar.suspend(|| {
             if json {

@@ -2,14 +2,14 @@
 
 use kernel::model::Model;
 use kernel::train::TrainOptions;
-use kernel::transcript::{Identity, PROFILE, Sha256Digest, TrainingTranscript, hex};
+use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, hex};
 use loader::DType;
 use serde_json::{Value, json};
 use session::adapter::{adapter_digest, export};
 use session::tensors::{model_digest, trained};
 
 use crate::open::Opened;
-use crate::save::{SaveError, Target, write_adapter, write_model};
+use crate::save::{SaveError, Target, provenance, write_adapter, write_model};
 
 /// What a training began with and took.
 #[derive(Clone)]
@@ -64,22 +64,14 @@ impl Trained {
 
     fn provenance(&self, dtype: DType, opened: &Opened) -> Value {
         let Course { base, data, steps: (steps, _), .. } = &self.course;
-        json!({
-            "source": "trained",
-            "base": {
-                "name": opened.name,
-                "weights_sha256": hex(&base.weights),
-                "adapter_sha256": base.adapter.as_ref().map(hex),
-                "provenance": opened.provenance,
-            },
-            "tool": concat!("lockstep ", env!("CARGO_PKG_VERSION")),
-            "profile": PROFILE,
+        let more = json!({
             "steps": steps,
             "data_sha256": hex(data),
             "trained_weights_sha256": hex(&self.weights),
             "adapter_sha256": self.adapter.as_ref().map(hex),
             "transcript_sha256": hex(&self.transcript),
             "dtype": dtype.name(),
-        })
+        });
+        provenance("trained", opened, (&base.weights, base.adapter.as_ref()), more)
     }
 }

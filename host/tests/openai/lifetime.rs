@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{COMPLETIONS, JSON, answered, ask, post, refused};
-use crate::server::{Answer, Server, start};
+use super::{COMPLETIONS, JSON, answered, ask, refused};
+use crate::server::{Answer, Server, post, start};
 
 fn long(n: usize, stream: bool) -> String {
     let body = json!({ "prompt": "Once", "max_tokens": 2000, "ignore_eos": true, "n": n, "stream": stream });
@@ -69,8 +69,7 @@ fn the_end_of_the_server_is_told() {
     let mut stream = begin(&server, 1);
     let mut whole = server.send(&long(1, false));
     server.wait_for("activeGenerations", &json!(2));
-    let id = server.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    server.signal("-TERM");
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("\r\n0\r\n\r\n") && !rest.contains("[DONE]"), "{rest:?}");

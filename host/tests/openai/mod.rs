@@ -9,16 +9,11 @@ mod streams;
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, request};
+use crate::server::{Answer, Server, post};
 
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const CHAT: &str = "/v1/chat/completions";
 const JSON: &str = "Content-Type: application/json\n";
-
-/// A request as it goes over the wire.
-pub fn post(path: &str, headers: &str, body: &str) -> String {
-    request("POST", path, &format!("{headers}Content-Length: {}\n", body.len())) + &body.replace('\n', " ")
-}
 
 pub fn ask(server: &Server, path: &str, body: &Value) -> Answer {
     server.exchange(&post(path, JSON, &body.to_string()))

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{COMPLETIONS, answered, ask, post, refused};
+use super::{COMPLETIONS, answered, ask, refused};
 use crate::command::run_with_model;
-use crate::server::{Server, start};
+use crate::server::{Server, post, start};
 use crate::stream::generate;
 
 const TEXT: &str = "The cat sat on the mat and purred loudly.";
@@ -92,9 +92,17 @@ fn adapters_are_models_beside_the_base_weights() {
     assert!(seen[1]["transcript_sha256"] != seen[2]["transcript_sha256"]);
     let served = generate(&server, "max_tokens=3").pop().unwrap().data;
     assert_eq!(served["transcriptSha256"], seen[1]["transcript_sha256"]);
+    let told = || {
+        let info = server.get("/info").json();
+        [&info["model"]["adapter_sha256"], &info["trained"]["weights_sha256"], &info["trained"]["adapter_sha256"]]
+            .map(Value::clone)
+    };
+    assert_eq!(told(), [seen[1]["adapter_sha256"].clone(), Value::Null, Value::Null]);
     // A training begins beside no adapter, and changes none of them.
     command(&server, "/api/train", &json!({ "text": TEXT, "steps": 1 }).to_string());
     assert_eq!(names(&server), [base.as_str(), "first", "tone", &format!("{base}:trained")]);
+    let trained = generate(&server, "max_tokens=1").pop().unwrap().data["weightsSha256"].clone();
+    assert_eq!(told(), [seen[1]["adapter_sha256"].clone(), trained, Value::Null]);
     for (model, printed) in [base.as_str(), "first", "tone"].iter().zip(&seen) {
         assert_eq!(said(&server, Some(model))[0], printed["transcript_sha256"], "{model}");
     }

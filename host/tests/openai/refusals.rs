@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, COMPLETIONS, JSON, ask, post, question, refused};
-use crate::server::{request, start_with};
+use super::{CHAT, COMPLETIONS, JSON, ask, question, refused};
+use crate::server::{post, request, start_with};
 use crate::tiny;
 
 #[test]

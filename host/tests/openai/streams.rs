@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, COMPLETIONS, answered, ask, chunks, post, question, streamed};
-use crate::server::start;
+use super::{CHAT, COMPLETIONS, answered, ask, chunks, question, streamed};
+use crate::server::{post, start};
 
 /// What the chunks of one choice say, joined.
 fn joined(chunks: &[Value], index: usize, text: fn(&Value) -> &Value) -> String {

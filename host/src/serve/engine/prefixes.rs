@@ -62,6 +62,10 @@ impl Prefixes {
         let generated = generation.steps().iter().map(|step| step.token_id);
         let mut ids: Vec<u32> = generation.prompt().iter().copied().chain(generated).collect();
         let mut cache = generation.into_cache();
+        // There may be room and nothing in it: what was read when the computation panicked.
+        if cache.is_empty() {
+            return;
+        }
         if cache.bytes() > self.most {
             // Keys lie in blocks of as many positions.
             let fit = self.most / cache.bytes().div_ceil(cache.len()) / LANES * LANES;

@@ -11,12 +11,10 @@ use session::Progress;
 
 use super::prefixes::{Prefixes, common};
 use super::shares::shares;
-use super::training::Surroundings;
-use super::{Event, Finished, Job};
+use super::{Event, Finished, Job, PANICKED, Surroundings};
+use crate::open::HashError;
 use crate::serve::keys::Caller;
 use crate::serve::weights::{Served, Trained};
-
-const PANICKED: &str = "internal error: the computation panicked; the server's log says where";
 
 /// What came of a turn, unless the computation panicked.
 type Outcome = Option<Result<Advanced, GenerateError>>;
@@ -258,7 +256,7 @@ fn finished(
     model: &Model,
     around: &Surroundings<'_>,
 ) -> Result<Finished, String> {
-    let base = (around.identity)().ok_or("the weights could not be hashed")?;
+    let base = (around.identity)().ok_or(HashError).map_err(|error| error.to_string())?;
     let (weights, adapter) = trained.map_or((base.weights, base.adapter), |trained| trained.digests(base.weights));
     let identity = Identity { weights, adapter, ..base };
     let transcript = transcript(&identity, job.text.generation());

@@ -100,8 +100,20 @@ pub(super) fn identity() -> Option<Identity> {
 
 /// Works on everything that was handed in, then ends.
 fn work(engine: Engine, queue: Queue, model: &Model, pool: &dyn Pool, identity: &dyn Fn() -> Option<Identity>) {
+    work_keeping(1 << 20, engine, queue, model, pool, identity);
+}
+
+/// The same with so many bytes for past texts.
+fn work_keeping(
+    kept: usize,
+    engine: Engine,
+    queue: Queue,
+    model: &Model,
+    pool: &dyn Pool,
+    identity: &dyn Fn() -> Option<Identity>,
+) {
     drop(engine);
-    queue.work(model, &tokenizer(), Exec { backend: Backend::SCALAR, pool }, identity, 1 << 20);
+    queue.work(model, &tokenizer(), Exec { backend: Backend::SCALAR, pool }, identity, kept);
 }
 
 /// The names of the events, and the last one.
@@ -172,17 +184,19 @@ fn a_stop_string_ends_a_generation_before_its_last_token() {
     assert_eq!((told.logits_sha256.len(), told.request.stop.unwrap().len()), (3, 2));
 }
 
-/// The first panics among the others and alone.
+/// The first panics among the others and alone, before any of its prompt is read.
 #[test]
 fn a_panic_ends_one_generation_and_not_the_others() {
     let model = model();
-    let pool = Watch { regions: AtomicUsize::new(0), bad: 0..2 };
-    let (engine, queue) = engine(1);
-    let [first, second] = [1, 2].map(|prompt| submit(&engine, generation(&model, prompt, 3)).unwrap());
-    work(engine, queue, &model, &pool, &identity);
-    let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
-    assert!(error.contains("internal error"), "{error}");
-    assert!(matches!(heard(second), (3, Event::Finished(_))));
+    for kept in [1 << 20, 0] {
+        let pool = Watch { regions: AtomicUsize::new(0), bad: 0..2 };
+        let (engine, queue) = engine(1);
+        let [first, second] = [1, 2].map(|prompt| submit(&engine, generation(&model, prompt, 3)).unwrap());
+        work_keeping(kept, engine, queue, &model, &pool, &identity);
+        let (0, Event::Failed(error)) = heard(first) else { panic!("the first did not fail") };
+        assert!(error.contains("internal error"), "{error}");
+        assert!(matches!(heard(second), (3, Event::Finished(_))));
+    }
 }
 
 /// More than advance at a time, of all lengths, with prompts that begin alike or like nothing.
@@ -273,7 +287,11 @@ fn a_generation_that_takes_too_long_is_ended_and_the_others_are_not() {
     let free = submit(&engine, generation(&model, 1, 3)).unwrap();
     engine.time = Some(Duration::ZERO);
     let late = submit(&engine, generation(&model, 1, 3)).unwrap();
+    // More than a clock can tell is no limit.
+    engine.time = Some(Duration::from_secs(u64::MAX));
+    let long = submit(&engine, generation(&model, 1, 3)).unwrap();
     work(engine, queue, &model, &SerialPool, &identity);
+    assert!(matches!(heard(long), (3, Event::Finished(_))));
     let (0, Event::Failed(error)) = heard(late) else { panic!("it was not ended") };
     assert!(error.contains("--request-timeout"), "{error}");
     assert!(matches!(heard(free), (3, Event::Finished(_))));

@@ -3,8 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bpe::Tokenizer;
-use kernel::Exec;
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
@@ -14,7 +12,9 @@ use session::receipt::{NewAdapter, Receipt, TrainingTerms};
 use session::tensors::{digest, trained};
 use tokio::sync::mpsc;
 
-use crate::serve::weights::{Claim, Served, Trained};
+use super::{PANICKED, Surroundings};
+use crate::open::HashError;
+use crate::serve::weights::{Claim, Trained};
 
 /// The seed of new adapters: a request has none.
 const SEED: u64 = 0;
@@ -72,15 +72,6 @@ enum Phase {
     Digest { model: Box<Model>, digests: Vec<TensorDigest> },
 }
 
-/// What a training needs of the engine.
-pub struct Surroundings<'a> {
-    pub base: &'a Model,
-    pub tokenizer: &'a Tokenizer,
-    pub exec: Exec<'a>,
-    pub identity: &'a dyn Fn() -> Option<Identity>,
-    pub served: &'a Served,
-}
-
 impl Training {
     /// A training that has not begun.
     pub fn new(request: TrainRequest, events: mpsc::UnboundedSender<TrainEvent>, claim: Claim) -> Training {
@@ -104,9 +95,8 @@ impl Training {
     pub fn advance(mut self, around: &Surroundings<'_>) -> Option<Training> {
         let (phase, events) = (std::mem::replace(&mut self.phase, Phase::Waiting), self.events.clone());
         // A panic ends this training only: the weights that are served are never written.
-        let panicked = "internal error: the computation panicked; the server's log says where";
         let next = catch_unwind(AssertUnwindSafe(|| self.unit(phase, around)));
-        match next.unwrap_or_else(|_| Err(failed(panicked))) {
+        match next.unwrap_or_else(|_| Err(failed(PANICKED))) {
             Ok(phase) => Some(Training { phase, ..self }),
             Err(end) => {
                 // First the slot: who hears of the end may begin the next training.
@@ -159,7 +149,7 @@ impl Training {
 
     /// Serves the trained weights from now on.
     fn publish(&self, model: Model, sha256: Sha256Digest, around: &Surroundings<'_>) -> TrainEvent {
-        let Some(base) = (around.identity)() else { return failed("the weights could not be hashed") };
+        let Some(base) = (around.identity)() else { return failed(HashError) };
         let base = Identity { adapter: self.new_adapter, ..base };
         let TrainRequest { sequence, options, .. } = &self.request;
         let terms = TrainingTerms {

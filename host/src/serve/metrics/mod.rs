@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use http_body_util::{BodyExt, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Response, StatusCode};
 use kernel::transcript::PROFILE;
@@ -71,9 +70,8 @@ impl Metrics {
 pub fn answer(state: &State) -> Response<Body> {
     match text(state) {
         Ok(text) => {
-            let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
             let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            reply::reply(StatusCode::OK, &[(CONTENT_TYPE, media), (CACHE_CONTROL, "no-store")], body)
+            reply::reply(StatusCode::OK, &[(CONTENT_TYPE, media), (CACHE_CONTROL, "no-store")], reply::full(text))
         }
         Err(error) => ApiError::internal(error).response(),
     }

@@ -1,6 +1,10 @@
 //! The fields of a request's JSON object, taken one by one: what is left at the end is refused by name.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use crate::serve::api_error::{ApiError, shown};
@@ -12,14 +16,15 @@ impl Fields {
     /// Reads the body of a request.
     ///
     /// # Errors
-    /// If it is no JSON object in UTF-8.
+    /// If it is no JSON object in UTF-8, or an object has a name twice: which value is meant, nobody knows.
     pub fn parse(body: &[u8]) -> Result<Fields, ApiError> {
         if let Err(error) = std::str::from_utf8(body) {
             return Err(ApiError::json(format_args!("the body is not UTF-8 from byte {} on", error.valid_up_to() + 1)));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Fields::new(fields)),
+            Ok(Unambiguous(Value::Object(fields))) => Ok(Fields::new(fields)),
             Ok(_) => Err(ApiError::json("the body is no JSON object, like {\"prompt\":\"Once upon a time\"}")),
+            Err(error) if error.is_data() => Err(ApiError::json(format_args!("the body: {error}"))),
             Err(error) => Err(ApiError::json(format_args!("the body is not JSON: {error}"))),
         }
     }
@@ -117,6 +122,70 @@ impl Fields {
     }
 }
 
+/// A value in which no object has a name twice.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut values = Vec::new();
+                while let Some(Unambiguous(value)) = items.next_element()? {
+                    values.push(value);
+                }
+                Ok(Value::Array(values))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+                let mut values = Map::new();
+                while let Some((name, Unambiguous(value))) = members.next_entry::<String, _>()? {
+                    match values.entry(name) {
+                        Entry::Vacant(place) => drop(place.insert(value)),
+                        Entry::Occupied(taken) => {
+                            return Err(A::Error::custom(format_args!("{:?} is there twice", shown(taken.key()))));
+                        }
+                    }
+                }
+                Ok(Value::Object(values))
+            }
+        }
+
+        deserializer.deserialize_any(Any).map(Unambiguous)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -172,6 +241,9 @@ mod tests {
             (b"{\"a\":\"\\ud800\"}", "not JSON"),
             (b"{\"a\":1e999}", "not JSON"),
             (deep.as_bytes(), "not JSON"),
+            (br#"{"a":1,"b":2,"a":1}"#, "\"a\" is there twice"),
+            (br#"{"a":1,"a":null}"#, "\"a\" is there twice"),
+            (br#"{"a":[{"b":{"5":1,"5":1}}]}"#, "\"5\" is there twice"),
         ] {
             let error = Fields::parse(body).err().unwrap().to_string();
             assert!(error.contains(words), "{error}");

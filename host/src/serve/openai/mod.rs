@@ -51,6 +51,7 @@ where
     let error = match (request.method().as_str(), path) {
         ("GET" | "HEAD", "/v1/models") => return models::list(state),
         ("GET" | "HEAD", _) if path.starts_with(MODEL) => return models::one(state, &path[MODEL.len()..]),
+        ("GET", _) if path.starts_with(RECEIPT) => return state.receipts.answer(&path[RECEIPT.len()..]),
         ("POST", "/v1/completions") => return answer(state, headers, caller, body, Asked::completion).await,
         ("POST", "/v1/chat/completions") => return answer(state, headers, caller, body, Asked::chat).await,
         (_, "/v1/completions" | "/v1/chat/completions") => ApiError::method("POST"),

@@ -9,13 +9,11 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::TRAINED;
 use crate::serve::api_error::{ApiError, shown};
 use crate::serve::reply::{self, Body};
 use crate::serve::state::State;
 use crate::serve::weights::{Trained, Weights};
-
-/// What follows the name of a model that a training made.
-const TRAINED: &str = ":trained";
 
 /// The models that the server was started with.
 pub struct Models {

@@ -1,7 +1,5 @@
 //! What a request asks for: read once, and valid from then on.
 
-use std::collections::BTreeMap;
-
 use kernel::generate::SamplerSettings;
 use serde_json::{Value, json};
 use session::Stop;
@@ -9,7 +7,8 @@ use session::Stop;
 use super::fields::Fields;
 use super::messages::messages;
 use super::prompts::prompts;
-use crate::serve::api_error::{ApiError, shown};
+use crate::logit_bias::LogitBias;
+use crate::serve::api_error::ApiError;
 use crate::serve::engine::WAITING;
 
 /// The most choices for one prompt.
@@ -22,6 +21,9 @@ const CHAT_TOKENS: usize = 512;
 /// The most tokens that are told beside the one that was chosen.
 const COMPLETION_LOGPROBS: usize = 5;
 const CHAT_LOGPROBS: usize = 20;
+
+/// What `logit_bias` is, in words.
+const LOGIT_BIAS: &str = "an object of token ids and numbers, like {\"198\":-100}";
 
 /// What changes no result, whatever it is.
 const IGNORED: [&str; 8] = [
@@ -245,20 +247,10 @@ fn settings(fields: &mut Fields) -> Result<SamplerSettings, ApiError> {
         presence_penalty: number("presence_penalty", default.presence_penalty)?,
         top_k: fields.take("top_k", "an integer from 0 on")?.unwrap_or(default.top_k),
         seed: fields.take("seed", "an integer from 0 to 18446744073709551615")?.unwrap_or(default.seed),
-        logit_bias: logit_bias(fields)?,
+        // Their values are the kernel's matter.
+        logit_bias: fields.take("logit_bias", LOGIT_BIAS)?.map_or_else(Vec::new, |LogitBias(biases)| biases),
         stream: default.stream,
     })
-}
-
-fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f64)>, ApiError> {
-    let wanted = "an object of token ids and numbers, like {\"198\":-100}";
-    let biases: BTreeMap<String, f64> = fields.take("logit_bias", wanted)?.unwrap_or_default();
-    let bias = |(id, bias): (String, f64)| match id.parse() {
-        Ok(id) => Ok((id, bias)),
-        Err(_) => Err(ApiError::invalid("logit_bias", format_args!("logit_bias: {:?} is no token id", shown(&id)))),
-    };
-    // Their values are the kernel's matter.
-    biases.into_iter().map(bias).collect()
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ async fn tell(state: Arc<State>, prepared: Prepared, mut choices: Choices, event
     };
     let (choices, tokens) = (choices.len(), choices.usage().completion_tokens);
     match told {
-        Ok(()) => tracing::info!(choices, tokens, "{}", prepared.kind()),
-        Err(Gone) => tracing::info!(choices, tokens, "{}: the client went away", prepared.kind()),
+        Ok(()) => tracing::debug!(choices, tokens, "{}", prepared.kind()),
+        Err(Gone) => tracing::debug!(choices, tokens, "{}: the client went away", prepared.kind()),
     }
 }
 
@@ -63,7 +63,7 @@ async fn follow(state: &State, prepared: &Prepared, choices: &mut Choices, event
                 ChoiceShape { index, said, logprobs: None, finish_reason: Some(reason), proof: Some(proof) }
             }
             Err(error) => {
-                tracing::error!("{}: {error}", prepared.kind());
+                error.log(prepared.kind());
                 return events.data(&line(&error.object())).await;
             }
         };

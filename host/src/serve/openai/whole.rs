@@ -17,12 +17,12 @@ pub async fn answer(state: &State, prepared: Prepared, mut choices: Choices) -> 
     match collect(state, &prepared, &mut choices).await {
         Ok(shapes) => {
             let usage = choices.usage();
-            tracing::info!(choices = shapes.len(), tokens = usage.completion_tokens, "{}", prepared.kind());
+            tracing::debug!(choices = shapes.len(), tokens = usage.completion_tokens, "{}", prepared.kind());
             let answer = Answer { head: &prepared.head, choices: shapes, usage: Some(Some(usage)) };
             reply::json(StatusCode::OK, &answer)
         }
         Err(error) => {
-            tracing::error!("{}: {error}", prepared.kind());
+            error.log(prepared.kind());
             error.response()
         }
     }

@@ -73,7 +73,7 @@ impl Settings {
             (OptimizerName::Sgd, Method::Full) => (Optimizer::Sgd { momentum: 0.0 }, 0.001),
             (OptimizerName::Sgd, Method::Lora) => (Optimizer::Sgd { momentum: 0.0 }, 0.05),
             (OptimizerName::AdamW, Method::Lora) => {
-                (Optimizer::AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }, 0.002)
+                (Optimizer::adamw(0.0), 0.002)
             }
             (OptimizerName::AdamW, Method::Full) => {
                 return Err("optimizer \"adamw\" is for method \"lora\" here: for all weights it would need \

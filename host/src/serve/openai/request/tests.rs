@@ -3,11 +3,11 @@
 use super::*;
 
 fn completion(json: &str) -> Result<Asked, ApiError> {
-    Asked::completion(Fields::parse(json.as_bytes()).unwrap())
+    Fields::parse(json.as_bytes()).and_then(Asked::completion)
 }
 
 fn chat(json: &str) -> Result<Asked, ApiError> {
-    Asked::chat(Fields::parse(json.as_bytes()).unwrap())
+    Fields::parse(json.as_bytes()).and_then(Asked::chat)
 }
 
 /// A request with one more field, at both routes.
@@ -159,6 +159,8 @@ fn what_would_change_the_result_is_refused_by_name() {
         (r#""stop":["a",1]"#, "stop"),
         (r#""logit_bias":{"x":1}"#, "logit_bias"),
         (r#""logit_bias":{"-1":1}"#, "logit_bias"),
+        (r#""logit_bias":{"+5":1}"#, "logit_bias"),
+        (r#""logit_bias":{"005":1}"#, "logit_bias"),
         (r#""logit_bias":[1]"#, "logit_bias"),
         (r#""model":1"#, "model"),
     ] {
