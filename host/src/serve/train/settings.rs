@@ -72,9 +72,7 @@ impl Settings {
         let (optimizer, learning_rate) = match (asked.optimizer.unwrap_or(OptimizerName::Sgd), method) {
             (OptimizerName::Sgd, Method::Full) => (Optimizer::Sgd { momentum: 0.0 }, 0.001),
             (OptimizerName::Sgd, Method::Lora) => (Optimizer::Sgd { momentum: 0.0 }, 0.05),
-            (OptimizerName::AdamW, Method::Lora) => {
-                (Optimizer::adamw(0.0), 0.002)
-            }
+            (OptimizerName::AdamW, Method::Lora) => (Optimizer::adamw(0.0), 0.002),
             (OptimizerName::AdamW, Method::Full) => {
                 return Err("optimizer \"adamw\" is for method \"lora\" here: for all weights it would need \
                             another gigabyte of memory"
