@@ -1,6 +1,6 @@
 //! Threads split outputs, never a reduction (N10).
 //!
-//! A [`Pool`] runs numbered parts; [`split_columns`] and [`split_rows`] turn an output into parts that cannot overlap.
+//! A [`Pool`] runs numbered parts; `split_columns`, `split_rows` and their like turn an output into parts that cannot overlap.
 //! Here and in `crew.rs`, and nowhere else in the crate, threads meet memory.
 
 #[cfg(feature = "std")]

@@ -88,7 +88,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Two to the power of `n`, where every lane of `n` is an integer in `-126..=127`; a lane that is not gives any value.
     fn pow2(self, n: Self::F32) -> Self::F32;
-    /// The folds of the sums of 16 reductions (N5), [`order::fold_rows`]: transposing, where that is faster.
+    /// The folds of the sums of 16 reductions (N5), `order::fold_rows`: transposing, where that is faster.
     #[inline(always)]
     fn fold(self, rows: &[Block; LANES]) -> Self::F32 {
         order::fold_rows(self, rows)

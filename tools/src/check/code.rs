@@ -135,7 +135,7 @@ fn objdump(machine: &Lists) -> String {
 /// Looks at the kernel for this machine.
 ///
 /// # Errors
-/// As [`check`], and if there are no lists for this machine.
+/// As `check`, and if there are no lists for this machine.
 pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
     let host = workspace::host()?;
     let machine = LISTS.iter().find(|machine| machine.target == host);

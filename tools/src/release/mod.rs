@@ -33,7 +33,7 @@ const ARTEFACTS: [Artefact; 4] = [artefacts::SOURCE, artefacts::VECTORS, artefac
 /// The command line of `release`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
-    /// The folder to make; one that this command made before is replaced [default: lockstep-<version> in cargo's target folder].
+    /// The folder to make; one that this command made before is replaced [default: lockstep- and the version, in cargo's target folder].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Make a pre-release of this name, such as rc.1, of what the changelog has under Unreleased.

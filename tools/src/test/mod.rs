@@ -29,7 +29,7 @@ pub(crate) use setup::rust_components;
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Part {
-    /// Format, lints, and the tests of all crates.
+    /// Format, lints, documentation, and the tests of all crates.
     Rust,
     /// What the crates depend on: licences, bans, sources and advisories, by cargo-deny and deny.toml.
     Dependencies,
@@ -206,7 +206,7 @@ pub(crate) fn speed(workspace: &Workspace, browsers: &[Browser], program: &str) 
 }
 
 fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
-    eprintln!("The crates: format, lints, tests.");
+    eprintln!("The crates: format, lints, documentation, tests.");
     setup::rust_components()?;
     fetch::test_model()?;
     let cargo = |arguments: &[&str]| {
@@ -214,12 +214,16 @@ fn rust(workspace: &Workspace) -> Result<Vec<Command>, TestError> {
         command.args(arguments).current_dir(&workspace.root);
         command
     };
+    // Links that lead nowhere, and the like.
+    let mut doc = cargo(&["doc", "--locked", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-Dwarnings");
     Ok(vec![
         cargo(&["fmt", "--all", "--check"]),
         // Workspaces of their own.
         cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/firmware/Cargo.toml"]),
         cargo(&["fmt", "--check", "--manifest-path", "kernel/examples/wasi/Cargo.toml"]),
         cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        doc,
         cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     ])
 }
