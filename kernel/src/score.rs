@@ -63,13 +63,11 @@ impl From<ForwardError> for ScoreError {
 /// # Panics
 /// If there is not a mark for every token.
 pub fn check(model: &Model, sequence: &Sequence) -> Result<(), ScoreError> {
-    let (vocab, context) = (model.config().vocab, model.config().context);
+    let context = model.config().context;
     let Sequence { tokens, counted } = sequence;
     let positions = tokens.len();
     assert_eq!(positions, counted.len(), "score: a mark for every token");
-    if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
-        return Err(ForwardError::Token { token, vocab }.into());
-    }
+    model.config().check_tokens(tokens)?;
     if positions > context {
         return Err(ForwardError::Context { positions, context }.into());
     }

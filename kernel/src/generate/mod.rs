@@ -44,9 +44,7 @@ impl Request {
         if prompt == 0 {
             return Err(ForwardError::NoTokens.into());
         }
-        if let Some(&token) = self.prompt.iter().find(|token| **token as usize >= config.vocab) {
-            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
-        }
+        config.check_tokens(&self.prompt)?;
         if let Some(token) = self.sampler.highest_bias().filter(|token| *token as usize >= config.vocab) {
             return Err(GenerateError::Bias { token, vocab: config.vocab });
         }

@@ -2,7 +2,7 @@
 
 use super::{GenerateError, PREFILL_CHUNK, Request, Step};
 use crate::Exec;
-use crate::model::{ForwardError, KvCache, Logits, Model, Workspace};
+use crate::model::{KvCache, Logits, Model, Workspace};
 use alloc::vec::Vec;
 
 /// The steps of a generation, computed from what it is said to have generated.
@@ -34,9 +34,7 @@ impl Replay {
         request.check(config)?;
         let (count, most) = (tokens.len(), request.max_tokens);
         assert!((1..=most).contains(&count), "replay: {count} tokens, of a request of at most {most}");
-        if let Some(&token) = tokens.iter().find(|token| **token as usize >= config.vocab) {
-            return Err(ForwardError::Token { token, vocab: config.vocab }.into());
-        }
+        config.check_tokens(tokens)?;
         let ids = [&request.prompt, &tokens[..count - 1]].concat();
         let (cache, workspace) = (KvCache::new(config), Workspace::default());
         Ok(Replay { request, ids, cache, workspace, steps: 0, room: Vec::new() })

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::llama::Model;
-use super::params::{Layer, Linear, LoadError, Param, Parameter, load_one};
+use super::params::{Layer, LoadError, Param, Parameter, load_one, parameters};
 use super::tensor::{RawTensor, Tensor};
 use crate::Exec;
 use crate::ops::{Lora, Weights, lora_merge};
@@ -112,17 +112,13 @@ impl LoraConfig {
 
     /// The table of the adapter's parameters: A and B of each target, in the order of the model's own table.
     pub fn parameters(&self, config: &Config) -> Vec<Parameter> {
-        let (q, kv, dim, hidden) = (config.q_dim(), config.kv_dim(), config.dim, config.hidden);
-        let shapes = [(q, dim), (kv, dim), (kv, dim), (dim, q), (hidden, dim), (hidden, dim), (dim, hidden)];
         let mut table = vec![];
-        for layer in 0..config.layers {
-            for (number, (target, (rows, cols))) in LORA_TARGETS.into_iter().zip(shapes).enumerate() {
-                if self.targets.iter().any(|name| name == target) {
-                    let block = if number < 4 { "self_attn" } else { "mlp" };
-                    let name = |part| format!("model.layers.{layer}.{block}.{target}.lora_{part}.weight");
-                    table.push(Parameter { name: name('A'), shape: vec![self.rank, cols] });
-                    table.push(Parameter { name: name('B'), shape: vec![rows, self.rank] });
-                }
+        for Parameter { name, shape } in parameters(config) {
+            let Some(linear) = name.strip_suffix(".weight") else { continue };
+            if self.targets.iter().any(|target| linear.rsplit('.').next() == Some(target)) {
+                let part = |part, shape| Parameter { name: format!("{linear}.lora_{part}.weight"), shape };
+                table.push(part('A', vec![self.rank, shape[1]]));
+                table.push(part('B', vec![shape[0], self.rank]));
             }
         }
         table
@@ -140,14 +136,6 @@ impl LoraConfig {
             (parameter, values)
         };
         table.map(tensor).collect()
-    }
-}
-
-impl Layer {
-    /// The linear layers, in the order of [`LORA_TARGETS`].
-    fn linears_mut(&mut self) -> [&mut Linear; 7] {
-        let Layer { q, k, v, o, gate, up, down, .. } = self;
-        [q, k, v, o, gate, up, down]
     }
 }
 

@@ -132,13 +132,23 @@ impl fmt::Display for ForwardError {
                 write!(f, "token {token} is outside the vocabulary, whose ids end at {}", vocab - 1)
             }
             Self::Context { positions, context } => {
-                write!(f, "{positions} positions are more than the model's context of {context}")
+                write!(f, "{positions} positions are more than the model's context of {context}; shorten the text")
             }
         }
     }
 }
 
 impl core::error::Error for ForwardError {}
+
+impl Config {
+    /// Whether the vocabulary has all these tokens.
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), ForwardError> {
+        match tokens.iter().find(|token| **token as usize >= self.vocab) {
+            Some(&token) => Err(ForwardError::Token { token, vocab: self.vocab }),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Gives `buffer` the length `len`; what it holds is written before it is read.
 pub(super) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
@@ -236,12 +246,10 @@ impl Model {
         readings: &mut [Reading<'_>],
         workspace: &mut Workspace,
     ) -> Result<(), ForwardError> {
-        let Config { vocab, dim, context, .. } = self.config;
+        let Config { dim, context, .. } = self.config;
         for Reading { cache, tokens, .. } in readings.iter() {
             let positions = cache.len() + tokens.len();
-            if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
-                return Err(ForwardError::Token { token, vocab });
-            }
+            self.config.check_tokens(tokens)?;
             if positions > context {
                 return Err(ForwardError::Context { positions, context });
             }

@@ -198,10 +198,8 @@ impl Params {
     pub fn all(&self) -> Vec<&Param> {
         let Params { embedding, layers, norm, head } = self;
         let layers = layers.iter().flat_map(|layer| {
-            let Layer { input_norm, q, k, v, o, post_attention_norm, gate, up, down } = layer;
-            let linears = [q, k, v, o, gate, up, down].into_iter();
-            let linears = linears.flat_map(|linear| once(&linear.weight).chain(&linear.bias));
-            linears.chain([input_norm, post_attention_norm])
+            let linears = layer.linears().into_iter().flat_map(|linear| once(&linear.weight).chain(&linear.bias));
+            linears.chain([&layer.input_norm, &layer.post_attention_norm])
         });
         once(embedding).chain(layers).chain([norm]).chain(head).collect()
     }
@@ -220,11 +218,8 @@ impl Params {
 
     /// The parameters of all adapters, in the order of their table.
     pub fn adapters(&self) -> Vec<&Param> {
-        let linears = self.layers.iter().flat_map(|layer| {
-            let Layer { q, k, v, o, gate, up, down, .. } = layer;
-            [q, k, v, o, gate, up, down]
-        });
-        linears.filter_map(|linear| linear.adapter.as_ref()).flat_map(|adapter| [&adapter.a, &adapter.b]).collect()
+        let adapters = self.layers.iter().flat_map(Layer::linears).filter_map(|linear| linear.adapter.as_ref());
+        adapters.flat_map(|adapter| [&adapter.a, &adapter.b]).collect()
     }
 
     /// What a trainer changes: the adapters where there are some, otherwise everything.
@@ -232,11 +227,22 @@ impl Params {
         if self.adapters().is_empty() {
             return self.all_mut();
         }
-        let linears = self.layers.iter_mut().flat_map(|layer| {
-            let Layer { q, k, v, o, gate, up, down, .. } = layer;
-            [q, k, v, o, gate, up, down]
-        });
+        let linears = self.layers.iter_mut().flat_map(Layer::linears_mut);
         let adapters = linears.filter_map(|linear| linear.adapter.as_mut());
         adapters.flat_map(|adapter| [&mut adapter.a, &mut adapter.b]).collect()
+    }
+}
+
+impl Layer {
+    /// The linear layers, in the order of [`LORA_TARGETS`](super::LORA_TARGETS).
+    fn linears(&self) -> [&Linear; 7] {
+        let Layer { q, k, v, o, gate, up, down, .. } = self;
+        [q, k, v, o, gate, up, down]
+    }
+
+    /// [`linears`](Self::linears), to be changed.
+    pub fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        let Layer { q, k, v, o, gate, up, down, .. } = self;
+        [q, k, v, o, gate, up, down]
     }
 }

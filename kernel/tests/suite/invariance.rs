@@ -122,7 +122,7 @@ fn what_cannot_be_read_changes_nothing() {
     assert_eq!(read(&[1, 2, 3]), (Ok(()), 3));
     assert_eq!(read(&[]), (Err("there are no tokens; a prompt needs at least one".into()), 3));
     assert_eq!(read(&[4, 5]), (Err("token 5 is outside the vocabulary, whose ids end at 4".into()), 3));
-    assert_eq!(read(&[0; 6]), (Err("9 positions are more than the model's context of 8".into()), 3));
+    assert_eq!(read(&[0; 6]), (Err("9 positions are more than the model's context of 8; shorten the text".into()), 3));
     assert_eq!(read(&[0; 5]), (Ok(()), 8));
 }
 

@@ -7,12 +7,10 @@ mod open;
 use std::fmt;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 pub use error::CheckpointError;
 pub use open::Access;
 
-use crate::digest::{Sha256Digest, TensorDigest, weights_digest};
+use crate::digest::{Sha256Digest, TensorDigest, sha256, weights_digest};
 use crate::{Header, SafetensorsError, TensorInfo};
 use index::Index;
 pub(crate) use index::is_plain_name;
@@ -121,7 +119,7 @@ impl Checkpoint {
             name: tensor.name.clone(),
             dtype: tensor.dtype,
             shape: tensor.shape.clone(),
-            sha256: Sha256::digest(&(*shard.bytes).as_ref()[tensor.range.clone()]).into(),
+            sha256: sha256(&(*shard.bytes).as_ref()[tensor.range.clone()]),
         };
         self.tensors().map(digest).collect()
     }

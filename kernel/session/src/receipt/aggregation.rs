@@ -3,7 +3,7 @@
 use kernel::transcript::{AggregationTranscript, Identity, PROFILE, Sha256Digest, TrainingTranscript};
 use serde::{Deserialize, Serialize};
 
-use super::generation::{content, limit};
+use super::error::{content, limit};
 use super::{Digest, FORMAT, Hex, MAX_BYTES, MAX_CLIENTS, ModelDigests, Receipt, ReceiptError, SignatureState};
 use crate::aggregate::Client;
 

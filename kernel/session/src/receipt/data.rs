@@ -4,7 +4,7 @@ use kernel::model::Sequence;
 use kernel::transcript::data_digest;
 use serde::{Deserialize, Serialize};
 
-use super::generation::{content, limit};
+use super::error::{content, limit};
 use super::{Digest, MAX_IDS, ReceiptError};
 use crate::data;
 

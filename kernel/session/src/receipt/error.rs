@@ -42,3 +42,13 @@ impl fmt::Display for ReceiptError {
 }
 
 impl error::Error for ReceiptError {}
+
+/// What a receipt has to hold.
+pub(super) fn content(holds: bool, why: impl FnOnce() -> String) -> Result<(), ReceiptError> {
+    if holds { Ok(()) } else { Err(ReceiptError::Content(why())) }
+}
+
+/// That there are no more of something than a receipt holds.
+pub(super) fn limit(what: &str, count: usize, most: usize) -> Result<(), ReceiptError> {
+    content(count <= most, || format!("{count} {what} are more than a receipt holds ({most})"))
+}

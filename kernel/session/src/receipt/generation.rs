@@ -4,6 +4,7 @@ use kernel::generate::{FinishReason, Request, Sampler, SamplerSettings, Step};
 use kernel::transcript::{Identity, PROFILE, ids_digest, transcript_of};
 use serde::{Deserialize, Serialize};
 
+use super::error::{content, limit};
 use super::{Bits32, Decimal, Digest, FORMAT, Hex, MAX_IDS, MAX_STEPS, Receipt, ReceiptError};
 use crate::Stop;
 
@@ -270,12 +271,4 @@ impl Generated {
         let fits = if length { !last } else { last || !stop.is_empty() };
         content(fits, || "the last token does not fit the finish reason".to_string())
     }
-}
-
-pub(super) fn content(holds: bool, why: impl FnOnce() -> String) -> Result<(), ReceiptError> {
-    if holds { Ok(()) } else { Err(ReceiptError::Content(why())) }
-}
-
-pub(super) fn limit(what: &str, count: usize, most: usize) -> Result<(), ReceiptError> {
-    content(count <= most, || format!("{count} {what} are more than a receipt holds ({most})"))
 }

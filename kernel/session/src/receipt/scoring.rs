@@ -6,7 +6,7 @@ use kernel::transcript::{Identity, data_digest, scoring_transcript};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Marked, limit_tokens, sequences, shown};
-use super::generation::{content, limit};
+use super::error::{content, limit};
 use super::{Bits32, Digest, Hex, MAX_STEPS, Receipt, ReceiptError};
 
 /// A scoring, as a receipt tells it.

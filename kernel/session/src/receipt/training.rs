@@ -6,7 +6,7 @@ use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest
 use serde::{Deserialize, Serialize};
 
 use super::data::{Marked, limit_tokens, sequences, shown};
-use super::generation::{content, limit};
+use super::error::{content, limit};
 use super::{Bits32, Bits64, Decimal, Digest, Hex, MAX_BATCH_TOKENS, MAX_STEPS, ModelDigests, Receipt, ReceiptError};
 
 /// A training, as a receipt tells it.
