@@ -90,4 +90,12 @@ mod tests {
         let error = start("echo no model folder >&2").map(|served| served.origin.clone()).unwrap_err().to_string();
         assert!(error.contains("no model folder") && error.contains("where it listens"), "{error}");
     }
+
+    #[test]
+    fn what_comes_while_the_model_loads_is_asked_again() {
+        let mut answers =
+            [Err(ureq::Error::StatusCode(503)), Ok("ready"), Err(ureq::Error::StatusCode(500))].into_iter();
+        assert_eq!(when_loaded(|| answers.next().unwrap()).unwrap(), "ready");
+        assert!(matches!(when_loaded(|| answers.next().unwrap()), Err(ureq::Error::StatusCode(500))));
+    }
 }

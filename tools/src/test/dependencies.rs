@@ -1,7 +1,7 @@
 //! What the project depends on, checked against `deny.toml` by cargo-deny: licences, bans and sources; advisories where their
 //! database can be reached.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::process::{self, ProcessError};
@@ -31,7 +31,7 @@ pub fn checks(workspace: &Workspace) -> Result<Vec<Command>, ProcessError> {
     Ok(WORKSPACES.iter().map(|manifest| cargo_deny(&program, &workspace.root, manifest, &arguments)).collect())
 }
 
-fn cargo_deny(program: &PathBuf, root: &Path, manifest: &str, arguments: &[&str]) -> Command {
+fn cargo_deny(program: &Path, root: &Path, manifest: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["--locked", "--config", "deny.toml", "--manifest-path", manifest]).args(arguments).current_dir(root);
     command
