@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Speed, chipParts, formatBytes, formatSeconds, shortDigest, speedText } from "../../page/format.js";
+import { Speed, chipParts, counted, formatBytes, formatSeconds, shortDigest, speedText } from "../../page/format.js";
 
 test("bytes are shown in decimal units", () => {
   assert.equal(formatBytes(0), "0 B");
@@ -29,6 +29,10 @@ test("a text came at a rate, and its first token after a time", () => {
   assert.equal(speedText({ tokens: 1, firstMs: 48.4, restMs: 0 }), "first token after 48 ms");
   assert.equal(speedText({ tokens: 26, firstMs: 999.4, restMs: 500 }), "50.0 tokens/s, first token after 999 ms");
   assert.equal(speedText({ tokens: 3, firstMs: 999.5, restMs: 3000 }), "0.7 tokens/s, first token after 1.00 s");
+});
+
+test("one is counted as one", () => {
+  assert.deepEqual([0, 1, 2].map((count) => counted(count, "step")), ["0 steps", "1 step", "2 steps"]);
 });
 
 test("a digest is shortened", () => {

@@ -30,7 +30,7 @@ export async function openWebKit() {
     const session = new Session(`${base}/session/${sessionId}`);
     await session.call("POST", "/timeouts", { script: 300_000, pageLoad: 60_000 });
     return {
-      newTab: () => session.newTab(),
+      newTab: async () => new Tab(session, await session.newWindow()),
       close: async () => {
         await session.call("DELETE", "").catch(() => {}); // a crashed browser has ended its session
         await stop(driver);
@@ -69,10 +69,10 @@ class Session {
   }
 
   /** A window, not a tab, since a tab in the background is not drawn. The first window stays: without one the session ends. */
-  async newTab() {
+  async newWindow() {
     this.#home ??= await this.call("GET", "/window");
     const open = () => this.call("POST", "/window/new", { type: "window" });
-    return new Tab(this, (await this.inWindow(this.#home, open)).handle);
+    return (await this.inWindow(this.#home, open)).handle;
   }
 }
 
@@ -89,13 +89,19 @@ class Tab {
     return this.#session.inWindow(this.#window, () => this.#session.call(method, path, body));
   }
 
-  /** Once in CI the driver waited for a page until its time was up, why is not known: it is asked again then, and says so. */
+  /**
+   * Twice in CI the driver waited for a page until its time was up, why is not known. The second time it was asked again, and the window
+   * answered nothing any more, but the next window did: another one is asked then, and this says so.
+   */
   async goto(url) {
     try {
       await this.#call("POST", "/url", { url });
     } catch (error) {
       if (!/: timeout:/.test(error.message)) throw error;
-      console.error(`WebKit did not say that it had loaded ${url}; it is asked again. (${error.message})`);
+      console.error(`WebKit did not say that it had loaded ${url}; another window is asked. (${error.message})`);
+      const silent = this.#window;
+      this.#window = await this.#session.newWindow();
+      await this.#session.inWindow(silent, () => this.#session.call("DELETE", "/window"));
       await this.#call("POST", "/url", { url });
     }
   }
