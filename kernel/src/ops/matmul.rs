@@ -171,7 +171,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
         let (cols, range, x) = (self.cols, self.out.range(), self.x);
         let w = &self.w[range.start * cols..range.end * cols];
         let out = self.out.row(0);
-        let each = if S::IN_HALVES { out.len() / (STREAMS * LANES) * LANES } else { 0 };
+        let each = if S::FAR_STREAMS { out.len() / (STREAMS * LANES) * LANES } else { 0 };
         let mut sums = [[Block::ZERO; LANES]; STREAMS];
         for first in (0..each).step_by(LANES) {
             for row in 0..LANES {

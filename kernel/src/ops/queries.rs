@@ -14,8 +14,7 @@ const CHUNK: usize = 64;
 /// How far ahead of their use keys and values are asked for, in bytes.
 const AHEAD: usize = 16384;
 
-/// Whether a processor works on all sixteen lanes at once. Such a one (measured on AMD's Zen 5) foresees values, which lie in the order of
-/// their use, by itself, and is held up by instructions rather than by arithmetic.
+/// Whether a processor works on all sixteen lanes at once: such a one is held up by instructions rather than by arithmetic.
 const fn at_once<S: Simd>() -> bool {
     S::PARTS == 1 && !S::IN_HALVES
 }
@@ -258,8 +257,9 @@ impl Weighted<'_> {
                     acc[b] = s.part_load(&blocks[b], part);
                 }
             }
-            // The first rows bring the values into the cache, for those after them, too.
-            let brings = first == 0 && part == 0 && !at_once::<S>();
+            // The first rows bring the values into the cache, for those after them, too. A processor with wide registers that foresees one
+            // stream (measured on AMD's Zen 5) foresees values, which lie in the order of their use, by itself.
+            let brings = first == 0 && part == 0 && (S::PARTS > 1 || S::FAR_STREAMS);
             for (j, row) in values.chunks(self.head_dim).take(terms).enumerate() {
                 let (row, _) = row[column..][..B * LANES].as_chunks();
                 if brings {

@@ -1,5 +1,6 @@
-//! The backends `x86-avx512` and `x86-avx512-halves`: one register of sixteen lanes. They differ in what they read when, and how far
-//! ahead, not in their instructions: the second is for processors that work through a register in halves.
+//! The backends `x86-avx512`, `x86-avx512-streams` and `x86-avx512-halves`: one register of sixteen lanes. They differ in what they read
+//! when, and how far ahead, not in their instructions: the second is for processors that foresee a single stream of memory badly, the
+//! third for those that work through a register in halves, too.
 //!
 //! Safety of every block below: the intrinsics need AVX-512 F, and a value of [`Avx512`] is made by [`Avx512::new`] only,
 //! whose caller vouches for it. Loads and stores go through references to whole arrays of 16, so they stay inside.
@@ -8,11 +9,11 @@ use super::tile::Block;
 use super::{Bf16, LANES, Simd, Words};
 use core::arch::x86_64::*;
 
-/// Proof that the CPU has AVX-512 F; for a processor of which [`Simd::IN_HALVES`] is `IN_HALVES`.
+/// Proof that the CPU has AVX-512 F; for a processor of which [`Simd::FAR_STREAMS`] and [`Simd::IN_HALVES`] are these.
 #[derive(Clone, Copy)]
-pub struct Avx512<const IN_HALVES: bool>(());
+pub struct Avx512<const FAR_STREAMS: bool, const IN_HALVES: bool>(());
 
-impl<const IN_HALVES: bool> Avx512<IN_HALVES> {
+impl<const FAR_STREAMS: bool, const IN_HALVES: bool> Avx512<FAR_STREAMS, IN_HALVES> {
     /// # Safety
     /// The CPU must have AVX-512 F.
     #[inline(always)]
@@ -21,18 +22,39 @@ impl<const IN_HALVES: bool> Avx512<IN_HALVES> {
     }
 }
 
-/// Whether the processor is a Zen 4: the one generation of AMD's family 19h that has AVX-512. (Leaf 8000_001Ah would tell how wide
-/// registers are inside, but virtual machines clear its bits.)
-pub fn in_halves() -> bool {
-    const AMD: [u32; 3] = [u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"enti"), u32::from_le_bytes(*b"cAMD")];
+/// The processors with AVX-512 that differ in how they are best used.
+pub enum Processor {
+    /// AMD's: the one generation of family 19h that has AVX-512. (Leaf 8000_001Ah would tell how wide registers are inside, but virtual
+    /// machines clear its bits.)
+    Zen4,
+    /// Any of Intel's.
+    Intel,
+    /// Any other.
+    Other,
+}
+
+/// Which one this is.
+pub fn processor() -> Processor {
+    const AMD: [u32; 3] = vendor(*b"AuthenticAMD");
+    const INTEL: [u32; 3] = vendor(*b"GenuineIntel");
     #[allow(unused_unsafe, reason = "safe in newer compilers")]
     // SAFETY: every 64-bit x86 processor has this instruction and these leaves.
     let (vendor, signature) = unsafe { (__cpuid(0), __cpuid(1).eax) };
     let family = ((signature >> 8) & 0xf) + ((signature >> 20) & 0xff);
-    [vendor.ebx, vendor.edx, vendor.ecx] == AMD && family == 0x19
+    match [vendor.ebx, vendor.edx, vendor.ecx] {
+        AMD if family == 0x19 => Processor::Zen4,
+        INTEL => Processor::Intel,
+        _ => Processor::Other,
+    }
 }
 
-impl<const IN_HALVES: bool> Simd for Avx512<IN_HALVES> {
+/// A vendor's name as the registers hold it, in the order of their words.
+const fn vendor(name: [u8; 12]) -> [u32; 3] {
+    let words = name.as_chunks::<4>().0;
+    [u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]), u32::from_le_bytes(words[2])]
+}
+
+impl<const FAR_STREAMS: bool, const IN_HALVES: bool> Simd for Avx512<FAR_STREAMS, IN_HALVES> {
     type F32 = __m512;
 
     type Part = __m512;
@@ -40,6 +62,7 @@ impl<const IN_HALVES: bool> Simd for Avx512<IN_HALVES> {
     const REGISTERS: usize = 32;
     const ACCUMULATORS: usize = 4;
     const IN_HALVES: bool = IN_HALVES;
+    const FAR_STREAMS: bool = FAR_STREAMS;
 
     #[inline(always)]
     fn part_splat(self, v: f32) -> __m512 {

@@ -1,9 +1,10 @@
 //! The choice of instruction set: a value that is passed, so that a test can run every backend side by side.
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::avx512::{self, Avx512, Processor};
 use super::{Simd, scalar::Scalar};
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -27,6 +28,8 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     X86Avx512,
     #[cfg(target_arch = "x86_64")]
+    X86Avx512Streams,
+    #[cfg(target_arch = "x86_64")]
     X86Avx512Halves,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     Aarch64Neon,
@@ -40,25 +43,29 @@ impl Backend {
 
     /// The backends of this machine, the fastest first; `scalar` is always there.
     pub fn available() -> Vec<Backend> {
+        let mut kinds = vec![];
         #[cfg(target_arch = "x86_64")]
-        let avx512 = has_avx512().then(|| match avx512::in_halves() {
-            true => [Kind::X86Avx512Halves, Kind::X86Avx512],
-            false => [Kind::X86Avx512, Kind::X86Avx512Halves],
-        });
-        let kinds = [
-            #[cfg(target_arch = "x86_64")]
-            avx512.map(|[first, _]| first),
-            #[cfg(target_arch = "x86_64")]
-            avx512.map(|[_, second]| second),
-            #[cfg(target_arch = "x86_64")]
-            has_avx2().then_some(Kind::X86Avx2),
-            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Some(Kind::Aarch64Neon),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Some(Kind::WasmSimd128),
-            Some(Kind::Scalar),
-        ];
-        kinds.into_iter().flatten().map(Backend).collect()
+        {
+            if has_avx512() {
+                let fastest = match avx512::processor() {
+                    Processor::Zen4 => Kind::X86Avx512Halves,
+                    Processor::Intel => Kind::X86Avx512Streams,
+                    Processor::Other => Kind::X86Avx512,
+                };
+                let others = [Kind::X86Avx512, Kind::X86Avx512Streams, Kind::X86Avx512Halves];
+                kinds.push(fastest);
+                kinds.extend(others.into_iter().filter(|kind| *kind != fastest));
+            }
+            if has_avx2() {
+                kinds.push(Kind::X86Avx2);
+            }
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        kinds.push(Kind::Aarch64Neon);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        kinds.push(Kind::WasmSimd128);
+        kinds.push(Kind::Scalar);
+        kinds.into_iter().map(Backend).collect()
     }
 
     /// The fastest backend of this machine.
@@ -78,7 +85,7 @@ impl Backend {
         found.ok_or_else(|| BackendError { name: name.to_string() })
     }
 
-    /// `scalar`, `x86-avx2`, `x86-avx512`, `x86-avx512-halves`, `aarch64-neon` or `wasm-simd128`.
+    /// `scalar`, `x86-avx2`, `x86-avx512`, `x86-avx512-streams`, `x86-avx512-halves`, `aarch64-neon` or `wasm-simd128`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
@@ -86,6 +93,8 @@ impl Backend {
             Kind::X86Avx2 => "x86-avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx512 => "x86-avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86Avx512Streams => "x86-avx512-streams",
             #[cfg(target_arch = "x86_64")]
             Kind::X86Avx512Halves => "x86-avx512-halves",
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
@@ -104,10 +113,13 @@ impl Backend {
             Kind::X86Avx2 => unsafe { run_avx2(op) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Backend` of this kind exists only where `has_avx512` said so.
-            Kind::X86Avx512 => unsafe { run_avx512::<_, false>(op) },
+            Kind::X86Avx512 => unsafe { run_avx512::<_, false, false>(op) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Kind::X86Avx512Halves => unsafe { run_avx512::<_, true>(op) },
+            Kind::X86Avx512Streams => unsafe { run_avx512::<_, true, false>(op) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Kind::X86Avx512Halves => unsafe { run_avx512::<_, true, true>(op) },
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Kind::Aarch64Neon => op.eval(super::neon::Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -141,9 +153,9 @@ fn has_avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512<O: Op, const IN_HALVES: bool>(op: O) -> O::Output {
+fn run_avx512<O: Op, const FAR_STREAMS: bool, const IN_HALVES: bool>(op: O) -> O::Output {
     // SAFETY: this function is compiled for AVX-512 F, so whoever called it had it.
-    op.eval(unsafe { avx512::Avx512::<IN_HALVES>::new() })
+    op.eval(unsafe { Avx512::<FAR_STREAMS, IN_HALVES>::new() })
 }
 
 /// A backend that this machine or this build does not have.

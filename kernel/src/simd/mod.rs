@@ -50,8 +50,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const ACCUMULATORS: usize;
 
     /// Whether the processor works through a register of all sixteen lanes in halves. On such a one (AMD's Zen 4) a number that goes to
-    /// all lanes costs as much as arithmetic, and a single stream of memory is foreseen badly.
+    /// all lanes costs as much as arithmetic.
     const IN_HALVES: bool = false;
+
+    /// Whether the processor foresees a single stream of memory badly, and reads several that are far from one another faster (AMD's
+    /// Zen 4, Intel's Emerald Rapids).
+    const FAR_STREAMS: bool = false;
 
     /// `v` in every lane of a part.
     fn part_splat(self, v: f32) -> Self::Part;

@@ -30,6 +30,7 @@ pub(super) fn backends() -> String {
     #[cfg(target_arch = "x86_64")]
     let fast = [
         std::arch::is_x86_feature_detected!("avx512f").then_some("x86-avx512"),
+        std::arch::is_x86_feature_detected!("avx512f").then_some("x86-avx512-streams"),
         std::arch::is_x86_feature_detected!("avx512f").then_some("x86-avx512-halves"),
         std::arch::is_x86_feature_detected!("avx2").then_some("x86-avx2"),
     ];
