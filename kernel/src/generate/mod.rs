@@ -357,6 +357,13 @@ impl Generation {
         }
     }
 
+    /// Makes room for the keys and values of the text at its longest, so that none of them moves as it grows: of use where memory
+    /// is taken once it is written. Else there is room for the prompt, and more is made step by step.
+    pub fn reserve(&mut self) {
+        // The last token is not read.
+        self.cache.reserve((self.request.prompt.len() + self.request.max_tokens).saturating_sub(1));
+    }
+
     /// The keys and values of the positions read so far: of the prompt, and of the tokens generated after it but for the last.
     pub fn cache(&self) -> &KvCache {
         &self.cache

@@ -79,6 +79,14 @@ impl KvCache {
         self.layers.iter_mut().for_each(|layer| layer.reserve(new, self.head_dim));
     }
 
+    /// Gives back the memory of positions that there are not.
+    pub fn shrink_to_fit(&mut self) {
+        for layer in &mut self.layers {
+            layer.keys.iter_mut().for_each(Keys::shrink_to_fit);
+            layer.values.iter_mut().for_each(Vec::shrink_to_fit);
+        }
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -131,5 +139,8 @@ mod tests {
         assert_eq!(more, room / 8 * 9);
         assert!((1..128).all(|_| add(1) == more));
         assert!(add(1) > more);
+        // Keys lie in blocks of 16 positions: 1,153 positions take 1,168 there.
+        cache.shrink_to_fit();
+        assert_eq!(cache.bytes(), 2 * 2 * (1168 + 1153) * head_dim * size_of::<f32>());
     }
 }

@@ -71,6 +71,11 @@ impl Keys {
         Keys { vectors, len, ..*self }
     }
 
+    /// Gives back the memory of positions that there are not.
+    pub fn shrink_to_fit(&mut self) {
+        self.vectors.shrink_to_fit();
+    }
+
     /// Forgets all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

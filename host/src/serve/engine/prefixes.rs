@@ -66,6 +66,8 @@ impl Prefixes {
         if cache.is_empty() {
             return;
         }
+        // There was room for a text that might have become longer.
+        cache.shrink_to_fit();
         if cache.bytes() > self.most {
             // Keys lie in blocks of as many positions.
             let fit = self.most / cache.bytes().div_ceil(cache.len()) / LANES * LANES;

@@ -203,6 +203,8 @@ impl Running {
         if let Some(cache) = known {
             generation.begin_with(cache);
         }
+        // Texts that began together would grow together, and all wait while their keys and values are moved.
+        generation.reserve();
         self.job.watch.begins(generation.prompt().len(), generation.cache().len());
         // If the client is gone, it is seen before the next round.
         let _ = self.job.events.send(Event::Begun(generation.cache().len()));

@@ -126,6 +126,26 @@ fn prompts_share_a_long_chunk_while_nobody_streams() {
     assert!(read(&house.round()) <= 3 - 2 + 8);
 }
 
+/// While they are, all wait; and what there was room for is not what is kept of a text that has become shorter.
+#[test]
+fn keys_and_values_do_not_move_as_a_text_grows() {
+    let model = model_of(8192);
+    let mut house = house(&model);
+    let room = |house: &House| house.rounds.running[0].job.text.generation().cache().bytes();
+    let complete = room(&house);
+    assert!((0..300).all(|_| house.round() == [(1, 1); STREAMS] && room(&house) == complete));
+
+    // A key and a value of 2 elements a position, of 301 positions, in blocks of 16 the keys.
+    house.rounds.prefixes = Prefixes::new((304 + 301) * 2 * size_of::<f32>());
+    let steps = house.rounds.running[0].job.text.generation().steps();
+    let ids: Vec<u32> = [1].into_iter().chain(steps.iter().map(|step| step.token_id)).collect();
+    house.events.clear();
+    house.advance();
+    assert_eq!(house.rounds.len(), 0);
+    let known = (0..STREAMS as u64).map(|caller| house.rounds.prefixes.known(Caller(caller), None, &ids));
+    assert_eq!(known.collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 301]);
+}
+
 /// How a generation waits for its next token.
 #[derive(Clone, Default)]
 struct Wait {
