@@ -200,7 +200,7 @@ impl Engine {
     }
 
     /// Begins to train on a text, or on messages (role and content by turns), by `"sgd"` or `"adamw"`: the adapter, or
-    /// without one all weights. The receipt leaves what is learnt out if `private`. Returns the number of tokens.
+    /// without one all weights. The receipt leaves what is learnt out if `private`.
     pub fn begin_training(
         &mut self,
         text: Option<String>,
@@ -209,7 +209,7 @@ impl Engine {
         optimizer: &str,
         adapter: Option<NewAdapter>,
         private: bool,
-    ) -> Result<usize, JsError> {
+    ) -> Result<(), JsError> {
         let optimizer = match optimizer {
             "sgd" => Optimizer::Sgd { momentum: 0.0 },
             "adamw" => Optimizer::adamw(0.0),
@@ -217,7 +217,8 @@ impl Engine {
         };
         let lesson = text.map(Lesson::Text).unwrap_or_else(|| Lesson::Messages(turns(messages)));
         let method = adapter.map_or(Method::Full, |adapter| adapter.0);
-        Ok(self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method, private })?)
+        self.0.begin_training(&lesson, &Settings { learning_rate, optimizer, method, private })?;
+        Ok(())
     }
 
     /// Makes one step: `TrainStep` in page/engine.d.ts.

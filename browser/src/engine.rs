@@ -9,7 +9,7 @@ use kernel::environment::{self, EnvironmentError};
 use kernel::generate::{FinishReason, GenerateError, Request, Sampler};
 use kernel::golden::{self, GoldenError};
 use kernel::model::{LoraError, Model};
-use kernel::train::TrainError;
+use kernel::train::{OutOfRange, TrainError};
 use kernel::transcript::{Identity, Sha256Digest, transcript};
 use session::adapter::AdapterError;
 use session::aggregate::AggregateError;
@@ -256,8 +256,8 @@ pub enum EngineError {
     Generating,
     /// No training is under way.
     NotTraining,
-    /// The learning rate is not a positive number that binary32 can hold.
-    LearningRate(f64),
+    /// A setting of the training is out of its range.
+    Setting(OutOfRange),
     /// A training needs more memory than there is.
     NoMemory {
         /// Bytes that it needs.
@@ -298,9 +298,7 @@ impl fmt::Display for EngineError {
                 f.write_str("a text is being generated; wait for it or stop it before the weights change")
             }
             EngineError::NotTraining => f.write_str("no training is under way; begin one first"),
-            EngineError::LearningRate(rate) => {
-                write!(f, "the learning rate is {rate}; choose a positive number, for instance 0.001")
-            }
+            EngineError::Setting(error) => error.fmt(f),
             EngineError::NoMemory { needed, found } => write!(
                 f,
                 "this needs about {} MB more memory and the browser has only {} MB; take a shorter text, train with \

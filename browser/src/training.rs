@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bpe::{Message, Special};
 use kernel::model::{LoraConfig, Model, Sequence};
-use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
+use kernel::train::{self, Optimizer, Range, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::weights_digest;
 use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, adapter_digest, attach, export};
@@ -102,9 +102,7 @@ impl Engine {
     pub fn begin_training(&mut self, lesson: &Lesson, settings: &Settings) -> Result<usize, EngineError> {
         self.expect_idle()?;
         let &Settings { learning_rate, optimizer, ref method, private } = settings;
-        if !(learning_rate > 0.0 && (learning_rate as f32).is_finite()) {
-            return Err(EngineError::LearningRate(learning_rate));
-        }
+        Range::Positive.check("learningRate", learning_rate).map_err(EngineError::Setting)?;
         let adapter = self.adapter_of(method)?;
         let sequence = match lesson {
             Lesson::Text(text) => self.reader().text(text),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
+use kernel::train::Range;
 use loader::DType;
 
 use super::{Context, Method, ModelArguments, Receipting, Special, Threads};
@@ -183,23 +184,20 @@ impl SavedType {
     }
 }
 
-fn number(text: &str, wanted: &str, holds: impl Fn(f64) -> bool) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if f64::is_finite(value) && holds(value) => Ok(value),
-        _ => Err(format!("give {wanted}")),
-    }
+fn number(text: &str, range: Range) -> Result<f64, String> {
+    text.parse().ok().filter(|value| range.contains(*value)).ok_or_else(|| format!("give {range}"))
 }
 
 pub(super) fn positive(text: &str) -> Result<f64, String> {
-    number(text, "a number above 0", |value| value > 0.0)
+    number(text, Range::Positive)
 }
 
 pub(super) fn not_negative(text: &str) -> Result<f64, String> {
-    number(text, "a number of at least 0", |value| value >= 0.0)
+    number(text, Range::NotNegative)
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to below 1", |value| (0.0..1.0).contains(&value))
+    number(text, Range::Part)
 }
 
 #[cfg(test)]
@@ -218,6 +216,8 @@ mod tests {
             ["--learning-rate", "0"],
             ["--learning-rate", "inf"],
             ["--learning-rate", "NaN"],
+            ["--learning-rate", "1e-60"],
+            ["--learning-rate", "1e300"],
             ["--momentum", "-0.1"],
             ["--weight-decay", "-1"],
             ["--batch-size", "0"],

@@ -93,39 +93,21 @@ pub extern "C" fn lockstep_training_defaults() -> LockstepTraining {
 
 impl LockstepTraining {
     fn options(&self) -> Result<TrainOptions, Failure> {
-        let number = |name: &str, value: f64, wanted: &str, holds: fn(f64) -> bool| {
-            // A step computes with the nearest binary32 number.
-            if holds(value) && f64::from(value as f32).is_finite() {
-                Ok(value)
-            } else {
-                Err(Failure::argument(format!("{name} is {value}; choose {wanted}")))
-            }
-        };
-        let positive = |v: f64| v as f32 > 0.0;
-        let part = |v: f64| (0.0..1.0).contains(&v);
+        let &Self { learning_rate, momentum, beta1, beta2, eps, weight_decay, warmup, .. } = self;
         let optimizer = if self.optimizer == LockstepOptimizer::Sgd as u32 {
-            Optimizer::Sgd { momentum: number("momentum", self.momentum, "a number from 0 to below 1", part)? }
+            Optimizer::Sgd { momentum }
         } else if self.optimizer == LockstepOptimizer::Adamw as u32 {
-            Optimizer::AdamW {
-                beta1: number("beta1", self.beta1, "a number from 0 to below 1", part)?,
-                beta2: number("beta2", self.beta2, "a number from 0 to below 1", part)?,
-                eps: number("eps", self.eps, "a number above 0", positive)?,
-                weight_decay: number("weight_decay", self.weight_decay, "0 or a number above", |v| v >= 0.0)?,
-            }
+            Optimizer::AdamW { beta1, beta2, eps, weight_decay }
         } else {
             let number = self.optimizer;
             return Err(Failure::argument(format!("there is no optimizer {number}: choose a LockstepOptimizer")));
         };
-        let schedule = Schedule {
-            learning_rate: number("learning_rate", self.learning_rate, "a number above 0", positive)?,
-            warmup: self.warmup,
-            cosine_steps: (self.cosine_steps > 0).then_some(self.cosine_steps),
-        };
-        let clip_norm = match self.clip_norm {
-            0.0 => None,
-            norm => Some(number("clip_norm", norm, "0 or a number above", positive)?),
-        };
-        Ok(TrainOptions { optimizer, schedule, clip_norm, recompute: self.recompute != 0 })
+        let cosine_steps = (self.cosine_steps > 0).then_some(self.cosine_steps);
+        let schedule = Schedule { learning_rate, warmup, cosine_steps };
+        let clip_norm = (self.clip_norm != 0.0).then_some(self.clip_norm);
+        let options = TrainOptions { optimizer, schedule, clip_norm, recompute: self.recompute != 0 };
+        options.check().map_err(|error| Failure::new(LockstepStatus::Argument, error))?;
+        Ok(options)
     }
 }
 

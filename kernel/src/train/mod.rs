@@ -3,11 +3,13 @@
 mod error;
 mod evaluate;
 mod optimizer;
+mod options;
 mod order;
 mod state;
 
 pub use error::TrainError;
 pub use optimizer::{Optimizer, Schedule};
+pub use options::{OutOfRange, Range, TrainOptions};
 pub use order::{Order, held_out};
 pub use state::{Position, ResumeError, StateTensor};
 
@@ -17,19 +19,6 @@ use crate::model::{BackwardOptions, Gradients, Model, Parameter, Sequence, Tape,
 use crate::ops::{scale_step, squares_forward};
 use alloc::vec::Vec;
 use optimizer::Memory;
-
-/// How to train.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct TrainOptions {
-    /// How gradients change weights.
-    pub optimizer: Optimizer,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// The largest norm of all gradients together; longer ones are scaled down to it.
-    pub clip_norm: Option<f64>,
-    /// Whether to compute activations again instead of keeping them: the same bits in less memory and more time.
-    pub recompute: bool,
-}
 
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -1,7 +1,7 @@
 //! What a request to train asks for.
 
 use kernel::model::{Config, LoraConfig, LoraError};
-use kernel::train::{Optimizer, Schedule, TrainOptions};
+use kernel::train::{Optimizer, Range, Schedule, TrainOptions};
 use loader::Object;
 use serde::{Deserialize, Serialize};
 use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
@@ -83,9 +83,7 @@ impl Settings {
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(format!("steps={steps}: give an integer from 1 to {MAX_STEPS}"));
         }
-        if learning_rate <= 0.0 {
-            return Err(format!("learningRate={learning_rate}: give a number above 0"));
-        }
+        Range::Positive.check("learningRate", learning_rate).map_err(|error| error.to_string())?;
         Ok(Settings {
             text: asked.text,
             steps,

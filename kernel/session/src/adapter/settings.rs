@@ -2,7 +2,7 @@
 //!
 //! Null, false and empty values are as good as absent, as they are the defaults of what is not used.
 
-use kernel::model::{Config, LORA_TARGETS, LoraConfig};
+use kernel::model::{Config, LORA_TARGETS, LoraConfig, parameters};
 use serde_json::{Map, Value, json};
 
 use super::AdapterError;
@@ -80,19 +80,19 @@ pub(super) fn read(bytes: &[u8], config: &Config) -> Result<LoraConfig, AdapterE
     let modules = needed("target_modules", "a list of layers")?;
     let names: Option<Vec<&str>> = modules.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
     let names = names.ok_or_else(|| refused("target_modules", modules, TARGETS))?;
-    LoraConfig::new(config, size, number, &targets(&names, config.layers)?).map_err(AdapterError::Lora)
+    LoraConfig::new(config, size, number, &targets(&names, config)?).map_err(AdapterError::Lora)
 }
 
 /// The kinds of layers that have an adapter. As in `peft`, an entry stands for every module whose name it is, or whose name ends
 /// in a dot and it.
-fn targets(entries: &[&str], layers: usize) -> Result<Vec<&'static str>, AdapterError> {
+fn targets(entries: &[&str], config: &Config) -> Result<Vec<&'static str>, AdapterError> {
+    let (parameters, layers) = (parameters(config), config.layers);
+    let modules = || parameters.iter().filter_map(|parameter| parameter.name.strip_suffix(".weight"));
     let mut used = vec![false; entries.len()];
     let mut targets = vec![];
-    for (number, target) in LORA_TARGETS.into_iter().enumerate() {
-        let block = if number < 4 { "self_attn" } else { "mlp" };
+    for target in LORA_TARGETS {
         let mut named = 0;
-        for layer in 0..layers {
-            let name = format!("model.layers.{layer}.{block}.{target}");
+        for name in modules().filter(|name| name.rsplit('.').next() == Some(target)) {
             let stands_for =
                 |entry: &str| name.strip_suffix(entry).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
             let found = entries.iter().zip(&mut used).filter(|(entry, _)| stands_for(entry));

@@ -118,27 +118,6 @@ impl HyperParameters {
         };
         TrainOptions { optimizer, schedule, clip_norm: self.clip_norm.map(Bits64::value), recompute }
     }
-
-    /// Whether every number is in the range that the command line takes.
-    fn check(&self) -> Result<(), ReceiptError> {
-        let in_range = |name: &str, bits: Bits64, holds: fn(f64) -> bool| {
-            let value = bits.value();
-            content(value.is_finite() && holds(value), || format!("{name} is {value}, out of its range"))
-        };
-        in_range("learning_rate", self.learning_rate, |v| v > 0.0)?;
-        if let Some(norm) = self.clip_norm {
-            in_range("clip_norm", norm, |v| v > 0.0)?;
-        }
-        match self.optimizer {
-            OptimizerBits::Sgd { momentum } => in_range("momentum", momentum, |v| (0.0..1.0).contains(&v)),
-            OptimizerBits::AdamW { beta1, beta2, eps, weight_decay } => {
-                in_range("beta1", beta1, |v| (0.0..1.0).contains(&v))?;
-                in_range("beta2", beta2, |v| (0.0..1.0).contains(&v))?;
-                in_range("eps", eps, |v| v > 0.0)?;
-                in_range("weight_decay", weight_decay, |v| v >= 0.0)
-            }
-        }
-    }
 }
 
 /// Everything about a training that its receipt tells, but for its steps.
@@ -225,7 +204,7 @@ impl Trained {
         let bad = self.loss_bits.iter().position(|bits| !bits.value().is_finite());
         content(bad.is_none(), || format!("the loss of step {} is not a finite number", bad.unwrap_or(0) + 1))?;
         content(self.batch_size > 0, || "the batch size is 0".to_string())?;
-        self.hyper_parameters.check()?;
+        self.hyper_parameters.options(false).check().map_err(|error| ReceiptError::Content(error.to_string()))?;
         content(self.adapter.is_none() || model.adapter_sha256.is_some(), || {
             "a new adapter has a digest among those of the model".to_string()
         })?;
