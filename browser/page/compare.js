@@ -1,5 +1,7 @@
 // The verdict: which steps of two runs have the same token id and the same logits digest.
 
+import { counted } from "./format.js";
+
 /**
  * @typedef {{tokenId: number, logitsSha256: string}} Step
  * @typedef {{total: number, tokensMatched: number, digestsMatched: number, firstDifference: number | null}} Comparison
@@ -69,7 +71,7 @@ export function trainingText({ total, lossesMatched, sameWeights, course }, { se
   if (!server) {
     const [first, last] = course;
     const losses = total > 0 ? `, loss ${first.toFixed(3)} before and ${last.toFixed(3)} at the last step` : "";
-    return `${total} steps in the browser${losses}; nothing native to compare with`;
+    return `${counted(total, "step")} in the browser${losses}; nothing native to compare with`;
   }
   const learnt = method === "lora" ? "adapters" : "weights";
   const result = sameWeights ? `the ${learnt} are the same bit for bit` : `the ${learnt} differ`;

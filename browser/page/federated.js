@@ -2,7 +2,7 @@
 // rounds, and generates with what came out.
 
 import { takeFiles } from "./drop-area.js";
-import { shortDigest } from "./format.js";
+import { counted, shortDigest } from "./format.js";
 import { loadModel, showLoading } from "./model-loading.js";
 import { offer } from "./offer.js";
 import { keepPage } from "./offline.js";
@@ -79,7 +79,7 @@ async function train() {
     clients.push({ name: "your text", config, weights, digest: trained, own: true, weight: 1 });
     tellUse();
     offer("own", { config, weights, receipt: result.receipt });
-    $("own-state").textContent = `${result.steps} steps, loss ${result.losses.at(-1).toFixed(3)}; adapter ${shortDigest(trained)}, a client of the round below. To take part elsewhere, give away:`;
+    $("own-state").textContent = `${counted(result.steps, "step")}, loss ${result.losses.at(-1).toFixed(3)}; adapter ${shortDigest(trained)}, a client of the round below. To take part elsewhere, give away:`;
     $("own-state").dataset.digest = trained;
     changed();
   } catch (error) {
@@ -124,11 +124,9 @@ function forget() {
   offer("round", null);
   $("round-digest").textContent = "";
   $("round-verdict").dataset.digest = "";
-  show("idle", clients.length === 0 ? "No round yet" : `${number(clients)} in the round`);
+  show("idle", clients.length === 0 ? "No round yet" : `${counted(clients.length, "client")} in the round`);
   enable();
 }
-
-const number = ({ length }) => `${length} ${length === 1 ? "client" : "clients"}`;
 
 function changed() {
   forget();
@@ -188,7 +186,7 @@ async function aggregate() {
   offer("round", { ...made.files, receipt: made.receipt });
   $("round-digest").textContent = `adapter ${made.adapterSha256}`;
   $("round-verdict").dataset.digest = made.adapterSha256;
-  show("done", `One adapter of ${number(clients)}${given.length > 0 ? ", each with its receipt" : ", without receipts"}`);
+  show("done", `One adapter of ${counted(clients.length, "client")}${given.length > 0 ? ", each with its receipt" : ", without receipts"}`);
 }
 
 async function verify() {

@@ -66,3 +66,8 @@ function markOf(character) {
   if (code < 0x20) return String.fromCodePoint(0x2400 + code); // the Control Pictures block
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
+
+/** So many of something: "1 step", "2 steps". */
+export function counted(count, what) {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

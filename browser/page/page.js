@@ -3,7 +3,7 @@
 import { compare, sameDigest, sameToken, verdictText } from "./compare.js";
 import { Engine } from "./engine.js";
 import { Facts } from "./facts.js";
-import { chipParts, formatBytes, speedText } from "./format.js";
+import { chipParts, counted, formatBytes, speedText } from "./format.js";
 import { loadModel, showLoading } from "./model-loading.js";
 import { fetchStatus, generateNative, replay } from "./native.js";
 import { keepPage } from "./offline.js";
@@ -74,7 +74,7 @@ function onSite(site, status) {
 /** The engine is there. @param {number} seconds in which it was loaded */
 async function showEngine(seconds) {
   const { info } = engine;
-  browser.about(`${info.backend}, ${threads(info.threads)}`);
+  browser.about(`${info.backend}, ${counted(info.threads, "thread")}`);
   facts.engine(info);
   facts.cacheSize(await Engine.cacheSize());
   facts.log(`Model ready after ${seconds.toFixed(1)} s: ${formatBytes(info.bytesFromNetwork)} fetched, ${formatBytes(info.bytesFromCache)} kept from before`);
@@ -227,11 +227,7 @@ async function deleteCache() {
 }
 
 function aboutServer({ backend, threads: count }) {
-  return [backend, count && threads(count)].filter(Boolean).join(", ") || "this server";
-}
-
-function threads(count) {
-  return count === 1 ? "1 thread" : `${count} threads`;
+  return [backend, count && counted(count, "thread")].filter(Boolean).join(", ") || "this server";
 }
 
 $("controls").addEventListener("submit", (event) => {
