@@ -28,11 +28,10 @@ pub fn shares(unread: &[usize]) -> Vec<usize> {
     shares
 }
 
-/// How many tokens of prompts a round reads at most: while anyone waits for a token one less, since what is read late in a long
-/// prompt costs more than what follows a short text.
+/// How many tokens of prompts a round reads at most.
 fn most(unread: &[usize]) -> usize {
     let fewest = unread.iter().min().copied().unwrap_or_default();
-    (unread.len() * fewest).clamp(LEAST, PREFILL_CHUNK) - usize::from(fewest == 1)
+    (unread.len() * fewest).clamp(LEAST, PREFILL_CHUNK)
 }
 
 #[cfg(test)]
@@ -62,9 +61,9 @@ mod tests {
 
     #[test]
     fn short_prompts_do_not_wait_for_long_ones() {
-        assert_eq!(shares(&[1, 1, 1, 1, 1, 1, 1, 4000]), [1, 1, 1, 1, 1, 1, 1, 7]);
-        assert_eq!(shares(&[4000, 1, 4]), [4, 1, 3]);
-        assert_eq!(shares(&[4000, 1, 2, 3000]), [3, 1, 2, 2]);
+        assert_eq!(shares(&[1, 1, 1, 1, 1, 1, 1, 4000]), [1, 1, 1, 1, 1, 1, 1, 8]);
+        assert_eq!(shares(&[4000, 1, 4]), [4, 1, 4]);
+        assert_eq!(shares(&[4000, 1, 2, 3000]), [3, 1, 2, 3]);
         assert_eq!(shares(&[4000, 20, 4000]), [20, 20, 20]);
         assert_eq!(shares(&[4000, 50, 4000]), [43, 42, 43]);
         assert_eq!(shares(&[4000, 3]), [5, 3]);
