@@ -64,11 +64,21 @@ pub fn attention_forward(
     if tokens == 1 && positions >= LONG && exec.pool.threads() > 1 {
         return one_long_token(exec, out, q, keys, values, group);
     }
-    split_tiles(exec.pool, out, row, [QUERIES.div_ceil(group), group * head_dim], |tokens, mut out| {
+    let together = tokens_together(tokens, group, kv_heads, exec.pool.threads());
+    split_tiles(exec.pool, out, row, [together, group * head_dim], |tokens, mut out| {
         let kv_head = out.range().start / (group * head_dim);
         let queries = Queries::new(q, dims, positions, kv_head, tokens);
         exec.backend.run(Attention { out: &mut out, queries, keys: &keys[kv_head], values: &values[kv_head] });
     });
+}
+
+/// How many of the tokens go over a key/value head together: as many as may, or fewer, where threads would have unequal work of few parts.
+fn tokens_together(tokens: usize, group: usize, kv_heads: usize, threads: usize) -> usize {
+    let most = QUERIES.div_ceil(group);
+    let least = tokens.div_ceil(most).max(1);
+    let equal = |parts: &usize| (parts * kv_heads).is_multiple_of(threads) || parts * kv_heads >= 4 * threads;
+    let parts = (least..=tokens).find(equal).unwrap_or(tokens.max(1));
+    tokens.div_ceil(parts).max(1)
 }
 
 struct Attention<'a, 'b, 'c> {
@@ -165,5 +175,20 @@ impl Op for WeightedSums<'_, '_, '_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         weighted_sums(s, self.out, &self.queries, self.sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tokens_together;
+
+    #[test]
+    fn threads_have_equal_work_of_few_parts() {
+        let of_threads = |tokens| [1, 2, 3, 16].map(|threads| tokens_together(tokens, 3, 3, threads));
+        assert_eq!(of_threads(0), [1; 4]);
+        assert_eq!(of_threads(1), [1; 4]);
+        // Three parts of all eight, six of four, or one for each token and head.
+        assert_eq!(of_threads(8), [8, 4, 8, 1]);
+        assert_eq!(of_threads(128), [8; 4]);
     }
 }
