@@ -74,11 +74,12 @@ pub fn attention_forward(
 
 /// How many of the tokens go over a key/value head together: as many as may, or fewer, where threads would have unequal work of few parts.
 fn tokens_together(tokens: usize, group: usize, kv_heads: usize, threads: usize) -> usize {
-    let most = QUERIES.div_ceil(group);
-    let least = tokens.div_ceil(most).max(1);
-    let equal = |parts: &usize| (parts * kv_heads).is_multiple_of(threads) || parts * kv_heads >= 4 * threads;
-    let parts = (least..=tokens).find(equal).unwrap_or(tokens.max(1));
-    tokens.div_ceil(parts).max(1)
+    let least = tokens.div_ceil(QUERIES.div_ceil(group));
+    let equal = |together: &usize| {
+        let parts = tokens.div_ceil(*together) * kv_heads;
+        parts.is_multiple_of(threads) || parts >= 4 * threads
+    };
+    (least.max(1)..=tokens).map(|parts| tokens.div_ceil(parts)).find(equal).unwrap_or(1)
 }
 
 struct Attention<'a, 'b, 'c> {
@@ -184,11 +185,12 @@ mod tests {
 
     #[test]
     fn threads_have_equal_work_of_few_parts() {
-        let of_threads = |tokens| [1, 2, 3, 16].map(|threads| tokens_together(tokens, 3, 3, threads));
-        assert_eq!(of_threads(0), [1; 4]);
-        assert_eq!(of_threads(1), [1; 4]);
+        let of_threads = |tokens| [1, 2, 3, 7, 16].map(|threads| tokens_together(tokens, 3, 3, threads));
+        assert_eq!(of_threads(0), [1; 5]);
+        assert_eq!(of_threads(1), [1; 5]);
         // Three parts of all eight, six of four, or one for each token and head.
-        assert_eq!(of_threads(8), [8, 4, 8, 1]);
-        assert_eq!(of_threads(128), [8; 4]);
+        assert_eq!(of_threads(8), [8, 4, 8, 1, 1]);
+        // 16 parts of each head.
+        assert_eq!(of_threads(128), [8; 5]);
     }
 }

@@ -172,3 +172,30 @@ impl fmt::Display for BackendError {
 }
 
 impl core::error::Error for BackendError {}
+
+#[cfg(all(test, feature = "std", target_arch = "x86_64", target_os = "linux", not(miri)))]
+mod tests {
+    use super::*;
+
+    /// As the system names it.
+    #[test]
+    fn the_fastest_backend_is_that_of_the_processor() {
+        let told = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let first = |name: &str| {
+            let line = told.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name)).unwrap();
+            line.split(':').nth(1).unwrap().trim()
+        };
+        let fastest = match (first("vendor_id"), first("cpu family")) {
+            ("GenuineIntel", _) if has_avx512() => "x86-avx512-streams",
+            ("AuthenticAMD", "25") if has_avx512() => "x86-avx512-halves",
+            _ if has_avx512() => "x86-avx512",
+            _ if has_avx2() => "x86-avx2",
+            _ => "scalar",
+        };
+        assert_eq!(Backend::detect().name(), fastest);
+        let mut names: Vec<_> = Backend::available().into_iter().map(Backend::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Backend::available().len());
+    }
+}
