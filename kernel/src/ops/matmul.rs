@@ -4,7 +4,7 @@ use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::order::FOLDING;
-use crate::simd::tile::{Block, lane, lanes_of_rows};
+use crate::simd::tile::{Block, lane, lanes_by_pairs, lanes_of_rows};
 use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, store};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -165,7 +165,7 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 
 impl<W: Weight> MatMul<'_, '_, W> {
     /// Weight rows as they lie in memory, one after the other: most processors foresee a single stream best. Where they foresee none
-    /// beyond a page, in [`STREAMS`] streams far from one another.
+    /// beyond a page, or weights cannot be asked for ahead of their use, in [`STREAMS`] streams far from one another.
     #[inline(always)]
     fn one_token<S: Simd>(&mut self, s: S) {
         let (cols, range, x) = (self.cols, self.out.range(), self.x);
@@ -175,10 +175,17 @@ impl<W: Weight> MatMul<'_, '_, W> {
         let mut sums = [[Block::ZERO; LANES]; STREAMS];
         for first in (0..each).step_by(LANES) {
             for row in 0..LANES {
-                let w = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
-                let lanes = lanes_of_rows::<S, W, STREAMS, 1>(s, w, [x], Some(STREAM_AHEAD));
-                for (sums, [lanes]) in sums.iter_mut().zip(lanes) {
-                    s.store(lanes, &mut sums[row].0);
+                let w: [&[W]; STREAMS] = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
+                let mut lanes = [Block::ZERO; STREAMS];
+                if S::PARTS == 4 {
+                    lanes_by_pairs(s, &mut lanes, w, x);
+                } else {
+                    for (sums, [lanes]) in lanes.iter_mut().zip(lanes_of_rows(s, w, [x], Some(STREAM_AHEAD))) {
+                        s.store(lanes, &mut sums.0);
+                    }
+                }
+                for (sums, lanes) in sums.iter_mut().zip(lanes) {
+                    sums[row] = lanes;
                 }
             }
             for (i, sums) in sums.iter().enumerate() {

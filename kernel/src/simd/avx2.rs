@@ -52,6 +52,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_loadu_ps(half.as_ptr()) }
     }
     #[inline(always)]
+    fn part(self, v: F32x16, part: usize) -> __m256 {
+        if part == 0 { v.0 } else { v.1 }
+    }
+    #[inline(always)]
     fn part_store(self, v: __m256, dst: &mut [f32; LANES], part: usize) {
         let half = &mut dst[part * 8..][..8];
         // SAFETY: `self` proves AVX2; `half` holds 8 values.

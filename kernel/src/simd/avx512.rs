@@ -73,6 +73,10 @@ impl<const FAR_STREAMS: bool, const IN_HALVES: bool> Simd for Avx512<FAR_STREAMS
         self.load(src)
     }
     #[inline(always)]
+    fn part(self, v: __m512, _part: usize) -> __m512 {
+        v
+    }
+    #[inline(always)]
     fn part_store(self, v: __m512, dst: &mut [f32; LANES], _part: usize) {
         self.store(v, dst);
     }

@@ -54,13 +54,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const IN_HALVES: bool = false;
 
     /// Whether the processor foresees a single stream of memory badly, and reads several that are far from one another faster (AMD's
-    /// Zen 4, Intel's Emerald Rapids).
+    /// Zen 4, Intel's Emerald Rapids), or cannot be asked for what comes (WebAssembly).
     const FAR_STREAMS: bool = false;
 
     /// `v` in every lane of a part.
     fn part_splat(self, v: f32) -> Self::Part;
     /// Reads the lanes of part `part`.
     fn part_load(self, src: &[f32; LANES], part: usize) -> Self::Part;
+    /// Part `part` of sixteen lanes.
+    fn part(self, v: Self::F32, part: usize) -> Self::Part;
     /// Writes the lanes of part `part`.
     fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize);
     /// `a + b`

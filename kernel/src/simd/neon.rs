@@ -38,6 +38,10 @@ impl Simd for Neon {
         unsafe { vld1q_f32(quarter.as_ptr()) }
     }
     #[inline(always)]
+    fn part(self, v: Self::F32, part: usize) -> float32x4_t {
+        v[part]
+    }
+    #[inline(always)]
     fn part_store(self, v: float32x4_t, dst: &mut [f32; LANES], part: usize) {
         let quarter = &mut dst[part * 4..][..4];
         // SAFETY: `quarter` holds 4 values, and the build has NEON.

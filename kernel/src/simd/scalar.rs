@@ -27,6 +27,10 @@ impl Simd for Scalar {
         from_fn(|i| src[part * 4 + i])
     }
     #[inline(always)]
+    fn part(self, v: Self::F32, part: usize) -> Self::Part {
+        from_fn(|i| v[part * 4 + i])
+    }
+    #[inline(always)]
     fn part_store(self, v: Self::Part, dst: &mut [f32; LANES], part: usize) {
         dst[part * 4..][..4].copy_from_slice(&v);
     }

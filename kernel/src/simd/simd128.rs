@@ -19,6 +19,7 @@ impl Simd for Simd128 {
     const PARTS: usize = 4;
     const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 1;
+    const FAR_STREAMS: bool = true;
 
     #[inline(always)]
     fn part_splat(self, v: f32) -> v128 {
@@ -29,6 +30,10 @@ impl Simd for Simd128 {
         let quarter = &src[part * 4..][..4];
         // SAFETY: `quarter` holds 4 values; v128_load needs no alignment.
         unsafe { v128_load(quarter.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn part(self, v: Self::F32, part: usize) -> v128 {
+        v[part]
     }
     #[inline(always)]
     fn part_store(self, v: v128, dst: &mut [f32; LANES], part: usize) {

@@ -118,6 +118,75 @@ pub fn lanes_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
     acc
 }
 
+/// Columns of which [`lanes_by_pairs`] takes one half of the lanes and then the other: what the second reads again is in the
+/// first-level cache, and each row is read for no longer than a processor foresees.
+const SEGMENT: usize = 12 * LANES;
+
+/// [`lanes_of_rows`] of one vector where sixteen lanes take four registers, `sums[r]` being those of row `r`: two registers of each
+/// row at a time, so that the sums of all rows fit.
+///
+/// # Panics
+/// If a register does not hold four lanes.
+#[inline(always)]
+pub fn lanes_by_pairs<S: Simd, W: Weight, const R: usize>(s: S, sums: &mut [Block; R], w: [&[W]; R], x: &[f32]) {
+    assert!(S::PARTS == 4, "pairs of {} registers", S::PARTS);
+    *sums = [Block::ZERO; R];
+    let whole = x.len() / LANES * LANES;
+    let mut segment = w;
+    for start in (0..whole).step_by(SEGMENT) {
+        let end = whole.min(start + SEGMENT);
+        for r in 0..R {
+            segment[r] = &w[r][start..end];
+        }
+        add_pair::<S, W, R, 0>(s, sums, segment, &x[start..end]);
+        add_pair::<S, W, R, 2>(s, sums, segment, &x[start..end]);
+    }
+    if whole < x.len() {
+        let (x, mut tails) = (padded(&x[whole..]), [[W::zeroed(); LANES]; R]);
+        for r in 0..R {
+            tails[r] = padded(&w[r][whole..]);
+        }
+        for (segment, tail) in segment.iter_mut().zip(&tails) {
+            *segment = tail;
+        }
+        add_pair::<S, W, R, 0>(s, sums, segment, &x);
+        add_pair::<S, W, R, 2>(s, sums, segment, &x);
+    }
+}
+
+/// Adds the terms of whole blocks to two parts of the lanes, `FIRST` and the next.
+#[inline(always)]
+fn add_pair<S: Simd, W: Weight, const R: usize, const FIRST: usize>(
+    s: S,
+    sums: &mut [Block; R],
+    w: [&[W]; R],
+    x: &[f32],
+) {
+    let x: &[[f32; LANES]] = x.as_chunks().0;
+    let mut blocks: [&[[W; LANES]]; R] = [&[]; R];
+    let mut acc = [[s.part_splat(0.0); 2]; R];
+    for r in 0..R {
+        // One length for all, so that the loop below needs no other check.
+        blocks[r] = &w[r].as_chunks().0[..x.len()];
+        acc[r] = [s.part_load(&sums[r].0, FIRST), s.part_load(&sums[r].0, FIRST + 1)];
+    }
+    for (i, x) in x.iter().enumerate() {
+        let x = [s.part_load(x, FIRST), s.part_load(x, FIRST + 1)];
+        for r in 0..R {
+            // What is not used of sixteen weights is not read.
+            let w = W::load(s, &blocks[r][i]);
+            for p in 0..2 {
+                acc[r][p] = s.part_mul_then_add(acc[r][p], s.part(w, FIRST + p), x[p]);
+            }
+        }
+    }
+    for r in 0..R {
+        for p in 0..2 {
+            s.part_store(acc[r][p], &mut sums[r].0, FIRST + p);
+        }
+    }
+}
+
 /// How many terms an axis sum takes at a time: the blocks of N6.
 pub const TERMS: usize = 64;
 
@@ -190,6 +259,50 @@ pub fn axis_sums<S: Simd, F: Factors<T>, const T: usize, const B: usize, const C
                 let at = first + c;
                 s.part_store(acc[t][c], &mut sums[t][at / S::PARTS].0, at % S::PARTS);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Backend, Bf16, Op, order};
+    use alloc::vec::Vec;
+
+    /// The lanes of two rows, by pairs of registers and each row's alone.
+    struct Lanes<'a, W>([&'a [W]; 2], &'a [f32]);
+
+    impl<W: Weight> Op for Lanes<'_, W> {
+        type Output = [[[u32; LANES]; 2]; 2];
+
+        #[inline(always)]
+        fn eval<S: Simd>(self, s: S) -> Self::Output {
+            let Lanes(w, x) = self;
+            // What was there before is not added to.
+            let (mut pairs, mut alone) = ([Block([7.0; LANES]); 2], [Block::ZERO; 2]);
+            lanes_by_pairs(s, &mut pairs, w, x);
+            for (lanes, w) in alone.iter_mut().zip(w) {
+                s.store(order::dot_lanes(s, w, x, None), &mut lanes.0);
+            }
+            [pairs, alone].map(|rows| rows.map(|row| row.0.map(f32::to_bits)))
+        }
+    }
+
+    #[test]
+    fn lanes_by_pairs_are_those_of_each_row() {
+        let number = |i: usize| ((i * 7919 % 1013) as f32 - 500.0) / 7.0;
+        // The backends whose registers hold four lanes.
+        let quarters = Backend::available().into_iter().filter(|b| !b.name().starts_with("x86"));
+        for (backend, cols) in quarters
+            .flat_map(|b| [1, 16, 17, SEGMENT - 1, SEGMENT, SEGMENT + 16, 3 * SEGMENT + 5].map(|cols| (b, cols)))
+        {
+            let x: Vec<f32> = (0..cols).map(|i| number(i + 31)).collect();
+            let wide: Vec<f32> = (0..2 * cols).map(number).collect();
+            let narrow: Vec<Bf16> = wide.iter().map(|v| Bf16((v.to_bits() >> 16) as u16)).collect();
+            let [pairs, alone] = backend.run(Lanes([&wide[..cols], &wide[cols..]], &x));
+            assert_eq!(pairs, alone, "{}: {cols} columns, f32", backend.name());
+            let [pairs, alone] = backend.run(Lanes([&narrow[..cols], &narrow[cols..]], &x));
+            assert_eq!(pairs, alone, "{}: {cols} columns, bf16", backend.name());
         }
     }
 }
