@@ -88,7 +88,7 @@ fn add_bias<W: Weight>(out: &mut Columns<'_>, bias: &[W], tokens: usize) {
 }
 
 /// Up to how many tokens weight rows are read as they are stored: to widen them for each tile costs less there than to lay them out first.
-const fn few<S: Simd>() -> usize {
+pub(super) const fn few<S: Simd>() -> usize {
     match S::PARTS {
         1 => 16,
         2 => 12,
@@ -144,10 +144,10 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
-        if self.tokens == 1 {
-            self.one_token(s);
-        } else if self.tokens <= few::<S>() {
-            self.few_tokens(s);
+        if self.tokens <= few::<S>() {
+            // Up to eight go over neighbouring rows at once.
+            let done = if S::FAR_STREAMS && (self.tokens == 1 || self.tokens > 8) { self.in_streams(s) } else { 0 };
+            if self.tokens == 1 { self.one_token(s, done) } else { self.few_tokens(s, done) }
         } else if S::IN_HALVES {
             self.many_tokens(s);
         } else if S::PARTS == 1 {
@@ -164,51 +164,63 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 }
 
 impl<W: Weight> MatMul<'_, '_, W> {
-    /// Weight rows as they lie in memory, one after the other: most processors foresee a single stream best. Where they foresee none
-    /// beyond a page, or weights cannot be asked for ahead of their use, in [`STREAMS`] streams far from one another.
+    /// Weight rows in [`STREAMS`] streams far from one another, where a single one is not foreseen beyond a page, or weights cannot be asked
+    /// for ahead of their use. Returns how many rows are done, all but a few at the end.
     #[inline(always)]
-    fn one_token<S: Simd>(&mut self, s: S) {
-        let (cols, range, x) = (self.cols, self.out.range(), self.x);
+    fn in_streams<S: Simd>(&mut self, s: S) -> usize {
+        const MOST: usize = 6;
+        let (cols, range) = (self.cols, self.out.range());
         let w = &self.w[range.start * cols..range.end * cols];
-        let out = self.out.row(0);
-        let each = if S::FAR_STREAMS { out.len() / (STREAMS * LANES) * LANES } else { 0 };
-        let mut sums = [[Block::ZERO; LANES]; STREAMS];
+        let each = range.len() / (STREAMS * LANES) * LANES;
+        let mut sums = [[[Block::ZERO; LANES]; MOST]; STREAMS];
         for first in (0..each).step_by(LANES) {
-            for row in 0..LANES {
-                let w: [&[W]; STREAMS] = core::array::from_fn(|i| &w[(i * each + first + row) * cols..][..cols]);
-                let mut lanes = [Block::ZERO; STREAMS];
-                if S::PARTS == 4 {
-                    lanes_by_pairs(s, &mut lanes, w, x);
-                } else {
-                    for (sums, [lanes]) in lanes.iter_mut().zip(lanes_of_rows(s, w, [x], Some(STREAM_AHEAD))) {
-                        s.store(lanes, &mut sums.0);
+            for group in tiles(self.tokens, MOST) {
+                let x = &self.x[group.start * cols..group.end * cols];
+                for row in 0..LANES {
+                    let mut w: [&[W]; STREAMS] = [w; STREAMS];
+                    for (i, w) in w.iter_mut().enumerate() {
+                        *w = &w[(i * each + first + row) * cols..][..cols];
+                    }
+                    match group.len() {
+                        6 => row_of_streams::<S, W, 6>(s, &mut sums, row, w, x),
+                        5 => row_of_streams::<S, W, 5>(s, &mut sums, row, w, x),
+                        4 => row_of_streams::<S, W, 4>(s, &mut sums, row, w, x),
+                        3 => row_of_streams::<S, W, 3>(s, &mut sums, row, w, x),
+                        2 => row_of_streams::<S, W, 2>(s, &mut sums, row, w, x),
+                        _ => row_of_streams::<S, W, 1>(s, &mut sums, row, w, x),
                     }
                 }
-                for (sums, lanes) in sums.iter_mut().zip(lanes) {
-                    sums[row] = lanes;
+                for (i, sums) in sums.iter().enumerate() {
+                    for (token, sums) in group.clone().zip(sums) {
+                        store(s, s.fold(sums), &mut self.out.row(token)[i * each + first..][..LANES]);
+                    }
                 }
             }
-            for (i, sums) in sums.iter().enumerate() {
-                store(s, s.fold(sums), &mut out[i * each + first..][..LANES]);
-            }
         }
-        let [sums, ..] = &mut sums;
-        let rest = STREAMS * each;
-        for (out, w) in out[rest..].chunks_mut(LANES).zip(w[rest * cols..].chunks(LANES * cols)) {
+        STREAMS * each
+    }
+
+    /// Weight rows from `first` on as they lie in memory, one after the other: most processors foresee a single stream best.
+    #[inline(always)]
+    fn one_token<S: Simd>(&mut self, s: S, first: usize) {
+        let (cols, range, x) = (self.cols, self.out.range(), self.x);
+        let w = &self.w[(range.start + first) * cols..range.end * cols];
+        let mut sums = [Block::ZERO; LANES];
+        for (out, w) in self.out.row(0)[first..].chunks_mut(LANES).zip(w.chunks(LANES * cols)) {
             for (sums, w) in sums.iter_mut().zip(w.chunks_exact(cols)) {
                 s.store(order::dot_lanes(s, w, x, Some(AHEAD)), &mut sums.0);
             }
-            store(s, s.fold(sums), out);
+            store(s, s.fold(&sums), out);
         }
     }
 
-    /// Sixteen weight rows at a time, as they lie in memory.
+    /// Weight rows from `first` on, sixteen at a time, as they lie in memory.
     #[inline(always)]
-    fn few_tokens<S: Simd>(&mut self, s: S) {
+    fn few_tokens<S: Simd>(&mut self, s: S, first: usize) {
         let (cols, range) = (self.cols, self.out.range());
         let most = if S::PARTS == 1 { 8 } else { 6 };
         let mut sums = [[Block::ZERO; LANES]; 8];
-        for first in range.clone().step_by(LANES) {
+        for first in (range.start + first..range.end).step_by(LANES) {
             let rows = LANES.min(range.end - first);
             let w = &self.w[first * cols..][..rows * cols];
             for group in tiles(self.tokens, most) {
@@ -303,6 +315,32 @@ impl<W: Weight> MatMul<'_, '_, W> {
             first += rows;
         }
         first
+    }
+}
+
+/// The lanes of one weight row of each stream with each of `T` tokens: `sums[stream][token][row]`.
+#[inline(always)]
+fn row_of_streams<S: Simd, W: Weight, const T: usize>(
+    s: S,
+    sums: &mut [[[Block; LANES]; 6]; STREAMS],
+    row: usize,
+    w: [&[W]; STREAMS],
+    x: &[f32],
+) {
+    if S::PARTS == 4 && T == 1 {
+        let mut lanes = [Block::ZERO; STREAMS];
+        lanes_by_pairs(s, &mut lanes, w, x);
+        for (sums, lanes) in sums.iter_mut().zip(lanes) {
+            sums[0][row] = lanes;
+        }
+        return;
+    }
+    let cols = x.len() / T;
+    let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
+    for (sums, lanes) in sums.iter_mut().zip(lanes_of_rows(s, w, x, Some(STREAM_AHEAD))) {
+        for (sums, lanes) in sums.iter_mut().zip(lanes) {
+            s.store(lanes, &mut sums[row].0);
+        }
     }
 }
 

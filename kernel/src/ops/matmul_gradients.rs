@@ -1,16 +1,20 @@
 //! The linear layer, backward.
 
-use super::matmul::{granule, tiles};
+use super::matmul::{few, granule, tiles};
 use super::{Weights, residual_forward};
 use crate::Exec;
 use crate::pool::{Columns, SerialPool, split_columns, split_rows};
 use crate::simd::tile::{Block, ByRows, Factors, TERMS, axis_sums};
 use crate::simd::{LANES, Op, Simd, Weight, padded, store};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Blocks of columns that a packed panel is wide, where there are as many.
 pub(super) const WIDE: usize = 3;
+
+/// Weight rows that go by together where there are few tokens.
+const ROWS: usize = 8;
 
 /// The gradients of [`super::matmul_forward`]'s input: `dx += dout W`.
 ///
@@ -59,12 +63,16 @@ impl<W: Weight> Op for BackwardInput<'_, '_, W> {
     fn eval<S: Simd>(mut self, s: S) {
         let rows = self.w.len() / self.cols;
         let mut factors = vec![[0.0; TERMS]; self.dx.rows()];
+        let mut sums = vec![];
         for start in (0..rows).step_by(TERMS) {
             let terms = start..rows.min(start + TERMS);
             for (factors, dout) in factors.iter_mut().zip(self.dout.chunks_exact(rows)) {
                 factors[..terms.len()].copy_from_slice(&dout[terms.clone()]);
             }
             let mut columns = self.dx.range();
+            if S::PARTS == 1 && self.dx.rows() <= few::<S>() {
+                columns.start += self.rows_as_they_lie(s, &factors, terms.clone(), &mut sums);
+            }
             while columns.len() >= WIDE * LANES {
                 self.panel::<S, WIDE>(s, &factors, terms.clone(), columns.start..columns.start + WIDE * LANES);
                 columns.start += WIDE * LANES;
@@ -79,6 +87,52 @@ impl<W: Weight> Op for BackwardInput<'_, '_, W> {
 }
 
 impl<W: Weight> BackwardInput<'_, '_, W> {
+    /// [`Self::panel`] of all columns but those at the end that are not as many, from rows as they lie: to lay them out costs as much as the
+    /// sums of a few tokens. [`ROWS`] at a time, so that memory is read in order, while `sums` wait in the first-level cache. Returns how
+    /// many columns are done.
+    #[inline(always)]
+    fn rows_as_they_lie<S: Simd>(
+        &mut self,
+        s: S,
+        factors: &[[f32; TERMS]],
+        terms: Range<usize>,
+        sums: &mut Vec<[Block; WIDE]>,
+    ) -> usize {
+        const WIDTH: usize = WIDE * LANES;
+        let (cols, range, tokens) = (self.cols, self.dx.range(), factors.len());
+        let panels = range.len() / WIDTH;
+        sums.clear();
+        sums.resize(panels * tokens, [Block::ZERO; WIDE]);
+        for first in (0..terms.len()).step_by(ROWS) {
+            let rows = first..terms.len().min(first + ROWS);
+            let w = &self.w[(terms.start + first) * cols..][..rows.len() * cols];
+            for (panel, sums) in sums.chunks_exact_mut(tokens).enumerate() {
+                let at = range.start + panel * WIDTH;
+                for tile in tiles(tokens, 8) {
+                    let (factors, sums, ahead) = (&factors[tile.clone()], &mut sums[tile.clone()], tile.start == 0);
+                    let rows = rows.clone();
+                    match sums.len() {
+                        8 => add_rows::<S, W, 8>(s, sums, factors, rows, w, at, ahead),
+                        7 => add_rows::<S, W, 7>(s, sums, factors, rows, w, at, ahead),
+                        6 => add_rows::<S, W, 6>(s, sums, factors, rows, w, at, ahead),
+                        5 => add_rows::<S, W, 5>(s, sums, factors, rows, w, at, ahead),
+                        4 => add_rows::<S, W, 4>(s, sums, factors, rows, w, at, ahead),
+                        3 => add_rows::<S, W, 3>(s, sums, factors, rows, w, at, ahead),
+                        2 => add_rows::<S, W, 2>(s, sums, factors, rows, w, at, ahead),
+                        _ => add_rows::<S, W, 1>(s, sums, factors, rows, w, at, ahead),
+                    }
+                }
+            }
+        }
+        for token in 0..tokens {
+            let panels = self.dx.row(token).as_chunks_mut().0.as_chunks_mut::<WIDE>().0;
+            for (dx, sums) in panels.iter_mut().zip(sums.chunks_exact(tokens)) {
+                add_blocks(s, dx, &sums[token]);
+            }
+        }
+        panels * WIDTH
+    }
+
     /// Adds the terms `terms` to the columns `columns` of all tokens.
     #[inline(always)]
     fn panel<S: Simd, const B: usize>(
@@ -123,13 +177,62 @@ impl<W: Weight> BackwardInput<'_, '_, W> {
         sum_up(s, &mut sums, ByRows(factors), panel, terms);
         for (t, sums) in sums.iter().enumerate() {
             let (blocks, tail) = self.dx.row(token + t)[columns.clone()].as_chunks_mut();
-            for (dx, sum) in blocks.iter_mut().zip(sums) {
-                s.store(s.add(s.load(dx), s.load(&sum.0)), dx);
-            }
+            add_blocks(s, blocks, sums);
             if !tail.is_empty() {
                 store(s, s.add(s.load(&padded(tail)), s.load(&sums[0].0)), tail);
             }
         }
+    }
+}
+
+/// Adds a few terms to sums of [`WIDE`] blocks of columns, from column `at` on: term `k` of sum `t` has the factor `factors[t][k]` and
+/// the next row of `w`. Asks for the rows after these, too, if `ahead`.
+#[inline(always)]
+fn add_rows<S: Simd, W: Weight, const T: usize>(
+    s: S,
+    sums: &mut [[Block; WIDE]],
+    factors: &[[f32; TERMS]],
+    terms: Range<usize>,
+    w: &[W],
+    at: usize,
+    ahead: bool,
+) {
+    let (Some(sums), Some(factors)) = (sums.first_chunk_mut::<T>(), factors.first_chunk::<T>()) else { return };
+    let cols = w.len() / terms.len();
+    let mut acc = [[s.splat(0.0); WIDE]; T];
+    for t in 0..T {
+        for b in 0..WIDE {
+            acc[t][b] = s.load(&sums[t][b].0);
+        }
+    }
+    for (k, row) in terms.zip(w.chunks_exact(cols)) {
+        let (blocks, _) = row[at..][..WIDE * LANES].as_chunks();
+        let mut v = [s.splat(0.0); WIDE];
+        for b in 0..WIDE {
+            if ahead {
+                s.prefetch(blocks[b].as_ptr().wrapping_add(w.len()).cast());
+            }
+            v[b] = W::load(s, &blocks[b]);
+        }
+        for t in 0..T {
+            let factor = s.splat(factors[t][k]);
+            for b in 0..WIDE {
+                acc[t][b] = s.add(acc[t][b], s.mul(factor, v[b]));
+            }
+        }
+    }
+    for t in 0..T {
+        for b in 0..WIDE {
+            s.store(acc[t][b], &mut sums[t][b].0);
+        }
+    }
+}
+
+/// `dx = dx + sums`
+#[inline(always)]
+fn add_blocks<S: Simd, const B: usize>(s: S, dx: &mut [[f32; LANES]], sums: &[Block; B]) {
+    for (dx, sum) in dx.iter_mut().zip(sums) {
+        s.store(s.add(s.load(dx), s.load(&sum.0)), dx);
     }
 }
 

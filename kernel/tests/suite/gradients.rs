@@ -113,7 +113,9 @@ fn matmul_input(n: &mut Numbers) -> Vec<Outcome> {
             }),
         }
     };
-    shapes(n, &LINEAR, [20, 40, 70]).into_iter().map(|shape| case(shape, n)).collect()
+    // And a few tokens with three blocks of terms, of which the last is short, and more columns than go by together.
+    let shapes = shapes(n, &LINEAR, [20, 40, 70]).into_iter().chain([[16, 131, 101]]);
+    shapes.map(|shape| case(shape, n)).collect()
 }
 
 fn matmul_weight(n: &mut Numbers) -> Vec<Outcome> {

@@ -84,8 +84,9 @@ pub fn widen(w: &[Bf16]) -> Vec<f32> {
 fn matmul(n: &mut Numbers) -> Vec<Outcome> {
     let mut all = vec![];
     for cols in LENGTHS {
-        // 149 rows are four streams of two blocks, and what is left; 17 and 27 tokens are more than a few.
-        for (rows, tokens) in [(1, 1), (5, 1), (149, 1), (9, 2), (7, 3), (4, 5), (19, 7), (5, 8), (3, 17), (37, 27)] {
+        // 149 rows are four streams of two blocks, and what is left, of one token or more than eight; 17 and 27 tokens are more than a few.
+        let few = [(1, 1), (5, 1), (149, 1), (9, 2), (7, 3), (4, 5), (19, 7), (5, 8), (149, 11), (70, 16)];
+        for (rows, tokens) in few.into_iter().chain([(3, 17), (37, 27)]) {
             let (x, bias, stored) = (n.f32s(tokens * cols), n.f32s(rows), n.bf16s(rows * cols));
             let (wide, narrow_bias) = (n.f32s(rows * cols), n.bf16s(rows));
             let forms = [
