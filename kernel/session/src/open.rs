@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::{error, fmt};
 
 use kernel::model::{Config, ConfigError, DType, Field, LoadError, Model, RawTensor, SharedBytes, parameters};
-use loader::Checkpoint;
+use loader::{Bytes, Checkpoint, TensorInfo};
 use serde_json::{Map, Value};
 
 /// Why a folder holds no model that we can run.
@@ -101,14 +101,26 @@ fn unread(config: &Config, checkpoint: &Checkpoint) -> Option<String> {
 /// If its elements are of a type that no model computes with.
 pub fn tensor(checkpoint: &Checkpoint, name: &str) -> Result<Option<RawTensor>, ModelError> {
     let Some((info, bytes)) = checkpoint.tensor(name) else { return Ok(None) };
-    let dtype = match info.dtype {
-        loader::DType::F32 => DType::F32,
-        loader::DType::F16 => DType::F16,
-        loader::DType::Bf16 => DType::Bf16,
-        dtype => return Err(ModelError::Element { tensor: name.to_string(), dtype }),
-    };
+    if element(info.dtype).is_none() {
+        return Err(ModelError::Element { tensor: name.to_string(), dtype: info.dtype });
+    }
+    Ok(view(info, bytes))
+}
+
+/// A tensor as the kernel takes it, where it computes with elements of its type.
+pub(crate) fn view(info: &TensorInfo, bytes: &Bytes) -> Option<RawTensor> {
     let bytes = SharedBytes::new(bytes.clone(), info.range.clone());
-    Ok(bytes.map(|bytes| RawTensor { dtype, shape: info.shape.clone(), bytes }))
+    Some(RawTensor { dtype: element(info.dtype)?, shape: info.shape.clone(), bytes: bytes? })
+}
+
+/// The kernel's word for a type of elements, where it computes with it.
+pub(crate) fn element(dtype: loader::DType) -> Option<DType> {
+    match dtype {
+        loader::DType::F32 => Some(DType::F32),
+        loader::DType::F16 => Some(DType::F16),
+        loader::DType::Bf16 => Some(DType::Bf16),
+        _ => None,
+    }
 }
 
 /// A value of `config.json` as the kernel takes it; `a.b` is the value of `b` in the object `a`.

@@ -1,4 +1,4 @@
-//! The rows of the backward operators. Their truth is made of central differences of the forward formulas.
+//! The rows of the operators that only training has. The truth of gradients is made of central differences of the forward formulas.
 
 use crate::differences::{self, gradient};
 use crate::inputs::{Numbers, Truth, guarded, same_bits, worst_error};

@@ -11,12 +11,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use kernel::model::{DType, LoraConfig, Model, Parameter, RawTensor, SharedBytes};
+use kernel::model::{LoraConfig, Model, Parameter};
 use kernel::ops::Weights;
 use kernel::transcript::Sha256Digest;
 use loader::digest::{TensorDigest, sha256, weights_digest};
-use loader::{Bytes, Header, TensorInfo, TensorSource, safetensors_bytes};
+use loader::{Bytes, Header, TensorSource, safetensors_bytes};
 
+use crate::open::{element, view};
 use crate::tensors::{digest, little_endian};
 pub use error::AdapterError;
 
@@ -60,7 +61,9 @@ pub fn attach(model: &Model, adapter_config: &[u8], adapter_model: Vec<u8>) -> R
             Some(found) if found.shape != *shape => {
                 return Err(AdapterError::Shape { name, found: found.shape.clone(), expected: shape.clone() });
             }
-            Some(found) if element(found).is_none() => return Err(AdapterError::Element { name, dtype: found.dtype }),
+            Some(found) if element(found.dtype).is_none() => {
+                return Err(AdapterError::Element { name, dtype: found.dtype });
+            }
             Some(_) => {}
         }
     }
@@ -70,26 +73,12 @@ pub fn attach(model: &Model, adapter_config: &[u8], adapter_model: Vec<u8>) -> R
         return Err(AdapterError::Extra { name: extra.name.clone() });
     }
     let bytes: Bytes = Arc::new(adapter_model);
-    let source = |name: &str| {
-        let info = header.tensor(&format!("{PREFIX}{name}"))?;
-        let bytes = SharedBytes::new(bytes.clone(), info.range.clone())?;
-        Some(RawTensor { dtype: element(info)?, shape: info.shape.clone(), bytes })
-    };
+    let source = |name: &str| view(header.tensor(&format!("{PREFIX}{name}"))?, &bytes);
     let adapted = model.with_adapter(&lora, &source).map_err(AdapterError::Lora)?;
     let bad = tensors(&adapted, &lora).find(|(_, values)| !values.iter().all(|value| value.is_finite()));
     match bad {
         Some((row, _)) => Err(AdapterError::NotFinite { name: row.name }),
         None => Ok(adapted),
-    }
-}
-
-/// The kernel's word for the type of the elements, where it computes with it.
-fn element(tensor: &TensorInfo) -> Option<DType> {
-    match tensor.dtype {
-        loader::DType::F32 => Some(DType::F32),
-        loader::DType::F16 => Some(DType::F16),
-        loader::DType::Bf16 => Some(DType::Bf16),
-        _ => None,
     }
 }
 

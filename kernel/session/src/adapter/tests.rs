@@ -1,6 +1,6 @@
 use super::*;
 use kernel::Exec;
-use kernel::model::{Config, KvCache, Logits, Workspace, parameters};
+use kernel::model::{Config, KvCache, Logits, RawTensor, Workspace, parameters};
 use serde_json::{Value, json};
 
 /// Two layers, wide enough for every target to have a shape of its own.
