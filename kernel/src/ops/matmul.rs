@@ -18,8 +18,10 @@ const GROUP: usize = LANES;
 const AHEAD: usize = 8192;
 /// The same in each of the [`STREAMS`].
 const STREAM_AHEAD: usize = 512;
-/// Streams of weights that are read at the same time for one token, where a single one is foreseen badly.
+/// Streams of weights that are read at the same time, where a single one is foreseen badly.
 const STREAMS: usize = 4;
+/// Tokens that go over a row of each stream together.
+const STREAM_TOKENS: usize = 6;
 
 /// `out = x W^T (+ bias)`, the weights as stored: one row an output.
 ///
@@ -145,7 +147,7 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens <= few::<S>() {
-            // Up to eight go over neighbouring rows at once.
+            // Two to eight tokens go over neighbouring rows at once, which is faster than two groups in streams.
             let done = if S::FAR_STREAMS && (self.tokens == 1 || self.tokens > 8) { self.in_streams(s) } else { 0 };
             if self.tokens == 1 { self.one_token(s, done) } else { self.few_tokens(s, done) }
         } else if S::IN_HALVES {
@@ -168,13 +170,12 @@ impl<W: Weight> MatMul<'_, '_, W> {
     /// for ahead of their use. Returns how many rows are done, all but a few at the end.
     #[inline(always)]
     fn in_streams<S: Simd>(&mut self, s: S) -> usize {
-        const MOST: usize = 6;
         let (cols, range) = (self.cols, self.out.range());
         let w = &self.w[range.start * cols..range.end * cols];
         let each = range.len() / (STREAMS * LANES) * LANES;
-        let mut sums = [[[Block::ZERO; LANES]; MOST]; STREAMS];
+        let mut sums = [[[Block::ZERO; LANES]; STREAM_TOKENS]; STREAMS];
         for first in (0..each).step_by(LANES) {
-            for group in tiles(self.tokens, MOST) {
+            for group in tiles(self.tokens, STREAM_TOKENS) {
                 let x = &self.x[group.start * cols..group.end * cols];
                 for row in 0..LANES {
                     let mut w: [&[W]; STREAMS] = [w; STREAMS];
@@ -322,7 +323,7 @@ impl<W: Weight> MatMul<'_, '_, W> {
 #[inline(always)]
 fn row_of_streams<S: Simd, W: Weight, const T: usize>(
     s: S,
-    sums: &mut [[[Block; LANES]; 6]; STREAMS],
+    sums: &mut [[[Block; LANES]; STREAM_TOKENS]; STREAMS],
     row: usize,
     w: [&[W]; STREAMS],
     x: &[f32],
