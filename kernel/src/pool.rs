@@ -157,20 +157,37 @@ pub(crate) fn split_tiles(
     tile: [usize; 2],
     job: impl Fn(Range<usize>, Columns<'_>) + Sync,
 ) {
+    split_items_and_tiles(pool, (&mut [], |_: &mut ()| ()), (matrix, row_len, tile), job);
+}
+
+/// Shares out `items`, whoever is free taking the next, and then `matrix` as [`split_tiles`] does.
+///
+/// # Panics
+/// If `matrix` is no whole number of rows, or a tile is empty.
+pub(crate) fn split_items_and_tiles<T: Send>(
+    pool: &dyn Pool,
+    (items, item_job): (&mut [T], impl Fn(&mut T) + Sync),
+    (matrix, row_len, tile): (&mut [f32], usize, [usize; 2]),
+    tile_job: impl Fn(Range<usize>, Columns<'_>) + Sync,
+) {
     assert!(row_len > 0 && matrix.len().is_multiple_of(row_len), "split: {} values in rows of {row_len}", matrix.len());
     let [tile_rows, tile_columns] = tile;
     assert!(tile_rows > 0 && tile_columns > 0, "split: tiles of {tile:?}");
     let rows = matrix.len() / row_len;
     let across = row_len.div_ceil(tile_columns);
-    let start = Start(matrix.as_mut_ptr());
-    // Part `p` is tile `p % across` of its rows: no value belongs to two of them.
-    run(pool, rows.div_ceil(tile_rows) * across, |part| {
+    let (first_item, start, count) = (Start(items.as_mut_ptr()), Start(matrix.as_mut_ptr()), items.len());
+    // The parts after the items are tiles, `p` tile `p % across` of its rows: no value belongs to two of them.
+    run(pool, count + rows.div_ceil(tile_rows) * across, |part| {
+        let Some(part) = part.checked_sub(count) else {
+            // SAFETY: there is a part for each item, mutably borrowed for this call, and each part is called once (`Pool::run`).
+            return item_job(unsafe { &mut *first_item.get().add(part) });
+        };
         let row = part / across * tile_rows;
         let column = part % across * tile_columns;
         let rows = row..rows.min(row + tile_rows);
         let range = column..row_len.min(column + tile_columns);
         let start = start.get().wrapping_add(row * row_len);
-        job(rows.clone(), Columns { start, row_len, rows: rows.len(), range, matrix: PhantomData });
+        tile_job(rows.clone(), Columns { start, row_len, rows: rows.len(), range, matrix: PhantomData });
     });
 }
 
@@ -253,9 +270,7 @@ pub(crate) fn split_together<const N: usize>(
 
 /// Shares out `items`, whoever is free taking the next; `job` receives each once.
 pub(crate) fn split_items<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) + Sync) {
-    let start = Start(items.as_mut_ptr());
-    // SAFETY: there are as many items as parts, mutably borrowed for this call, and each part has its own and is called once (`Pool::run`).
-    run(pool, items.len(), |part| job(unsafe { &mut *start.get().add(part) }));
+    split_items_and_tiles(pool, (items, job), (&mut [], 1, [1, 1]), |_, _| ());
 }
 
 #[cfg(test)]
@@ -379,6 +394,18 @@ mod tests {
             let mut items = vec![alloc::string::String::new(); count];
             split_items(&Backwards(3), &mut items, |item| item.push('x'));
             assert_eq!(items, vec!["x"; count]);
+        }
+    }
+
+    #[test]
+    fn items_have_their_turn_beside_tiles() {
+        for (items, rows) in [(0, 2), (3, 0), (2, 3)] {
+            let (mut items, mut matrix) = (vec![1.0; items], vec![2.0; rows * 5]);
+            let item = |item: &mut f32| *item += 1.0;
+            split_items_and_tiles(&Backwards(2), (&mut items, item), (&mut matrix, 5, [2, 3]), |_, mut tile| {
+                (0..tile.rows()).for_each(|row| tile.row(row).iter_mut().for_each(|v| *v += 1.0));
+            });
+            assert!(items.iter().all(|v| *v == 2.0) && matrix.iter().all(|v| *v == 3.0), "{items:?}, {matrix:?}");
         }
     }
 

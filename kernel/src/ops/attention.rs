@@ -2,9 +2,9 @@
 
 use super::keys::Keys;
 use super::queries::{Queries, Weighted, probabilities, scores, weighted_sums};
-use super::softmax::softmax;
+use super::softmax::{self, softmax};
 use crate::Exec;
-use crate::pool::{Columns, split_rows, split_tiles};
+use crate::pool::{Columns, split_items, split_items_and_tiles, split_rows, split_tiles};
 use crate::simd::{LANES, Op, Simd};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -22,7 +22,7 @@ pub struct AttentionDims {
 
 /// Queries that go over a key/value head together: as many as keep their scores in the cache at a few thousand positions.
 pub(super) const QUERIES: usize = 24;
-/// From how many positions on a single token is shared out among threads by positions and by elements.
+/// From how many positions on a single token is shared out among threads by positions, too.
 const LONG: usize = 512;
 /// The fewest and the most positions that are one part of a long single token: each part begins with keys that nobody asked for.
 const PART: [usize; 2] = [256, 1024];
@@ -107,29 +107,64 @@ impl Op for Attention<'_, '_, '_> {
     }
 }
 
-/// [`attention_forward`] of one token at many positions, in three steps: scores shared out by positions, probabilities by
-/// heads, sums by key/value heads, and by elements only where threads are more than those: each brings whole rows into its cache.
+/// [`attention_forward`] of one token at many positions: scores are shared out by positions, what follows by key/value heads, whose
+/// values each are one stream. Heads that are left over when all threads have as many come first, and their sums are computed
+/// beside the scores of the others.
 fn one_long_token(exec: Exec<'_>, out: &mut [f32], q: &[f32], keys: &[Keys], values: &[Vec<f32>], group: usize) {
-    let head_dim = keys[0].head_dim();
+    let (head_dim, positions) = (keys[0].head_dim(), keys[0].len());
     let dims = AttentionDims { heads: q.len() / head_dim, kv_heads: keys.len(), head_dim };
-    let positions = keys[0].len();
+    let (pool, threads) = (exec.pool, exec.pool.threads());
     let stride = positions.next_multiple_of(LANES);
-    let queries = |kv_head| Queries::new(q, dims, positions, kv_head, 0..1);
-    let threads = exec.pool.threads();
     let part = (dims.kv_heads * positions / (2 * threads)).clamp(PART[0], PART[1]).next_multiple_of(4 * LANES);
-    let mut p = vec![0.0; dims.heads * stride];
-    split_tiles(exec.pool, &mut p, stride, [group, part], |heads, mut p| {
-        let kv_head = heads.start / group;
+    let tile = [group, part];
+    let queries = |kv_head| Queries::new(q, dims, positions, kv_head, 0..1);
+    let scores = |kv_head: usize, mut p: Columns<'_>| {
         exec.backend.run(Scores { p: &mut p, queries: queries(kv_head), keys: &keys[kv_head] });
-    });
-    split_rows(exec.pool, &mut p, stride, |_, p| exec.backend.run(Softmax { p, stride, positions }));
-    out.fill(0.0);
-    let elements = (head_dim / threads.div_ceil(dims.kv_heads) / LANES * LANES).max(LANES);
-    split_tiles(exec.pool, out, head_dim, [group, elements], |heads, mut out| {
-        let (kv_head, p) = (heads.start / group, &p[heads.start * stride..]);
+    };
+    let weighted_sums = |kv_head: usize, out: &mut Columns<'_>, p: &[f32]| {
         let sums = Weighted { p, stride, values: &values[kv_head], head_dim };
-        exec.backend.run(WeightedSums { out: &mut out, queries: queries(kv_head), sums });
+        exec.backend.run(WeightedSums { out, queries: queries(kv_head), sums });
+    };
+    let mut p = vec![0.0; dims.heads * stride];
+    out.fill(0.0);
+    if threads > dims.kv_heads {
+        // By elements, too: each thread brings whole rows of values into its cache then.
+        split_tiles(pool, &mut p, stride, tile, |rows, p| scores(rows.start / group, p));
+        split_rows(pool, &mut p, stride, |_, p| exec.backend.run(Softmax { p, stride, positions, next: None }));
+        let elements = (head_dim / threads.div_ceil(dims.kv_heads) / LANES * LANES).max(LANES);
+        return split_tiles(pool, out, head_dim, [group, elements], |rows, mut out| {
+            weighted_sums(rows.start / group, &mut out, &p[rows.start * stride..]);
+        });
+    }
+    let sums = |head: &mut Head<'_>| {
+        let Head { kv_head, p, out } = head;
+        exec.backend.run(Softmax { p, stride, positions, next: Some(&values[*kv_head]) });
+        weighted_sums(*kv_head, &mut Columns::all(out, head_dim), p);
+    };
+    let left_over = dims.kv_heads % threads;
+    let (first_p, other_p) = p.split_at_mut(left_over * group * stride);
+    let (first_out, other_out) = out.split_at_mut(left_over * group * head_dim);
+    let heads = |p, out, first| Head::all(p, out, [group * stride, group * head_dim], first);
+    split_tiles(pool, first_p, stride, tile, |rows, p| scores(rows.start / group, p));
+    split_items_and_tiles(pool, (&mut heads(first_p, first_out, 0), sums), (other_p, stride, tile), |rows, p| {
+        scores(left_over + rows.start / group, p);
     });
+    split_items(pool, &mut heads(other_p, other_out, left_over), sums);
+}
+
+/// What a key/value head has of one token: its scores, and where its sums go.
+struct Head<'a> {
+    kv_head: usize,
+    p: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl<'a> Head<'a> {
+    /// The heads from `first` on, whose scores and sums are so many values each.
+    fn all(p: &'a mut [f32], out: &'a mut [f32], [scores, sums]: [usize; 2], first: usize) -> Vec<Head<'a>> {
+        let heads = p.chunks_exact_mut(scores).zip(out.chunks_exact_mut(sums)).zip(first..);
+        heads.map(|((p, out), kv_head)| Head { kv_head, p, out }).collect()
+    }
 }
 
 struct Scores<'a, 'b, 'c> {
@@ -147,10 +182,12 @@ impl Op for Scores<'_, '_, '_> {
     }
 }
 
+/// Probabilities of the scores of one token; of the values that are read next, some are asked for.
 struct Softmax<'a> {
     p: &'a mut [f32],
     stride: usize,
     positions: usize,
+    next: Option<&'a [f32]>,
 }
 
 impl Op for Softmax<'_> {
@@ -158,8 +195,13 @@ impl Op for Softmax<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        for p in self.p.chunks_exact_mut(self.stride) {
-            softmax(s, &mut p[..self.positions], None);
+        let Softmax { p, stride, positions, next } = self;
+        for (n, p) in p.chunks_exact_mut(stride).enumerate() {
+            let mut ahead = None;
+            if let Some(values) = next {
+                ahead = Some(values.as_ptr().wrapping_add(n * stride * softmax::AHEAD));
+            }
+            softmax(s, &mut p[..positions], ahead);
         }
     }
 }

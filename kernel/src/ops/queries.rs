@@ -4,7 +4,7 @@ use super::attention::AttentionDims;
 use super::keys::Keys;
 use super::softmax::{self, softmax};
 use crate::pool::Columns;
-use crate::simd::side_by_side::dots;
+use crate::simd::side_by_side::{Ahead, dots};
 use crate::simd::{LANES, Simd};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -13,6 +13,10 @@ use core::ops::Range;
 const CHUNK: usize = 64;
 /// How far ahead of their use keys and values are asked for, in bytes.
 const AHEAD: usize = 16384;
+/// How far ahead keys are asked for that are read in [`STREAMS`].
+const AHEAD_IN_STREAMS: usize = 2048;
+/// Places of the keys from which a single token reads in turn, where several are read faster than one.
+const STREAMS: usize = 4;
 
 /// Whether a processor works on all sixteen lanes at once: such a one is held up by instructions rather than by arithmetic.
 const fn at_once<S: Simd>() -> bool {
@@ -52,6 +56,11 @@ impl<'a> Queries<'a> {
         self.rows.len()
     }
 
+    /// Whether there is but one token.
+    fn are_of_one_token(&self) -> bool {
+        self.rows.len() == self.group
+    }
+
     /// How many positions query `n` sees.
     pub(super) fn sees(&self, n: usize) -> usize {
         self.first_sees + n / self.group
@@ -71,7 +80,7 @@ pub(super) fn probabilities<S: Simd>(
 ) {
     let scale = 1.0 / libm::sqrtf(keys.head_dim() as f32);
     scores(s, &mut Columns::all(p, stride), queries, keys, scale);
-    let single = queries.len() == queries.group;
+    let single = queries.are_of_one_token();
     for (n, p) in p.chunks_exact_mut(stride).enumerate() {
         let ahead = values.as_ptr().wrapping_add(n * stride * softmax::AHEAD);
         softmax(s, &mut p[..queries.sees(n)], single.then_some(ahead));
@@ -85,22 +94,29 @@ pub(super) fn scores<S: Simd>(s: S, p: &mut Columns<'_>, queries: &Queries<'_>, 
     let positions = p.range();
     let end = positions.end.min(queries.sees(queries.len() - 1)).div_ceil(LANES);
     let mut block = positions.start / LANES;
+    if S::FAR_STREAMS && S::REGISTERS >= 32 && queries.are_of_one_token() {
+        let apart = (end - block) / STREAMS;
+        for first in block..block + apart {
+            scores_of_blocks::<S, STREAMS>(s, p, queries, keys, scale, [first, apart]);
+        }
+        block += STREAMS * apart;
+    }
     if S::REGISTERS >= 32 && !at_once::<S>() {
         while block + 4 <= end {
-            scores_of_blocks::<S, 4>(s, p, queries, keys, scale, block);
+            scores_of_blocks::<S, 4>(s, p, queries, keys, scale, [block, 1]);
             block += 4;
         }
     }
     while block + 2 <= end {
-        scores_of_blocks::<S, 2>(s, p, queries, keys, scale, block);
+        scores_of_blocks::<S, 2>(s, p, queries, keys, scale, [block, 1]);
         block += 2;
     }
     if block < end {
-        scores_of_blocks::<S, 1>(s, p, queries, keys, scale, block);
+        scores_of_blocks::<S, 1>(s, p, queries, keys, scale, [block, 1]);
     }
 }
 
-/// [`scores`] of `P` blocks of positions from `first` on.
+/// [`scores`] of `P` blocks of positions, `first` and those `apart` from one another after it.
 #[inline(always)]
 fn scores_of_blocks<S: Simd, const P: usize>(
     s: S,
@@ -108,15 +124,23 @@ fn scores_of_blocks<S: Simd, const P: usize>(
     queries: &Queries<'_>,
     keys: &Keys,
     scale: f32,
-    first: usize,
+    [first, apart]: [usize; 2],
 ) {
     let mut blocks: [&[[f32; LANES]]; P] = [&[]; P];
     for (b, block) in blocks.iter_mut().enumerate() {
-        *block = keys.block(first + b);
+        *block = keys.block(first + b * apart);
     }
-    let tile = KeyTile { blocks, column: first * LANES - p.range().start, scale };
-    let next = blocks[0].as_ptr().cast::<u8>().wrapping_add(AHEAD);
-    // The first rows bring the keys into the cache, for those after them, too.
+    let tile = KeyTile { blocks, column: first * LANES - p.range().start, apart: apart * LANES, scale };
+    // The first rows bring the keys into the cache, for those after them, too: neighbours as one stream.
+    let line = size_of::<[f32; LANES]>();
+    let mut next = Ahead { lines: [blocks[0].as_ptr().cast(); P], step: if apart == 1 { P * line } else { line } };
+    for b in 0..P {
+        next.lines[b] = if apart == 1 {
+            next.lines[b].wrapping_add(AHEAD + b * line)
+        } else {
+            blocks[b].as_ptr().cast::<u8>().wrapping_add(AHEAD_IN_STREAMS)
+        };
+    }
     let (mut n, mut ahead) = (0, Some(next));
     while n < queries.len() {
         let rows = &queries.rows[n..];
@@ -137,11 +161,12 @@ fn scores_of_blocks<S: Simd, const P: usize>(
     }
 }
 
-/// Blocks of keys and where their scores go: the columns from `column` on.
+/// Blocks of keys and where their scores go: the columns from `column` on, and `apart` columns further for each block.
 #[derive(Clone, Copy)]
 struct KeyTile<'a, const P: usize> {
     blocks: [&'a [[f32; LANES]]; P],
     column: usize,
+    apart: usize,
     scale: f32,
 }
 
@@ -153,15 +178,15 @@ fn scores_of_rows<S: Simd, const P: usize, const T: usize>(
     first: usize,
     x: &[&[f32]],
     tile: KeyTile<'_, P>,
-    ahead: Option<*const u8>,
+    ahead: Option<Ahead<P>>,
 ) {
     let x = *x.first_chunk::<T>().expect("as many queries");
     let mut products = [[[0.0; LANES]; P]; T];
     dots(s, &mut products, tile.blocks, x, ahead);
     for (t, products) in products.iter().enumerate() {
-        let row = &mut p.row(first + t)[tile.column..][..P * LANES];
-        for (score, dot) in row.as_chunks_mut().0.iter_mut().zip(products) {
-            s.store(s.mul(s.load(dot), s.splat(tile.scale)), score);
+        let row = &mut p.row(first + t)[tile.column..];
+        for (dot, scores) in products.iter().zip(row.chunks_mut(tile.apart)) {
+            s.store(s.mul(s.load(dot), s.splat(tile.scale)), &mut scores.as_chunks_mut().0[0]);
         }
     }
 }

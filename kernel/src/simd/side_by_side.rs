@@ -2,20 +2,26 @@
 
 use super::{LANES, Simd};
 
+/// Where the blocks lie that come later: a cache line for each of `P` blocks, and after each of their lines the one `step` bytes on.
+#[derive(Clone, Copy)]
+pub struct Ahead<const P: usize> {
+    pub lines: [*const u8; P],
+    pub step: usize,
+}
+
 /// The dot products of `T` vectors with the sixteen vectors of each of `P` blocks, each the same as [`super::order::dot`]
 /// of the two.
 ///
 /// Shapes: `blocks`: element `i` of sixteen vectors is `blocks[p][i]`; `x`: as long as a block; `out`: `[T, P]`.
 ///
-/// `ahead` is where the blocks lie that come later: as much of it is asked for, one cache line after the other, as these blocks
-/// are long. None when they are in the cache already.
+/// `ahead` is what is asked for meanwhile, as much as these blocks are long. None when what comes later is in the cache already.
 #[inline(always)]
 pub fn dots<S: Simd, const P: usize, const T: usize>(
     s: S,
     out: &mut [[[f32; LANES]; P]; T],
     mut blocks: [&[[f32; LANES]]; P],
     mut x: [&[f32]; T],
-    mut ahead: Option<*const u8>,
+    mut ahead: Option<Ahead<P>>,
 ) {
     // One length for all, so that the loop below needs no other check.
     let len = x[0].len();
@@ -55,7 +61,7 @@ fn lane<S: Simd, const P: usize, const T: usize>(
     x: [&[f32]; T],
     lane: usize,
     part: usize,
-    ahead: &mut Option<&mut *const u8>,
+    ahead: &mut Option<&mut Ahead<P>>,
 ) -> [[S::Part; P]; T] {
     let mut acc = [[s.part_splat(0.0); P]; T];
     // N4: a term that is missing at the end would add +0.0, which changes no sum that began at +0.0.
@@ -64,9 +70,9 @@ fn lane<S: Simd, const P: usize, const T: usize>(
         let mut block = [s.part_splat(0.0); P];
         for p in 0..P {
             block[p] = s.part_load(&blocks[p][i], part);
-            if let Some(line) = ahead {
-                s.prefetch(**line);
-                **line = line.wrapping_add(size_of::<[f32; LANES]>());
+            if let Some(Ahead { lines, step }) = ahead {
+                s.prefetch(lines[p]);
+                lines[p] = lines[p].wrapping_add(*step);
             }
         }
         for t in 0..T {
