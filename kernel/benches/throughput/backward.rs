@@ -6,6 +6,8 @@ use kernel::ops::*;
 
 /// Tokens of a text whose attention is differentiated.
 const TEXT: usize = 256;
+/// Tokens of a short text.
+const FEW: usize = 11;
 
 /// One case or more for every operator.
 pub fn cases() -> Vec<Case> {
@@ -86,9 +88,10 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Gradients of input, weights and bias, and a step down the weights.
-fn matmul(rows: usize, cols: usize) -> [Case; 4] {
+fn matmul(rows: usize, cols: usize) -> [Case; 5] {
     let (x, w, dout) = (numbers(TOKENS * cols, 1), numbers(rows * cols, 2), numbers(TOKENS * rows, 19));
     let (dout2, dout3, dout4, x2) = (dout.clone(), dout.clone(), dout.clone(), x.clone());
+    let (dout5, x3) = (numbers(FEW * rows, 30), numbers(FEW * cols, 31));
     let flops = 2 * rows * cols * TOKENS;
     [
         Case::new(
@@ -120,6 +123,17 @@ fn matmul(rows: usize, cols: usize) -> [Case; 4] {
             move |exec, out| {
                 let (w, squares) = out.split_at_mut(rows * cols);
                 matmul_sgd_step(exec, [w, squares], &dout4, &x2, TOKENS, 0.001);
+            },
+        ),
+        Case::new(
+            format!("matmul_backward_sgd_step [{rows}, {cols}] x {FEW}"),
+            2 * FEW * 2 * rows * cols + 4 * rows * cols,
+            8 * rows * cols + 4 * FEW * (rows + 3 * cols),
+            numbers(rows * cols + rows + FEW * cols, 29),
+            move |exec, out| {
+                let (w, out) = out.split_at_mut(rows * cols);
+                let (squares, dx) = out.split_at_mut(rows);
+                matmul_backward_sgd_step(exec, dx, [w, squares], &dout5, &x3, FEW, 0.001, &mut vec![]);
             },
         ),
     ]

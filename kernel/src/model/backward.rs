@@ -8,10 +8,11 @@ use super::tape::{Buffers, Saved, Tape, zeroed};
 use crate::Exec;
 use crate::ops::{
     AttentionDims, RopeAngles, attention_backward, lora_backward, matmul_backward_bias, matmul_backward_input,
-    matmul_backward_weight, matmul_sgd_step, rmsnorm_backward, rmsnorm_forward, rope_backward, swiglu_backward,
-    swiglu_forward,
+    matmul_backward_sgd_step, matmul_backward_weight, rmsnorm_backward, rmsnorm_forward, rope_backward,
+    swiglu_backward, swiglu_forward,
 };
 use alloc::vec;
+use alloc::vec::Vec;
 
 impl Model {
     /// Adds the gradients and losses of one sequence of a batch to `gradients`: of the adapter where the model has one,
@@ -72,15 +73,15 @@ impl Pass<'_, '_> {
     /// From the gradient of `x + down(silu(gate(norm(x))) * up(norm(x)))` to that of `x`.
     fn feed_forward(&mut self, layer: &mut Layer, saved: &mut Saved, buffers: &mut Buffers) {
         let Saved { middle, gate, up, .. } = saved;
-        let Buffers { dx, normed, dnormed, activated, dactivated, .. } = buffers;
+        let Buffers { dx, normed, dnormed, activated, dactivated, sums, .. } = buffers;
         let (activated, dactivated) = (sized(activated, gate.len()), zeroed(self.exec, dactivated, gate.len()));
         swiglu_forward(self.exec, activated, gate, up);
-        self.linear(&mut layer.down, dactivated, dx, activated);
+        self.linear(&mut layer.down, dactivated, dx, activated, sums);
         swiglu_backward(self.exec, gate, up, dactivated);
         let (normed, dnormed) = (sized(normed, middle.len()), zeroed(self.exec, dnormed, middle.len()));
         self.normed(&layer.post_attention_norm, middle, normed);
-        self.linear(&mut layer.gate, dnormed, gate, normed);
-        self.linear(&mut layer.up, dnormed, up, normed);
+        self.linear(&mut layer.gate, dnormed, gate, normed, sums);
+        self.linear(&mut layer.up, dnormed, up, normed, sums);
         self.norm(&mut layer.post_attention_norm, dx, dnormed, middle);
     }
 
@@ -88,9 +89,9 @@ impl Pass<'_, '_> {
     fn attention(&mut self, layer: &mut Layer, saved: &Saved, buffers: &mut Buffers, angles: &RopeAngles) {
         let &Config { heads, kv_heads, head_dim, .. } = self.config;
         let Saved { x, q, k, v, attended, .. } = saved;
-        let Buffers { dx, normed, dnormed, dattended, dq, dk, dv, attention, .. } = buffers;
+        let Buffers { dx, normed, dnormed, dattended, dq, dk, dv, attention, sums, .. } = buffers;
         let dattended = zeroed(self.exec, dattended, attended.len());
-        self.linear(&mut layer.o, dattended, dx, attended);
+        self.linear(&mut layer.o, dattended, dx, attended, sums);
         let (dq, dk, dv) = (sized(dq, q.len()), sized(dk, k.len()), sized(dv, v.len()));
         let dims = AttentionDims { heads, kv_heads, head_dim };
         attention_backward(self.exec, [&mut *dq, &mut *dk, &mut *dv], dattended, [q, k, v], dims, attention);
@@ -98,9 +99,9 @@ impl Pass<'_, '_> {
         rope_backward(self.exec, dk, angles, self.tokens, head_dim);
         let (normed, dnormed) = (sized(normed, x.len()), zeroed(self.exec, dnormed, x.len()));
         self.normed(&layer.input_norm, x, normed);
-        self.linear(&mut layer.q, dnormed, dq, normed);
-        self.linear(&mut layer.k, dnormed, dk, normed);
-        self.linear(&mut layer.v, dnormed, dv, normed);
+        self.linear(&mut layer.q, dnormed, dq, normed, sums);
+        self.linear(&mut layer.k, dnormed, dk, normed, sums);
+        self.linear(&mut layer.v, dnormed, dv, normed, sums);
         self.norm(&mut layer.input_norm, dx, dnormed, x);
     }
 
@@ -109,7 +110,32 @@ impl Pass<'_, '_> {
         rmsnorm_forward(self.exec, out, x, norm.weights(), self.config.rms_norm_eps as f32);
     }
 
-    fn linear(&mut self, layer: &mut Linear, dx: &mut [f32], dout: &[f32], x: &[f32]) {
+    fn linear(&mut self, layer: &mut Linear, dx: &mut [f32], dout: &[f32], x: &[f32], sums: &mut Vec<f32>) {
+        match self.options.descend.filter(|_| !self.frozen) {
+            Some(rate) => self.step(&mut layer.weight, dx, dout, x, rate, sums),
+            None => self.weight(layer, dx, dout, x),
+        }
+        if let Some(bias) = &mut layer.bias
+            && !self.frozen
+        {
+            matmul_backward_bias(self.exec, self.gradients.sum(bias.index, bias.weights().len()), dout);
+            (self.ready)(bias.index, &mut bias.tensor, self.gradients);
+        }
+    }
+
+    /// The gradients of the input, and a step down the matrix's.
+    fn step(&mut self, weight: &mut Param, dx: &mut [f32], dout: &[f32], x: &[f32], rate: f32, sums: &mut Vec<f32>) {
+        let Pass { exec, tokens, .. } = *self;
+        let mut squares = vec![0.0; dout.len() / tokens];
+        let step = |w: &mut [f32]| {
+            matmul_backward_sgd_step(exec, dx, [w, &mut squares], dout, x, tokens, rate, sums);
+        };
+        weight.tensor.update(step);
+        self.gradients.set_squares(weight.index, squares.iter().fold(0.0, |sum, row| sum + row));
+    }
+
+    /// The gradients of the input, and of the matrix, or of its adapter.
+    fn weight(&mut self, layer: &mut Linear, dx: &mut [f32], dout: &[f32], x: &[f32]) {
         matmul_backward_input(self.exec, dx, dout, layer.weight.weights(), self.tokens);
         if let Some(adapter) = &mut layer.adapter {
             let (len_a, len_b) = (adapter.a.weights().len(), adapter.b.weights().len());
@@ -121,26 +147,10 @@ impl Pass<'_, '_> {
                 (self.ready)(param.index, &mut param.tensor, self.gradients);
             }
         }
-        if self.frozen {
-            return;
-        }
-        self.weight(&mut layer.weight, dout, x);
-        if let Some(bias) = &mut layer.bias {
-            matmul_backward_bias(self.exec, self.gradients.sum(bias.index, bias.weights().len()), dout);
-            (self.ready)(bias.index, &mut bias.tensor, self.gradients);
-        }
-    }
-
-    /// The gradient of a matrix, or a step down it.
-    fn weight(&mut self, Param { index, tensor }: &mut Param, dout: &[f32], x: &[f32]) {
-        let Pass { exec, tokens, .. } = *self;
-        if let Some(rate) = self.options.descend {
-            let mut squares = vec![0.0; dout.len() / tokens];
-            tensor.update(|w| matmul_sgd_step(exec, [w, &mut squares], dout, x, tokens, rate));
-            self.gradients.set_squares(*index, squares.iter().fold(0.0, |sum, row| sum + row));
-        } else {
+        if !self.frozen {
+            let Param { index, tensor } = &mut layer.weight;
             let dw = self.gradients.sum(*index, tensor.weights().len());
-            matmul_backward_weight(exec, dw, dout, x, tokens);
+            matmul_backward_weight(self.exec, dw, dout, x, self.tokens);
             (self.ready)(*index, tensor, self.gradients);
         }
     }

@@ -6,8 +6,9 @@ use super::llama::{Model, sized};
 use super::tape::{Tape, zeroed};
 use crate::Exec;
 use crate::ops::{
-    cross_entropy_backward, cross_entropy_forward, embedding_backward, matmul_backward_input, matmul_backward_weight,
-    matmul_forward, matmul_sgd_step, residual_forward, rmsnorm_backward, rmsnorm_forward, sgd_step, squares_forward,
+    cross_entropy_backward, cross_entropy_forward, embedding_backward, matmul_backward_input, matmul_backward_sgd_step,
+    matmul_backward_weight, matmul_forward, residual_forward, rmsnorm_backward, rmsnorm_forward, sgd_step,
+    squares_forward,
 };
 use crate::pool::SerialPool;
 use alloc::vec;
@@ -35,7 +36,7 @@ impl Model {
         let last = &forward.x;
         let (positions, targets) = sequence.targets();
         // The loss is not known before the last rows: weights must not change until then.
-        let descend = options.descend.filter(|_| positions.len() <= HEAD_ROWS);
+        let descend = options.descend.filter(|_| positions.len() <= HEAD_ROWS && !frozen);
         let dx = zeroed(exec, &mut buffers.dx, last.len());
         for (positions, targets) in positions.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let rows = positions.len();
@@ -52,16 +53,23 @@ impl Model {
             }
             cross_entropy_backward(exec, logits, targets, options.count);
             let dnormed = zeroed(exec, &mut buffers.dnormed, rows * dim);
-            matmul_backward_input(exec, dnormed, logits, head.weights(), rows);
+            match descend {
+                Some(rate) => {
+                    let sums = &mut buffers.sums;
+                    self.head_step(exec, &sequence.tokens, dnormed, [logits, normed], rate, sums, gradients);
+                }
+                None => {
+                    matmul_backward_input(exec, dnormed, logits, head.weights(), rows);
+                    if !frozen {
+                        matmul_backward_weight(exec, gradients.sum(head.index, vocab * dim), logits, normed, rows);
+                    }
+                }
+            }
+            let norm = &self.params.norm;
             let dnorm = (!frozen).then(|| gradients.sum(norm.index, dim));
             rmsnorm_backward(exec, &mut dx_rows, dnorm, dnormed, &x, norm.weights(), eps);
             for (t, row) in positions.iter().zip(dx_rows.chunks_exact(dim)) {
                 dx[t * dim..(t + 1) * dim].copy_from_slice(row);
-            }
-            match descend {
-                _ if frozen => {}
-                Some(rate) => self.head_step(exec, &sequence.tokens, logits, normed, rate, gradients),
-                None => matmul_backward_weight(exec, gradients.sum(head.index, vocab * dim), logits, normed, rows),
             }
         }
         if frozen {
@@ -75,21 +83,25 @@ impl Model {
         }
     }
 
-    /// Gradient descent on the head. Of a tied one the rows of `tokens`, which receive more as a lookup table, stay as they are.
+    /// The gradients of the normed rows, and gradient descent on the head. Of a tied one the rows of `tokens`, which receive more
+    /// as a lookup table, stay as they are.
     fn head_step(
         &mut self,
         exec: Exec<'_>,
         tokens: &[u32],
-        dlogits: &[f32],
-        normed: &[f32],
+        dnormed: &mut [f32],
+        [dlogits, normed]: [&[f32]; 2],
         rate: f32,
+        sums: &mut Vec<f32>,
         gradients: &mut Gradients,
     ) {
         let Config { vocab, dim, .. } = self.config;
         let rows = dlogits.len() / vocab;
         let mut squares = vec![0.0; vocab];
         if let Some(head) = &mut self.params.head {
-            head.tensor.update(|w| matmul_sgd_step(exec, [w, &mut squares], dlogits, normed, rows, rate));
+            head.tensor.update(|w| {
+                matmul_backward_sgd_step(exec, dnormed, [w, &mut squares], dlogits, normed, rows, rate, sums);
+            });
             gradients.set_squares(head.index, squares.iter().fold(0.0, |sum, row| sum + row));
             return;
         }
@@ -103,7 +115,7 @@ impl Model {
         self.params.embedding.tensor.update(|w| {
             let start = |token: &u32| *token as usize * dim;
             let old: Vec<f32> = tokens.iter().flat_map(|token| &w[start(token)..][..dim]).copied().collect();
-            matmul_sgd_step(exec, [&mut *w, &mut squares], dlogits, normed, rows, rate);
+            matmul_backward_sgd_step(exec, dnormed, [&mut *w, &mut squares], dlogits, normed, rows, rate, sums);
             for (token, old) in tokens.iter().zip(old.chunks_exact(dim)) {
                 w[start(token)..][..dim].copy_from_slice(old);
             }

@@ -48,6 +48,8 @@ pub(super) struct Buffers {
     pub dk: Vec<f32>,
     pub dv: Vec<f32>,
     pub attention: AttentionScratch,
+    /// Of parts of a linear layer's rows.
+    pub sums: Vec<f32>,
     pub logits: Vec<f32>,
 }
 

@@ -6,7 +6,6 @@ use crate::Exec;
 use crate::pool::{Columns, SerialPool, split_columns, split_rows};
 use crate::simd::tile::{Block, ByRows, Factors, TERMS, axis_sums};
 use crate::simd::{LANES, Op, Simd, Weight, padded, store};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -28,8 +27,10 @@ pub fn matmul_backward_input(exec: Exec<'_>, dx: &mut [f32], dout: &[f32], w: We
     let (rows, cols) = (dout.len() / tokens, dx.len() / tokens);
     assert!(dout.len() == tokens * rows && w.len() == rows * cols, "matmul: weights for [{rows}, {cols}]");
     split_columns(exec.pool, dx, cols, granule(cols), |dx| match w {
-        Weights::F32(w) => exec.backend.run(BackwardInput { dx, dout, w, cols }),
-        Weights::Bf16(w) => exec.backend.run(BackwardInput { dx, dout, w, cols }),
+        Weights::F32(w) => exec.backend.run(BackwardInput { dx, dout: Dout { values: dout, rows, first: 0 }, w, cols }),
+        Weights::Bf16(w) => {
+            exec.backend.run(BackwardInput { dx, dout: Dout { values: dout, rows, first: 0 }, w, cols })
+        }
     });
 }
 
@@ -48,45 +49,65 @@ pub fn matmul_backward_bias(exec: Exec<'_>, dbias: &mut [f32], dout: &[f32]) {
     });
 }
 
-/// Columns `range` of [`matmul_backward_input`].
-struct BackwardInput<'a, 'b, W> {
-    dx: Columns<'b>,
-    dout: &'a [f32],
-    w: &'a [W],
-    cols: usize,
+/// The gradients of the outputs of a matrix of `rows` rows, of which those from `first` on are meant.
+#[derive(Clone, Copy)]
+pub(super) struct Dout<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) first: usize,
+}
+
+/// Some columns of [`matmul_backward_input`].
+pub(super) struct BackwardInput<'a, 'b, W> {
+    pub(super) dx: Columns<'b>,
+    pub(super) dout: Dout<'a>,
+    pub(super) w: &'a [W],
+    pub(super) cols: usize,
+}
+
+/// Memory of [`BackwardInput`] between blocks of terms: their factors, and sums.
+#[derive(Default)]
+pub(super) struct Scratch {
+    factors: Vec<[f32; TERMS]>,
+    sums: Vec<[Block; WIDE]>,
 }
 
 impl<W: Weight> Op for BackwardInput<'_, '_, W> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<S: Simd>(mut self, s: S) {
-        let rows = self.w.len() / self.cols;
-        let mut factors = vec![[0.0; TERMS]; self.dx.rows()];
-        let mut sums = vec![];
-        for start in (0..rows).step_by(TERMS) {
-            let terms = start..rows.min(start + TERMS);
-            for (factors, dout) in factors.iter_mut().zip(self.dout.chunks_exact(rows)) {
-                factors[..terms.len()].copy_from_slice(&dout[terms.clone()]);
-            }
-            let mut columns = self.dx.range();
-            if S::PARTS == 1 && self.dx.rows() <= few::<S>() {
-                columns.start += self.rows_as_they_lie(s, &factors, terms.clone(), &mut sums);
-            }
-            while columns.len() >= WIDE * LANES {
-                self.panel::<S, WIDE>(s, &factors, terms.clone(), columns.start..columns.start + WIDE * LANES);
-                columns.start += WIDE * LANES;
-            }
-            while !columns.is_empty() {
-                let end = columns.end.min(columns.start + LANES);
-                self.panel::<S, 1>(s, &factors, terms.clone(), columns.start..end);
-                columns.start = end;
-            }
-        }
+    fn eval<S: Simd>(self, s: S) {
+        self.sum_up(s, &mut Scratch::default());
     }
 }
 
 impl<W: Weight> BackwardInput<'_, '_, W> {
+    /// Adds the terms of all rows of `w`, block by block.
+    #[inline(always)]
+    pub(super) fn sum_up<S: Simd>(mut self, s: S, Scratch { factors, sums }: &mut Scratch) {
+        let rows = self.w.len() / self.cols;
+        factors.resize(self.dx.rows(), [0.0; TERMS]);
+        for start in (0..rows).step_by(TERMS) {
+            let terms = start..rows.min(start + TERMS);
+            for (factors, dout) in factors.iter_mut().zip(self.dout.values.chunks_exact(self.dout.rows)) {
+                factors[..terms.len()].copy_from_slice(&dout[self.dout.first + start..][..terms.len()]);
+            }
+            let mut columns = self.dx.range();
+            if S::PARTS == 1 && self.dx.rows() <= few::<S>() {
+                columns.start += self.rows_as_they_lie(s, factors, terms.clone(), sums);
+            }
+            while columns.len() >= WIDE * LANES {
+                self.panel::<S, WIDE>(s, factors, terms.clone(), columns.start..columns.start + WIDE * LANES);
+                columns.start += WIDE * LANES;
+            }
+            while !columns.is_empty() {
+                let end = columns.end.min(columns.start + LANES);
+                self.panel::<S, 1>(s, factors, terms.clone(), columns.start..end);
+                columns.start = end;
+            }
+        }
+    }
+
     /// [`Self::panel`] of all columns but those at the end that are not as many, from rows as they lie: to lay them out costs as much as the
     /// sums of a few tokens. [`ROWS`] at a time, so that memory is read in order, while `sums` wait in the first-level cache. Returns how
     /// many columns are done.

@@ -6,10 +6,11 @@ use crate::pool::{split_rows, split_together};
 use crate::simd::tile::{Block, ByTerms, TERMS};
 use crate::simd::{LANES, Op, Simd, padded, store};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Rows that are summed up together: what they read fits into the caches. A multiple of every tile and of [`LANES`].
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// The gradients of [`super::matmul_forward`]'s weights: `dw += dout^T x`.
 ///
@@ -45,22 +46,22 @@ pub fn matmul_sgd_step(
     let terms = Terms::new(dout, x, tokens, w.len());
     assert_eq!(squares.len(), terms.rows, "matmul: squares of {} rows", terms.rows);
     split_together(exec.pool, terms.rows, [w, squares], |range, [w, squares]| {
-        let lanes = [Block::ZERO; GROUP];
-        exec.backend.run(Sums { terms, rows: range, target: Descent { w, squares, lanes, cols: terms.cols, rate } });
+        let target = Descent::new([w, squares], terms.cols, rate);
+        exec.backend.run(Sums { terms, rows: range, target });
     });
 }
 
 /// The terms of the sums: `dout[t][o] * x[t]`.
 #[derive(Clone, Copy)]
-struct Terms<'a> {
-    dout: &'a [f32],
-    x: &'a [f32],
-    rows: usize,
-    cols: usize,
+pub(super) struct Terms<'a> {
+    pub(super) dout: &'a [f32],
+    pub(super) x: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
 }
 
 impl<'a> Terms<'a> {
-    fn new(dout: &'a [f32], x: &'a [f32], tokens: usize, weights: usize) -> Terms<'a> {
+    pub(super) fn new(dout: &'a [f32], x: &'a [f32], tokens: usize, weights: usize) -> Terms<'a> {
         assert!(tokens > 0 && x.len().is_multiple_of(tokens), "matmul: x {} for {tokens} tokens", x.len());
         let (rows, cols) = (dout.len() / tokens, x.len() / tokens);
         assert!(dout.len() == tokens * rows && weights == rows * cols, "matmul: gradients of [{rows}, {cols}]");
@@ -69,7 +70,7 @@ impl<'a> Terms<'a> {
 }
 
 /// What becomes of the sums. Rows count from the first of the part; each goes through its columns in rising order.
-trait Target {
+pub(super) trait Target {
     /// Writes what the sums of some columns of a row start with to `sums`, which are +0.0.
     fn start<S: Simd>(&mut self, s: S, row: usize, columns: Range<usize>, sums: &mut [Block]);
     /// Takes the sums of some columns of a row; what is missing in a last block is zero (N4).
@@ -108,13 +109,19 @@ impl Target for Stored<'_> {
 }
 
 /// Weights that change by their gradients.
-struct Descent<'a> {
+pub(super) struct Descent<'a> {
     w: &'a mut [f32],
     squares: &'a mut [f32],
     /// The squares of the rows of the group, by lanes.
     lanes: [Block; GROUP],
     cols: usize,
     rate: f32,
+}
+
+impl<'a> Descent<'a> {
+    pub(super) fn new([w, squares]: [&'a mut [f32]; 2], cols: usize, rate: f32) -> Descent<'a> {
+        Descent { w, squares, lanes: [Block::ZERO; GROUP], cols, rate }
+    }
 }
 
 impl Target for Descent<'_> {
@@ -154,10 +161,23 @@ impl Target for Descent<'_> {
 }
 
 /// The sums of the rows `rows`.
-struct Sums<'a, G> {
-    terms: Terms<'a>,
-    rows: Range<usize>,
-    target: G,
+pub(super) struct Sums<'a, G> {
+    pub(super) terms: Terms<'a>,
+    pub(super) rows: Range<usize>,
+    pub(super) target: G,
+}
+
+/// Memory of [`Sums`] in tiles of `T` rows. Of each tile of a group, the factors of all terms; of some columns, the vectors of all terms.
+pub(super) struct Packed<const T: usize> {
+    factors: Vec<[[f32; T]; TERMS]>,
+    panel: Vec<Block>,
+}
+
+impl<const T: usize> Packed<T> {
+    pub(super) fn new(tokens: usize) -> Packed<T> {
+        let parts = tokens.div_ceil(TERMS);
+        Packed { factors: vec![[[0.0; T]; TERMS]; GROUP / T * parts], panel: vec![Block::ZERO; parts * TERMS * WIDE] }
+    }
 }
 
 impl<G: Target> Op for Sums<'_, G> {
@@ -170,37 +190,40 @@ impl<G: Target> Op for Sums<'_, G> {
 }
 
 impl<G: Target> Sums<'_, G> {
-    /// Group by group, in tiles of `T` rows.
     #[inline(always)]
     fn groups<S: Simd, const T: usize>(mut self, s: S) {
-        let Terms { dout, x, rows, cols } = self.terms;
-        let parts = (x.len() / cols).div_ceil(TERMS);
-        // Of each tile, the factors of all terms; of some columns, the vectors of all terms.
-        let mut factors = vec![[[0.0; T]; TERMS]; GROUP / T * parts];
-        let mut panel = vec![Block::ZERO; parts * TERMS * WIDE];
+        let mut packed = Packed::<T>::new(self.terms.x.len() / self.terms.cols);
         for first in (0..self.rows.len()).step_by(GROUP) {
-            let group = first..self.rows.len().min(first + GROUP);
-            for (k, dout) in dout.chunks_exact(rows).enumerate() {
-                let dout = &dout[self.rows.start + group.start..self.rows.start + group.end];
-                for (dout, tile) in dout.chunks(T).zip(factors.chunks_exact_mut(parts)) {
-                    for (factor, dout) in tile[k / TERMS][k % TERMS].iter_mut().zip(dout) {
-                        *factor = *dout;
-                    }
+            self.group(s, &mut packed, first..self.rows.len().min(first + GROUP));
+        }
+    }
+
+    /// A group of rows, in tiles of `T`.
+    #[inline(always)]
+    pub(super) fn group<S: Simd, const T: usize>(&mut self, s: S, packed: &mut Packed<T>, group: Range<usize>) {
+        let Terms { dout, x, rows, cols } = self.terms;
+        let Packed { factors, panel } = packed;
+        let parts = (x.len() / cols).div_ceil(TERMS);
+        for (k, dout) in dout.chunks_exact(rows).enumerate() {
+            let dout = &dout[self.rows.start + group.start..self.rows.start + group.end];
+            for (dout, tile) in dout.chunks(T).zip(factors.chunks_exact_mut(parts)) {
+                for (factor, dout) in tile[k / TERMS][k % TERMS].iter_mut().zip(dout) {
+                    *factor = *dout;
                 }
             }
-            let mut columns = 0..cols;
-            while columns.len() >= WIDE * LANES {
-                let end = columns.start + WIDE * LANES;
-                self.panel::<S, T, WIDE>(s, &factors, &mut panel, group.clone(), columns.start..end);
-                columns.start = end;
-            }
-            while !columns.is_empty() {
-                let end = cols.min(columns.start + LANES);
-                self.panel::<S, T, 1>(s, &factors, &mut panel, group.clone(), columns.start..end);
-                columns.start = end;
-            }
-            self.target.done(s, group);
         }
+        let mut columns = 0..cols;
+        while columns.len() >= WIDE * LANES {
+            let end = columns.start + WIDE * LANES;
+            self.panel::<S, T, WIDE>(s, factors, panel, group.clone(), columns.start..end);
+            columns.start = end;
+        }
+        while !columns.is_empty() {
+            let end = cols.min(columns.start + LANES);
+            self.panel::<S, T, 1>(s, factors, panel, group.clone(), columns.start..end);
+            columns.start = end;
+        }
+        self.target.done(s, group);
     }
 
     /// Some columns of a group of rows.

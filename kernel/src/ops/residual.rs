@@ -25,11 +25,17 @@ impl Op for Residual<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let (x, x_tail) = self.x.as_chunks_mut::<LANES>();
-        let (y, y_tail) = self.y.as_chunks();
-        for (x, y) in x.iter_mut().zip(y) {
-            s.store(s.add(s.load(x), s.load(y)), x);
-        }
-        store(s, s.add(s.load(&padded(x_tail)), s.load(&padded(y_tail))), x_tail);
+        add(s, self.x, self.y);
     }
+}
+
+/// `x = x + y`
+#[inline(always)]
+pub(super) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+    let (x, x_tail) = x.as_chunks_mut::<LANES>();
+    let (y, y_tail) = y.as_chunks();
+    for (x, y) in x.iter_mut().zip(y) {
+        s.store(s.add(s.load(x), s.load(y)), x);
+    }
+    store(s, s.add(s.load(&padded(x_tail)), s.load(&padded(y_tail))), x_tail);
 }

@@ -7,10 +7,11 @@ use crate::spec;
 use kernel::Exec;
 use kernel::ops::*;
 
-pub const ROWS: [Row; 16] = [
+pub const ROWS: [Row; 17] = [
     Row { name: "matmul_backward_input", bound: 7.0, cases: matmul_input },
     Row { name: "matmul_backward_weight", bound: 2.0, cases: matmul_weight },
     Row { name: "matmul_sgd_step", bound: 4.0, cases: matmul_step },
+    Row { name: "matmul_backward_sgd_step", bound: 7.0, cases: matmul_input_and_step },
     Row { name: "matmul_backward_bias", bound: 4.0, cases: matmul_bias },
     Row { name: "rmsnorm_backward", bound: 4.0, cases: rmsnorm },
     Row { name: "rope_backward", bound: 2.0, cases: rope },
@@ -143,38 +144,78 @@ fn matmul_weight(n: &mut Numbers) -> Vec<Outcome> {
     shapes(n, &LINEAR, [20, 40, 70]).into_iter().map(|shape| case(shape, n)).collect()
 }
 
-/// The changed weights, then the squares of each row of their gradients.
+/// How far [`matmul_step`] and [`matmul_input_and_step`] go down.
+const RATE: f32 = 0.5;
+
+/// The changed weights, then the squares of each row of their gradients: what the contract and what the mathematics say.
+fn stepped([tokens, rows, cols]: [usize; 3], dout: &[f32], x: &[f32], w: &[f32]) -> (Vec<f32>, Vec<Truth>) {
+    let mut g = vec![0.0; rows * cols];
+    spec::accumulate(&mut g, cols, tokens, |t, o| dout[t * rows + o], |t, c| x[t * cols + c]);
+    let mut spec: Vec<f32> = w.iter().zip(&g).map(|(w, g)| w - RATE * g).collect();
+    spec.extend(g.chunks_exact(cols).map(|g| spec::dot(g, g)));
+    let slopes = gradient(&vec![0.5; rows * cols], dout, |w| linear(&wide(x), w, cols));
+    let squares = slopes.chunks_exact(cols).map(|g| Truth {
+        value: g.iter().map(|g| g.value * g.value).sum(),
+        scale: g.iter().map(|g| g.scale * g.scale).sum(),
+    });
+    let squares: Vec<Truth> = squares.collect();
+    let down = |t: &Truth| Truth { value: -f64::from(RATE) * t.value, scale: f64::from(RATE) * t.scale };
+    let mut truth = plus(slopes.iter().map(down).collect(), w);
+    truth.extend(squares);
+    (spec, truth)
+}
+
 fn matmul_step(n: &mut Numbers) -> Vec<Outcome> {
-    let case = |[tokens, rows, cols]: [usize; 3], n: &mut Numbers| {
+    let case = |shape @ [tokens, rows, cols]: [usize; 3], n: &mut Numbers| {
         let (x, dout, start) = (n.f32s(tokens * cols), n.f32s(tokens * rows), n.f32s(rows * cols));
-        let rate = 0.5;
-        let mut g = vec![0.0; rows * cols];
-        spec::accumulate(&mut g, cols, tokens, |t, o| dout[t * rows + o], |t, c| x[t * cols + c]);
-        let mut spec: Vec<f32> = start.iter().zip(&g).map(|(w, g)| w - rate * g).collect();
-        spec.extend(g.chunks_exact(cols).map(|g| spec::dot(g, g)));
-        let slopes = gradient(&vec![0.5; rows * cols], &dout, |w| linear(&wide(&x), w, cols));
-        let squares = slopes.chunks_exact(cols).map(|g| Truth {
-            value: g.iter().map(|g| g.value * g.value).sum(),
-            scale: g.iter().map(|g| g.scale * g.scale).sum(),
-        });
-        let squares: Vec<Truth> = squares.collect();
-        let down = |t: &Truth| Truth { value: -f64::from(rate) * t.value, scale: f64::from(rate) * t.scale };
-        let mut truth = plus(slopes.iter().map(down).collect(), &start);
-        truth.extend(squares);
+        let (spec, truth) = stepped(shape, &dout, &x, &start);
         Outcome {
-            shape: format!("[{tokens}, {rows}, {cols}]"),
+            shape: format!("{shape:?}"),
             truth,
             spec,
             run: Box::new(move |exec| {
                 guarded(rows * cols + rows, |out| {
                     let (w, squares) = out.split_at_mut(rows * cols);
                     w.copy_from_slice(&start);
-                    matmul_sgd_step(exec, [w, squares], &dout, &x, tokens, rate);
+                    matmul_sgd_step(exec, [w, squares], &dout, &x, tokens, RATE);
                 })
             }),
         }
     };
     shapes(n, &LINEAR, [20, 40, 70]).into_iter().map(|shape| case(shape, n)).collect()
+}
+
+/// The gradients of the input, then what [`matmul_step`] has.
+fn matmul_input_and_step(n: &mut Numbers) -> Vec<Outcome> {
+    let case = |shape @ [tokens, rows, cols]: [usize; 3], n: &mut Numbers| {
+        let (x, dout) = (n.f32s(tokens * cols), n.f32s(tokens * rows));
+        let (start, dx) = (n.f32s(rows * cols), n.f32s(tokens * cols));
+        let (stepped, slopes) = stepped(shape, &dout, &x, &start);
+        let mut spec = dx.clone();
+        spec::accumulate_blocks(&mut spec, cols, rows, |o, t| dout[t * rows + o], |o, c| start[o * cols + c]);
+        spec.extend(stepped);
+        let mut truth = plus(gradient(&x, &dout, |x| linear(x, &wide(&start), cols)), &dx);
+        truth.extend(slopes);
+        Outcome {
+            shape: format!("{shape:?}"),
+            truth,
+            spec,
+            run: Box::new(move |exec| {
+                guarded(tokens * cols + rows * cols + rows, |out| {
+                    let (out, rest) = out.split_at_mut(tokens * cols);
+                    let (w, squares) = rest.split_at_mut(rows * cols);
+                    out.copy_from_slice(&dx);
+                    w.copy_from_slice(&start);
+                    // What was there before does not matter.
+                    let mut sums = vec![f32::NAN; 7000];
+                    matmul_backward_sgd_step(exec, out, [w, squares], &dout, &x, tokens, RATE, &mut sums);
+                })
+            }),
+        }
+    };
+    // One or two blocks of rows for each of three threads, and rows that are left; too many tokens; rows for one thread alone.
+    let chosen = [[5, 200, 20], [2, 455, 7], [2, 192, 50], [17, 200, 3], [16, 131, 20], [3, 5, 17]];
+    chosen.map(|shape| case(shape, n)).into()
 }
 
 fn matmul_bias(n: &mut Numbers) -> Vec<Outcome> {

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 const STORED: &str = include_str!("../../../../docs/vectors/operators.json");
 
 /// Operators that are two others in one call: those have the vectors, the tests in `ops.rs` hold these to the same bits.
-const FUSED: [&str; 2] = ["matmul_forward_each", "matmul_sgd_step"];
+const FUSED: [&str; 3] = ["matmul_forward_each", "matmul_sgd_step", "matmul_backward_sgd_step"];
 
 /// What the elements of an input are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
