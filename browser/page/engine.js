@@ -13,6 +13,9 @@ const MAX_THREADS = 64;
 /** Milliseconds in which the engine's worker has to start its compute workers, which itself gives them 20 seconds. */
 const START_PATIENCE = 30_000;
 
+/** Tokens that the worker is asked for at a time. */
+const AHEAD = 2;
+
 export class Engine {
   #worker;
   #runs = 0;
@@ -47,18 +50,30 @@ export class Engine {
     this.weightsSha256 = info.weightsSha256;
   }
 
-  /** Generates, one step at a time; leaving the loop, or the signal, stops it within one token. */
+  /** Generates, one step at a time; leaving the loop, or the signal, stops it at once, and the worker after the tokens that it was asked for. */
   async *generate({ signal, onPrefill = () => {}, ...options }) {
     const settings = generateSettings(options);
     const { call, release } = this.#begin(signal);
+    const asked = [];
+    const ask = (ahead) => {
+      while (asked.length < ahead) {
+        const answer = call("advance");
+        answer.catch(() => {}); // of what is asked for ahead, nobody may wait any more
+        asked.push(answer);
+      }
+    };
     try {
       await call("start", settings);
       for (;;) {
-        const { prefill, step, memoryBytes } = await call("advance");
+        ask(1);
+        const { prefill, step, memoryBytes } = await asked.shift();
         this.info.memoryBytes = memoryBytes;
         if (prefill) onPrefill(prefill);
-        if (step) yield step;
-        if (step?.finishReason) return;
+        if (!step) continue;
+        // So that the worker need not wait for this thread between two tokens.
+        if (!step.finishReason) ask(AHEAD);
+        yield step;
+        if (step.finishReason) return;
       }
     } finally {
       release();

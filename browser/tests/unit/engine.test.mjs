@@ -115,7 +115,8 @@ test("leaving the loop releases the generation", async () => {
   const engine = await load();
   for await (const { step } of engine.generate({ prompt: "p", maxTokens: 100 })) if (step === 2) break;
   assert.equal(FakeWorker.last.log.at(-1), "release");
-  assert.equal(FakeWorker.last.log.filter((operation) => operation === "advance").length, 3);
+  // The part of the prompt, two tokens, and two more that the worker was asked for ahead.
+  assert.equal(FakeWorker.last.log.filter((operation) => operation === "advance").length, 5);
 });
 
 test("two generations at once take turns", async () => {
@@ -140,7 +141,8 @@ test("the signal stops a generation with its reason, also while the worker compu
     },
     { name: "AbortError" },
   );
-  assert.deepEqual(steps, [1, 2]);
+  // Two tokens more had been asked for.
+  assert.deepEqual(steps, [1, 2, 3, 4]);
   assert.equal(FakeWorker.last.log.at(-1), "release");
   await assert.rejects(collect(engine.generate({ prompt: "p", signal: controller.signal })), { name: "AbortError" });
 });
