@@ -315,13 +315,21 @@ fn integer(weight: f32) -> u64 {
 /// # Errors
 /// The lowest token whose logit is not finite (N9).
 pub(crate) fn argmax(logits: &[f32]) -> Result<u32, usize> {
-    if let Some(token) = logits.iter().position(|v| !v.is_finite()) {
-        return Err(token);
-    }
-    let mut best = 0;
-    for (token, v) in logits.iter().enumerate() {
-        if logits[best] < *v {
-            best = token;
+    let (mut best, mut highest) = (0, f32::NEG_INFINITY);
+    for (part, first) in logits.chunks(64).zip((0..).step_by(64)) {
+        // Nothing depends on what came before it, so many are looked at together.
+        let (mut finite, mut higher) = (true, false);
+        for v in part {
+            finite &= v.is_finite();
+            higher |= highest < *v;
+        }
+        if !finite {
+            return Err(first + part.iter().take_while(|v| v.is_finite()).count());
+        }
+        for (token, v) in part.iter().enumerate().filter(|_| higher) {
+            if highest < *v {
+                (best, highest) = (first + token, *v);
+            }
         }
     }
     Ok(best as u32)

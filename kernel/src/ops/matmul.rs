@@ -148,7 +148,11 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens <= few::<S>() {
             // Two to eight tokens go over neighbouring rows at once, which is faster than two groups in streams.
-            let done = if S::FAR_STREAMS && (self.tokens == 1 || self.tokens > 8) { self.in_streams(s) } else { 0 };
+            let done = match self.tokens {
+                1 if S::FAR_STREAMS => self.in_streams::<S, 1>(s),
+                9.. if S::FAR_STREAMS && few::<S>() > 1 => self.in_streams::<S, STREAM_TOKENS>(s),
+                _ => 0,
+            };
             if self.tokens == 1 { self.one_token(s, done) } else { self.few_tokens(s, done) }
         } else if S::IN_HALVES {
             self.many_tokens(s);
@@ -167,15 +171,15 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
 
 impl<W: Weight> MatMul<'_, '_, W> {
     /// Weight rows in [`STREAMS`] streams far from one another, where a single one is not foreseen beyond a page, or weights cannot be asked
-    /// for ahead of their use. Returns how many rows are done, all but a few at the end.
+    /// for ahead of their use; up to `M` tokens together. Returns how many rows are done, all but a few at the end.
     #[inline(always)]
-    fn in_streams<S: Simd>(&mut self, s: S) -> usize {
+    fn in_streams<S: Simd, const M: usize>(&mut self, s: S) -> usize {
         let (cols, range) = (self.cols, self.out.range());
         let w = &self.w[range.start * cols..range.end * cols];
         let each = range.len() / (STREAMS * LANES) * LANES;
-        let mut sums = [[[Block::ZERO; LANES]; STREAM_TOKENS]; STREAMS];
+        let mut sums = [[[Block::ZERO; LANES]; M]; STREAMS];
         for first in (0..each).step_by(LANES) {
-            for group in tiles(self.tokens, STREAM_TOKENS) {
+            for group in tiles(self.tokens, M) {
                 let x = &self.x[group.start * cols..group.end * cols];
                 for row in 0..LANES {
                     let mut w: [&[W]; STREAMS] = [w; STREAMS];
@@ -183,12 +187,12 @@ impl<W: Weight> MatMul<'_, '_, W> {
                         *w = &w[(i * each + first + row) * cols..][..cols];
                     }
                     match group.len() {
-                        6 => row_of_streams::<S, W, 6>(s, &mut sums, row, w, x),
-                        5 => row_of_streams::<S, W, 5>(s, &mut sums, row, w, x),
-                        4 => row_of_streams::<S, W, 4>(s, &mut sums, row, w, x),
-                        3 => row_of_streams::<S, W, 3>(s, &mut sums, row, w, x),
-                        2 => row_of_streams::<S, W, 2>(s, &mut sums, row, w, x),
-                        _ => row_of_streams::<S, W, 1>(s, &mut sums, row, w, x),
+                        6 if M >= 6 => row_of_streams::<S, W, 6, M>(s, &mut sums, row, w, x),
+                        5 if M >= 5 => row_of_streams::<S, W, 5, M>(s, &mut sums, row, w, x),
+                        4 if M >= 4 => row_of_streams::<S, W, 4, M>(s, &mut sums, row, w, x),
+                        3 if M >= 3 => row_of_streams::<S, W, 3, M>(s, &mut sums, row, w, x),
+                        2 if M >= 2 => row_of_streams::<S, W, 2, M>(s, &mut sums, row, w, x),
+                        _ => row_of_streams::<S, W, 1, M>(s, &mut sums, row, w, x),
                     }
                 }
                 for (i, sums) in sums.iter().enumerate() {
@@ -321,9 +325,9 @@ impl<W: Weight> MatMul<'_, '_, W> {
 
 /// The lanes of one weight row of each stream with each of `T` tokens: `sums[stream][token][row]`.
 #[inline(always)]
-fn row_of_streams<S: Simd, W: Weight, const T: usize>(
+fn row_of_streams<S: Simd, W: Weight, const T: usize, const M: usize>(
     s: S,
-    sums: &mut [[[Block; LANES]; STREAM_TOKENS]; STREAMS],
+    sums: &mut [[[Block; LANES]; M]; STREAMS],
     row: usize,
     w: [&[W]; STREAMS],
     x: &[f32],
@@ -331,8 +335,8 @@ fn row_of_streams<S: Simd, W: Weight, const T: usize>(
     if S::PARTS == 4 && T == 1 {
         let mut lanes = [Block::ZERO; STREAMS];
         lanes_by_pairs(s, &mut lanes, w, x);
-        for (sums, lanes) in sums.iter_mut().zip(lanes) {
-            sums[0][row] = lanes;
+        for (sums, lanes) in sums.iter_mut().zip(&lanes) {
+            s.store(s.load(&lanes.0), &mut sums[0][row].0);
         }
         return;
     }

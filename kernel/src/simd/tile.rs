@@ -120,7 +120,7 @@ pub fn lanes_of_rows<S: Simd, W: Weight, const R: usize, const T: usize>(
 
 /// Columns of which [`lanes_by_pairs`] takes one half of the lanes and then the other: what the second reads again is in the
 /// first-level cache, and each row is read for no longer than a processor foresees.
-const SEGMENT: usize = 12 * LANES;
+const SEGMENT: usize = 6 * LANES;
 
 /// [`lanes_of_rows`] of one vector where sixteen lanes take four registers, `sums[r]` being those of row `r`: two registers of each
 /// row at a time, so that the sums of all rows fit.
@@ -130,7 +130,9 @@ const SEGMENT: usize = 12 * LANES;
 #[inline(always)]
 pub fn lanes_by_pairs<S: Simd, W: Weight, const R: usize>(s: S, sums: &mut [Block; R], w: [&[W]; R], x: &[f32]) {
     assert!(S::PARTS == 4, "pairs of {} registers", S::PARTS);
-    *sums = [Block::ZERO; R];
+    for sums in &mut *sums {
+        s.store(s.splat(0.0), &mut sums.0);
+    }
     let whole = x.len() / LANES * LANES;
     let mut segment = w;
     for start in (0..whole).step_by(SEGMENT) {
@@ -170,8 +172,8 @@ fn add_pair<S: Simd, W: Weight, const R: usize, const FIRST: usize>(
         blocks[r] = &w[r].as_chunks().0[..x.len()];
         acc[r] = [s.part_load(&sums[r].0, FIRST), s.part_load(&sums[r].0, FIRST + 1)];
     }
-    for (i, x) in x.iter().enumerate() {
-        let x = [s.part_load(x, FIRST), s.part_load(x, FIRST + 1)];
+    for i in 0..x.len() {
+        let x = [s.part_load(&x[i], FIRST), s.part_load(&x[i], FIRST + 1)];
         for r in 0..R {
             // What is not used of sixteen weights is not read.
             let w = W::load(s, &blocks[r][i]);
