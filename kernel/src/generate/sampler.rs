@@ -326,9 +326,11 @@ pub(crate) fn argmax(logits: &[f32]) -> Result<u32, usize> {
         if !finite {
             return Err(first + part.iter().take_while(|v| v.is_finite()).count());
         }
-        for (token, v) in part.iter().enumerate().filter(|_| higher) {
-            if highest < *v {
-                (best, highest) = (first + token, *v);
+        if higher {
+            for (token, v) in (first..).zip(part) {
+                if highest < *v {
+                    (best, highest) = (token, *v);
+                }
             }
         }
     }

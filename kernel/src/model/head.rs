@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::gradients::{BackwardOptions, Gradients, Ready, Sequence, Tied};
 use super::llama::{Model, sized};
-use super::tape::{Tape, zeroed};
+use super::tape::{Buffers, Tape, zeroed};
 use crate::Exec;
 use crate::ops::{
     cross_entropy_backward, cross_entropy_forward, embedding_backward, matmul_backward_input, matmul_backward_sgd_step,
@@ -37,7 +37,7 @@ impl Model {
         let (positions, targets) = sequence.targets();
         // The loss is not known before the last rows: weights must not change until then.
         let descend = options.descend.filter(|_| positions.len() <= HEAD_ROWS && !frozen);
-        let dx = zeroed(exec, &mut buffers.dx, last.len());
+        zeroed(exec, &mut buffers.dx, last.len());
         for (positions, targets) in positions.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let rows = positions.len();
             let (norm, head) = (&self.params.norm, self.params.head());
@@ -54,10 +54,7 @@ impl Model {
             cross_entropy_backward(exec, logits, targets, options.count);
             let dnormed = zeroed(exec, &mut buffers.dnormed, rows * dim);
             match descend {
-                Some(rate) => {
-                    let sums = &mut buffers.sums;
-                    self.head_step(exec, &sequence.tokens, dnormed, [logits, normed], rate, sums, gradients);
-                }
+                Some(rate) => self.head_step(exec, &sequence.tokens, buffers, rate, gradients),
                 None => {
                     matmul_backward_input(exec, dnormed, logits, head.weights(), rows);
                     if !frozen {
@@ -67,9 +64,9 @@ impl Model {
             }
             let norm = &self.params.norm;
             let dnorm = (!frozen).then(|| gradients.sum(norm.index, dim));
-            rmsnorm_backward(exec, &mut dx_rows, dnorm, dnormed, &x, norm.weights(), eps);
+            rmsnorm_backward(exec, &mut dx_rows, dnorm, &buffers.dnormed, &x, norm.weights(), eps);
             for (t, row) in positions.iter().zip(dx_rows.chunks_exact(dim)) {
-                dx[t * dim..(t + 1) * dim].copy_from_slice(row);
+                buffers.dx[t * dim..(t + 1) * dim].copy_from_slice(row);
             }
         }
         if frozen {
@@ -89,10 +86,8 @@ impl Model {
         &mut self,
         exec: Exec<'_>,
         tokens: &[u32],
-        dnormed: &mut [f32],
-        [dlogits, normed]: [&[f32]; 2],
+        Buffers { dnormed, logits: dlogits, normed, sums, .. }: &mut Buffers,
         rate: f32,
-        sums: &mut Vec<f32>,
         gradients: &mut Gradients,
     ) {
         let Config { vocab, dim, .. } = self.config;

@@ -134,11 +134,10 @@ fn scores_of_blocks<S: Simd, const P: usize>(
     // The first rows bring the keys into the cache, for those after them, too: neighbours as one stream.
     let line = size_of::<[f32; LANES]>();
     let mut next = Ahead { lines: [blocks[0].as_ptr().cast(); P], step: if apart == 1 { P * line } else { line } };
-    for b in 0..P {
-        next.lines[b] = if apart == 1 {
-            next.lines[b].wrapping_add(AHEAD + b * line)
-        } else {
-            blocks[b].as_ptr().cast::<u8>().wrapping_add(AHEAD_IN_STREAMS)
+    for (b, (next, block)) in next.lines.iter_mut().zip(&blocks).enumerate() {
+        *next = match apart {
+            1 => next.wrapping_add(AHEAD + b * line),
+            _ => block.as_ptr().cast::<u8>().wrapping_add(AHEAD_IN_STREAMS),
         };
     }
     let (mut n, mut ahead) = (0, Some(next));
