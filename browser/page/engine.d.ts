@@ -72,7 +72,7 @@ export type GenerateOptions = Prompt & {
   stop?: string | string[];
   /** Whether the receipt has the digests of prompt and output only, not their token ids; false unless told. */
   private?: boolean;
-  /** Stops within one token; rejects with the signal's reason, by default an `AbortError`. */
+  /** Stops at once, the worker after the two tokens at most that it was asked for; rejects with the signal's reason, by default an `AbortError`. */
   signal?: AbortSignal;
   /** Tells how much of the prompt has been read. */
   onPrefill?: (progress: { done: number; total: number }) => void;
