@@ -1,11 +1,14 @@
 //! `tools check 0`, `1` and `2`: lists of what is there already, from minutes to everything.
 
 use std::error::Error;
+use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
 
 use super::{ALL, CheckError, LOOKS, Options, Part, TOKENS, builds};
+use crate::bundle;
 use crate::process;
+use crate::release::{self, ReleaseError};
 use crate::results::Results;
 use crate::soak;
 use crate::test;
@@ -20,7 +23,7 @@ pub enum Tier {
     /// What a change must pass: all of `tools test`.
     #[value(name = "1")]
     Usual,
-    /// What a release must pass: that, all parts of `check`, more fuzzing and a soak.
+    /// What a release must pass: that, all parts of `check`, more fuzzing, a soak, and a release that is made and tried.
     #[value(name = "2")]
     Whole,
 }
@@ -43,7 +46,7 @@ fn items(tier: Tier) -> Vec<Item> {
                 .iter()
                 .chain(&LOOKS)
                 .map(|&part| item(&format!("tools check --only {}", part.name()), part_of(part)));
-            let ends = [item("fuzz all", fuzz), item("tools soak", soak)];
+            let ends = [item("fuzz all", fuzz), item("tools soak", soak), item("tools release", made_release)];
             items(Tier::Usual).into_iter().chain(parts).chain(ends).collect()
         }
     }
@@ -109,6 +112,32 @@ fn fuzz(workspace: &Workspace) -> Outcome {
 
 fn soak(_: &Workspace) -> Outcome {
     Ok(soak::run(&soak::Options { minutes: 2, model: None })?)
+}
+
+/// Makes a release and tries it: its digests are right, and the program of its archive tells its version.
+fn made_release(workspace: &Workspace) -> Outcome {
+    let out = workspace.target.join("check/release");
+    let make =
+        |pre: Option<&str>| release::run(&release::Options { out: Some(out.clone()), pre: pre.map(str::to_owned) });
+    match make(Some("check")) {
+        // Nothing is new since the version that is about to be released.
+        Err(ReleaseError::Changelog { .. }) => make(None)?,
+        made => made?,
+    }
+    process::run(Command::new("sha256sum").args(["--check", release::SUMS]).current_dir(&out))?;
+    let (ending, unpacked) =
+        (format!("-{}.tar.gz", workspace::host()?), workspace.target.join("check/release-unpacked"));
+    let archive = bundle::walk(&out, &[])?.into_iter().find(|file| file.to_string_lossy().ends_with(ending.as_str()));
+    let archive = archive.ok_or_else(|| format!("the release has no archive that ends with {ending}"))?;
+    fs::create_dir_all(&unpacked)?;
+    process::run(Command::new("tar").arg("-xzf").arg(archive).arg("--strip-components=1").arg("-C").arg(&unpacked))?;
+    let told = process::capture(Command::new(unpacked.join("lockstep")).arg("--version"))?;
+    let expected = format!("lockstep {}", workspace.version);
+    if told.starts_with(&expected) {
+        Ok(())
+    } else {
+        Err(format!("the program says {told:?}, not {expected:?}").into())
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use state::State;
 /// What the release was made from and by: also the file by which a folder of ours is known.
 const ABOUT: &str = "release.json";
 /// The digests of all other files, as `sha256sum --check` reads them.
-const SUMS: &str = "SHA256SUMS";
+pub const SUMS: &str = "SHA256SUMS";
 
 /// What a release consists of, beside [`ABOUT`] and [`SUMS`]: one line for each.
 const ARTEFACTS: [Artefact; 4] = [artefacts::SOURCE, artefacts::VECTORS, artefacts::PAGE, artefacts::PROGRAM];
