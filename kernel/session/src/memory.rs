@@ -1,6 +1,7 @@
 //! What a training needs, before it begins.
 
 use kernel::model::{Config, HEAD_ROWS, LoraConfig, Model, Parameter, parameters};
+use kernel::ops::waiting_sums;
 use kernel::train::Optimizer;
 
 /// Where memory is scarce, texts of up to so many tokens keep their activations, and those of longer ones are computed again,
@@ -42,7 +43,7 @@ pub fn training_bytes(config: &Config, plan: Plan<'_>) -> u64 {
     let gradients = match plan.optimizer {
         _ if plan.hold_gradients => weights,
         // The last token predicts nothing.
-        Optimizer::Sgd { momentum: 0.0 } if plan.tokens <= HEAD_ROWS + 1 => 0,
+        Optimizer::Sgd { momentum: 0.0 } if plan.tokens <= HEAD_ROWS + 1 => sums_bytes(config, plan.tokens),
         Optimizer::Sgd { momentum: 0.0 } => head,
         _ => few,
     };
@@ -59,6 +60,15 @@ pub fn training_bytes(config: &Config, plan: Plan<'_>) -> u64 {
 pub fn gradients_bytes(model: &Model, tokens: usize, recompute: bool, trained: bool) -> u64 {
     let copies = if trained { 2 } else { 1 };
     copies * table_bytes(&model.trainable()) + activation_bytes(model.config(), tokens, recompute) + SLACK
+}
+
+/// Bytes of the sums that wait while a step goes down the largest matrix. The last token predicts nothing, so the head sees one less.
+fn sums_bytes(config: &Config, tokens: usize) -> u64 {
+    let sums = |parameter: &Parameter| match parameter.shape[..] {
+        [rows, cols] => [tokens, tokens.saturating_sub(1)].map(|tokens| waiting_sums(rows, cols, tokens)),
+        _ => [0; 2],
+    };
+    4 * parameters(config).iter().flat_map(sums).max().unwrap_or(0) as u64
 }
 
 /// Bytes of all weights in binary32.
@@ -87,6 +97,13 @@ fn activation_bytes(config: &Config, tokens: usize, recompute: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_a_few_tokens_wait() {
+        // Of the head: 768 blocks of 64 rows. Seventeen tokens are sixteen there.
+        let head = |tokens: u64| 4 * 768 * 576 * tokens;
+        assert_eq!([11, 16, 17, 18].map(|tokens| sums_bytes(&config(), tokens)), [head(11), head(16), head(16), 0]);
+    }
 
     /// SmolLM2-135M.
     fn config() -> Config {

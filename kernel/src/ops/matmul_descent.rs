@@ -14,6 +14,11 @@ use alloc::vec::Vec;
 /// Up to how many tokens the weights are read once: the sums of a block of rows take `tokens / 64` of the memory that its weights do.
 const FEW: usize = 16;
 
+/// The most values of `sums` that [`matmul_backward_sgd_step`] makes, whatever the number of threads.
+pub const fn waiting_sums(rows: usize, cols: usize, tokens: usize) -> usize {
+    if tokens > FEW { 0 } else { rows / TERMS * tokens * cols }
+}
+
 /// [`matmul_backward_input`], and then [`matmul_sgd_step`]: the same bits. Of a few tokens each thread goes over some of the rows for
 /// both, while they are in its cache.
 ///

@@ -36,7 +36,7 @@ pub use log_probability::log_probability_forward;
 pub(crate) use log_probability::{log_normalisers, log_probability};
 pub use lora::{Lora, lora_backward, lora_forward, lora_merge};
 pub use matmul::{matmul_forward, matmul_forward_each};
-pub use matmul_descent::matmul_backward_sgd_step;
+pub use matmul_descent::{matmul_backward_sgd_step, waiting_sums};
 pub use matmul_gradients::{matmul_backward_bias, matmul_backward_input};
 pub use matmul_weights::{matmul_backward_weight, matmul_sgd_step};
 pub use residual::residual_forward;

@@ -240,6 +240,21 @@ fn n7_the_lowest_token_wins_a_tie() {
 }
 
 #[test]
+fn n7_the_lowest_of_the_highest_is_found_in_any_part() {
+    for len in [1, 63, 64, 65, 200] {
+        for at in 0..len {
+            let mut logits = vec![-3.0; len];
+            logits[at..].fill(-1.0);
+            assert_eq!(argmax(&logits), Ok(at as u32), "{len}");
+            logits[at] = f32::NEG_INFINITY;
+            logits[len - 1] = if at == len - 1 { f32::NEG_INFINITY } else { f32::NAN };
+            assert_eq!(argmax(&logits), Err(at), "{len}");
+        }
+    }
+    assert_eq!(argmax(&[-0.0, 0.0]), Ok(0));
+}
+
+#[test]
 fn n9_values_that_are_not_finite_are_refused() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for sampler in [Sampler::GREEDY, sampler(|s| s.repetition_penalty = 2.0)] {
