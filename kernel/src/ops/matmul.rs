@@ -5,7 +5,7 @@ use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::order::FOLDING;
 use crate::simd::tile::{Block, lane, lanes_by_pairs, lanes_of_rows};
-use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, store};
+use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, pages, store};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -16,8 +16,8 @@ const LINE: usize = 64;
 const GROUP: usize = LANES;
 /// How far ahead of its use a weight is asked for, in bytes, where rows are read one after the other.
 const AHEAD: usize = 8192;
-/// The same in each of the [`STREAMS`].
-const STREAM_AHEAD: usize = 512;
+/// The same in each of the [`STREAMS`]; half of it where registers are worked through in halves.
+const STREAM_AHEAD: usize = 1024;
 /// Streams of weights that are read at the same time, where a single one is foreseen badly.
 const STREAMS: usize = 4;
 /// Tokens that go over a row of each stream together.
@@ -182,17 +182,21 @@ impl<W: Weight> MatMul<'_, '_, W> {
             for group in tiles(self.tokens, M) {
                 let x = &self.x[group.start * cols..group.end * cols];
                 for row in 0..LANES {
-                    let mut w: [&[W]; STREAMS] = [w; STREAMS];
-                    for (i, w) in w.iter_mut().enumerate() {
-                        *w = &w[(i * each + first + row) * cols..][..cols];
+                    let mut rows: [&[W]; STREAMS] = [w; STREAMS];
+                    for (i, stream) in rows.iter_mut().enumerate() {
+                        let at = (i * each + first + row) * cols;
+                        *stream = &w[at..at + cols];
+                        if M == 1 && !S::PREFETCHES {
+                            pages::read_ahead(w, at..at + cols);
+                        }
                     }
                     match group.len() {
-                        6 if M >= 6 => row_of_streams::<S, W, 6, M>(s, &mut sums, row, w, x),
-                        5 if M >= 5 => row_of_streams::<S, W, 5, M>(s, &mut sums, row, w, x),
-                        4 if M >= 4 => row_of_streams::<S, W, 4, M>(s, &mut sums, row, w, x),
-                        3 if M >= 3 => row_of_streams::<S, W, 3, M>(s, &mut sums, row, w, x),
-                        2 if M >= 2 => row_of_streams::<S, W, 2, M>(s, &mut sums, row, w, x),
-                        _ => row_of_streams::<S, W, 1, M>(s, &mut sums, row, w, x),
+                        6 if M >= 6 => row_of_streams::<S, W, 6, M>(s, &mut sums, row, rows, x),
+                        5 if M >= 5 => row_of_streams::<S, W, 5, M>(s, &mut sums, row, rows, x),
+                        4 if M >= 4 => row_of_streams::<S, W, 4, M>(s, &mut sums, row, rows, x),
+                        3 if M >= 3 => row_of_streams::<S, W, 3, M>(s, &mut sums, row, rows, x),
+                        2 if M >= 2 => row_of_streams::<S, W, 2, M>(s, &mut sums, row, rows, x),
+                        _ => row_of_streams::<S, W, 1, M>(s, &mut sums, row, rows, x),
                     }
                 }
                 for (i, sums) in sums.iter().enumerate() {
@@ -342,7 +346,8 @@ fn row_of_streams<S: Simd, W: Weight, const T: usize, const M: usize>(
     }
     let cols = x.len() / T;
     let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
-    for (sums, lanes) in sums.iter_mut().zip(lanes_of_rows(s, w, x, Some(STREAM_AHEAD))) {
+    let ahead = if S::IN_HALVES { STREAM_AHEAD / 2 } else { STREAM_AHEAD };
+    for (sums, lanes) in sums.iter_mut().zip(lanes_of_rows(s, w, x, Some(ahead))) {
         for (sums, lanes) in sums.iter_mut().zip(lanes) {
             s.store(lanes, &mut sums[row].0);
         }

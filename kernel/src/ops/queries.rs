@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::softmax::{self, softmax};
 use crate::pool::Columns;
 use crate::simd::side_by_side::{Ahead, dots};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, pages};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -13,8 +13,8 @@ use core::ops::Range;
 const CHUNK: usize = 64;
 /// How far ahead of their use keys and values are asked for, in bytes.
 const AHEAD: usize = 16384;
-/// How far ahead keys are asked for that are read in [`STREAMS`].
-const AHEAD_IN_STREAMS: usize = 2048;
+/// The same where the beginnings of later pages are asked for, too: where a single stream is foreseen badly.
+const AHEAD_WITH_PAGES: usize = 4096;
 /// Places of the keys from which a single token reads in turn, where several are read faster than one.
 const STREAMS: usize = 4;
 
@@ -137,8 +137,13 @@ fn scores_of_blocks<S: Simd, const P: usize>(
     for (b, (next, block)) in next.lines.iter_mut().zip(&blocks).enumerate() {
         *next = match apart {
             1 => next.wrapping_add(AHEAD + b * line),
-            _ => block.as_ptr().cast::<u8>().wrapping_add(AHEAD_IN_STREAMS),
+            _ => block.as_ptr().cast::<u8>().wrapping_add(AHEAD_WITH_PAGES),
         };
+    }
+    if apart != 1 {
+        for block in blocks {
+            pages::ask_ahead(s, block);
+        }
     }
     let (mut n, mut ahead) = (0, Some(next));
     while n < queries.len() {
@@ -206,6 +211,10 @@ pub(super) struct Weighted<'a> {
 pub(super) fn weighted_sums<S: Simd>(s: S, out: &mut Columns<'_>, queries: &Queries<'_>, sums: Weighted<'_>) {
     let count = queries.len();
     for start in (0..queries.sees(count - 1)).step_by(CHUNK) {
+        if S::FAR_STREAMS {
+            let Weighted { values, head_dim, .. } = sums;
+            pages::ask_ahead(s, &values[start * head_dim..values.len().min((start + CHUNK) * head_dim)]);
+        }
         let seen = |n: usize| queries.sees(n).clamp(start, start + CHUNK);
         let whole = count / 3 * 3;
         for n in (0..whole).step_by(3) {
@@ -284,11 +293,12 @@ impl Weighted<'_> {
             // The first rows bring the values into the cache, for those after them, too. A processor with wide registers that foresees one
             // stream (measured on AMD's Zen 5) foresees values, which lie in the order of their use, by itself.
             let brings = first == 0 && part == 0 && (S::PARTS > 1 || S::FAR_STREAMS);
+            let ahead = if S::FAR_STREAMS { AHEAD_WITH_PAGES } else { AHEAD };
             for (j, row) in values.chunks(self.head_dim).take(terms).enumerate() {
                 let (row, _) = row[column..][..B * LANES].as_chunks();
                 if brings {
                     for block in row {
-                        s.prefetch(block.as_ptr().cast::<u8>().wrapping_add(AHEAD));
+                        s.prefetch(block.as_ptr().cast::<u8>().wrapping_add(ahead));
                     }
                 }
                 for b in 0..B {

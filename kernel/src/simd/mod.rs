@@ -10,6 +10,7 @@
 pub(crate) mod axis;
 mod dispatch;
 pub(crate) mod order;
+pub(crate) mod pages;
 pub(crate) mod scalar;
 pub(crate) mod side_by_side;
 pub(crate) mod tile;
@@ -56,6 +57,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether the processor foresees a single stream of memory badly, and reads several that are far from one another faster (AMD's
     /// Zen 4, Intel's Emerald Rapids), or cannot be asked for what comes (WebAssembly).
     const FAR_STREAMS: bool = false;
+
+    /// Whether [`prefetch`](Self::prefetch) asks for anything.
+    const PREFETCHES: bool = true;
 
     /// `v` in every lane of a part.
     fn part_splat(self, v: f32) -> Self::Part;

@@ -17,6 +17,7 @@ impl Simd for Scalar {
     const PARTS: usize = 4;
     const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 4;
+    const PREFETCHES: bool = false;
 
     #[inline(always)]
     fn part_splat(self, v: f32) -> Self::Part {

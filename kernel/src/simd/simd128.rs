@@ -20,6 +20,7 @@ impl Simd for Simd128 {
     const REGISTERS: usize = 16;
     const ACCUMULATORS: usize = 1;
     const FAR_STREAMS: bool = true;
+    const PREFETCHES: bool = false;
 
     #[inline(always)]
     fn part_splat(self, v: f32) -> v128 {
