@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kernel::golden::Tiny;
 use kernel::model::{Config, parameters};
 use kernel::random::{Purpose, uniform};
 use loader::{DType, TensorSource, write_safetensors};
@@ -33,19 +34,12 @@ fn fill(folder: &Path, name: &str, value: impl Fn(&str, u32, u64) -> f32) -> Pat
         vocab: 49152,
         dim: 16,
         hidden: 24,
-        layers: 2,
         heads: 2,
         kv_heads: 1,
         head_dim: 8,
         context: CONTEXT,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
         eos: vec![2],
+        ..Tiny::One.config()
     };
     let keys = json!({
         "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,

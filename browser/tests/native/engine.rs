@@ -4,6 +4,7 @@ use browser::assembly::Assembly;
 use browser::engine::{Advance, End, Engine, EngineError, Run};
 use kernel::Exec;
 use kernel::generate::{FinishReason, PREFILL_CHUNK, Sampler};
+use kernel::golden::Tiny;
 use kernel::model::{Config, parameters};
 use loader::digest::{TensorDigest, sha256, weights_digest};
 use loader::manifest::{Manifest, ManifestFile};
@@ -43,14 +44,7 @@ pub fn tensors() -> Vec<(String, Vec<usize>)> {
         kv_heads: 1,
         head_dim: 2,
         context: 100,
-        rope_theta: 1.0,
-        rope_scaling: None,
-        rms_norm_eps: 1.0,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![],
+        ..Tiny::One.config()
     };
     parameters(&config).into_iter().map(|parameter| (parameter.name, parameter.shape)).collect()
 }

@@ -5,6 +5,7 @@ use browser::engine::{Advance, Engine, Run};
 use browser::training::{Lesson, Method, Settings};
 use kernel::Exec;
 use kernel::generate::Sampler;
+use kernel::golden::Tiny;
 use kernel::model::{Config, DType, LoraConfig, Model, RawTensor, Sequence};
 use kernel::ops::Weights;
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
@@ -39,14 +40,8 @@ pub fn model() -> Model {
         kv_heads: 1,
         head_dim: 2,
         context: 100,
-        rope_theta: 10000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
         eos: vec![3],
+        ..Tiny::One.config()
     };
     let source = |name: &str| {
         let (_, shape) = tensors().into_iter().find(|(known, _)| known == name)?;

@@ -175,25 +175,18 @@ fn memory_for(config: &Config, weights: u64, available: Option<u64>) -> Check {
 mod tests {
     use super::*;
     use crate::doctor::Status;
+    use kernel::golden::Tiny;
 
     fn config() -> Config {
         Config {
             vocab: 100,
             dim: 16,
             hidden: 24,
-            layers: 2,
             heads: 2,
             kv_heads: 1,
             head_dim: 8,
             context: 1 << 20,
-            rope_theta: 1e4,
-            rope_scaling: None,
-            rms_norm_eps: 1e-5,
-            tied: true,
-            attention_bias: false,
-            attention_output_bias: false,
-            mlp_bias: false,
-            eos: vec![],
+            ..Tiny::One.config()
         }
     }
 

@@ -174,10 +174,7 @@ fn attention(tokens: usize) -> Case {
     let AttentionDims { heads, kv_heads, head_dim } = DIMS;
     let cache = |seed| (0..kv_heads as u64).map(|h| numbers(POSITIONS * head_dim, seed + h)).collect::<Vec<_>>();
     let (q, rows, values) = (numbers(tokens * heads * head_dim, 12), cache(20), cache(30));
-    let mut keys = vec![Keys::new(head_dim); kv_heads];
-    for (keys, rows) in keys.iter_mut().zip(&rows) {
-        rows.chunks_exact(head_dim).for_each(|key| keys.push(key));
-    }
+    let keys: Vec<Keys> = rows.iter().map(|rows| Keys::of_rows(head_dim, rows)).collect();
     let seen: usize = (0..tokens).map(|t| POSITIONS - tokens + t + 1).sum();
     Case::new(
         format!("attention_forward {tokens} of {POSITIONS}"),

@@ -70,7 +70,7 @@ pub fn attention_backward(
         let (head, kv) = (part(kv_head, tokens * group * head_dim), part(kv_head, tokens * head_dim));
         let (q, dout, k, v) = (&q[head.clone()], &dout[head.clone()], &k[kv.clone()], &v[kv.clone()]);
         let (dq, dk, dv) = (&mut dq_heads[head], &mut dk_heads[kv.clone()], &mut dv_heads[kv]);
-        let (keys, values) = (side_by_side(k, head_dim), side_by_side(v, head_dim));
+        let (keys, values) = (Keys::of_rows(head_dim, k), Keys::of_rows(head_dim, v));
         let queries = |of, rows: Range<usize>| Queries::new(of, one, tokens, 0, rows.start / group..rows.end / group);
         split_blocks(exec.pool, p, stride, rows, |rows, p| {
             exec.backend.run(Probabilities { p, stride, queries: queries(q, rows), keys: &keys });
@@ -128,14 +128,6 @@ fn by_token(exec: Exec<'_>, matrix: &mut [f32], heads: &[f32], tokens: usize, kv
             }
         }
     });
-}
-
-/// The rows of a head as queries meet them.
-fn side_by_side(rows: &[f32], head_dim: usize) -> Keys {
-    let mut keys = Keys::new(head_dim);
-    keys.reserve(rows.len() / head_dim, LANES);
-    rows.chunks_exact(head_dim).for_each(|row| keys.push(row));
-    keys
 }
 
 struct Probabilities<'a, 'c> {

@@ -19,6 +19,18 @@ impl Keys {
         Keys { vectors: Vec::new(), head_dim, len: 0 }
     }
 
+    /// One key each of `rows`, which are `[positions, head_dim]`.
+    ///
+    /// # Panics
+    /// If `rows` is no multiple of `head_dim` long.
+    pub fn of_rows(head_dim: usize, rows: &[f32]) -> Keys {
+        assert!(rows.len().is_multiple_of(head_dim), "keys: {} values in rows of {head_dim}", rows.len());
+        let mut keys = Keys::new(head_dim);
+        keys.reserve(rows.len() / head_dim, LANES);
+        rows.chunks_exact(head_dim).for_each(|row| keys.push(row));
+        keys
+    }
+
     /// How many positions there are.
     pub fn len(&self) -> usize {
         self.len

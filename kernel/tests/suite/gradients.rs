@@ -1,6 +1,6 @@
 //! The rows of the operators that only training has. The truth of gradients is made of central differences of the forward formulas.
 
-use crate::differences::{self, gradient};
+use crate::differences::{self, gradient, wide};
 use crate::inputs::{Numbers, Truth, guarded, same_bits, worst_error};
 use crate::ops::{Outcome, Row, widen};
 use crate::spec;
@@ -84,10 +84,6 @@ fn plus(truth: Vec<Truth>, start: &[f32]) -> Vec<Truth> {
 fn linear(x: &[f64], w: &[f64], cols: usize) -> Vec<f64> {
     let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum();
     x.chunks_exact(cols).flat_map(|x| w.chunks_exact(cols).map(move |w| dot(x, w))).collect()
-}
-
-fn wide(x: &[f32]) -> Vec<f64> {
-    x.iter().map(|v| f64::from(*v)).collect()
 }
 
 fn matmul_input(n: &mut Numbers) -> Vec<Outcome> {

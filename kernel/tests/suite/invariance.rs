@@ -3,6 +3,7 @@
 use crate::inputs::{Numbers, Threads, backends};
 use kernel::Exec;
 use kernel::generate::{Generation, Progress, Request, Sampler, SamplerSettings};
+use kernel::golden::Tiny;
 use kernel::model::{Config, DType, KvCache, Logits, Model, RawTensor, Workspace, parameters};
 use kernel::ops::RopeScaling;
 use kernel::pool::SerialPool;
@@ -170,22 +171,5 @@ fn a_generation_ends_where_it_should() {
 }
 
 pub fn tiny() -> Config {
-    Config {
-        vocab: 5,
-        dim: 12,
-        hidden: 20,
-        layers: 2,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 6,
-        context: 64,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![],
-    }
+    Config { vocab: 5, dim: 12, hidden: 20, heads: 2, kv_heads: 1, head_dim: 6, context: 64, ..Tiny::One.config() }
 }

@@ -232,7 +232,7 @@ fn attention(n: &mut Numbers) -> Vec<Outcome> {
             let q = n.f32s(tokens * heads * head_dim);
             let cache = |n: &mut Numbers| (0..kv_heads).map(|_| n.f32s(positions * head_dim)).collect::<Vec<_>>();
             let (keys, values) = (cache(n), cache(n));
-            let cached = keys.iter().map(|rows| side_by_side(rows, head_dim)).collect::<Vec<_>>();
+            let cached = keys.iter().map(|rows| Keys::of_rows(head_dim, rows)).collect::<Vec<_>>();
             let (group, row) = (heads / kv_heads, heads * head_dim);
             let each = || {
                 q.chunks_exact(head_dim).enumerate().map(|(i, q)| {
@@ -252,12 +252,6 @@ fn attention(n: &mut Numbers) -> Vec<Outcome> {
         }
     }
     all
-}
-
-fn side_by_side(rows: &[f32], head_dim: usize) -> Keys {
-    let mut keys = Keys::new(head_dim);
-    rows.chunks_exact(head_dim).for_each(|key| keys.push(key));
-    keys
 }
 
 fn softmax(n: &mut Numbers) -> Vec<Outcome> {

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use kernel::generate::{Request, Sampler, SamplerSettings};
-use kernel::model::Sequence;
-use kernel::model::{Config, DType, RawTensor, SharedBytes, parameters};
+use kernel::golden::Tiny;
+use kernel::model::{Config, DType, RawTensor, Sequence, SharedBytes, parameters};
 use kernel::pool::{Pool, SerialPool};
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
@@ -31,14 +31,7 @@ pub(super) fn model_of(context: usize) -> Model {
         kv_heads: 1,
         head_dim: 2,
         context,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![],
+        ..Tiny::One.config()
     };
     let shapes = parameters(&config);
     let source = |name: &str| {

@@ -1,28 +1,13 @@
 use super::*;
 use kernel::Exec;
+use kernel::golden::Tiny;
 use kernel::model::{Config, KvCache, Logits, RawTensor, Workspace, parameters};
 use serde_json::{Value, json};
 
 /// Two layers, wide enough for every target to have a shape of its own.
 fn model() -> Model {
-    let config = Config {
-        vocab: 11,
-        dim: 8,
-        hidden: 20,
-        layers: 2,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 6,
-        context: 16,
-        rope_theta: 1e4,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![],
-    };
+    let config =
+        Config { vocab: 11, dim: 8, hidden: 20, heads: 2, kv_heads: 1, head_dim: 6, context: 16, ..Tiny::One.config() };
     let table = parameters(&config);
     let source = |name: &str| {
         let row = table.iter().position(|row| row.name == name)?;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::adapter::{attach, export};
+use kernel::golden::Tiny;
 use kernel::model::{Config, parameters};
 
 const TARGETS: [&str; 2] = ["q_proj", "down_proj"];
@@ -10,19 +11,11 @@ fn model() -> Model {
         vocab: 11,
         dim: 20,
         hidden: 24,
-        layers: 2,
         heads: 2,
         kv_heads: 1,
         head_dim: 6,
         context: 16,
-        rope_theta: 1e4,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![],
+        ..Tiny::One.config()
     };
     let table = parameters(&config);
     let source = |name: &str| {

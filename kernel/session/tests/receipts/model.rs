@@ -3,6 +3,7 @@
 use bpe::Tokenizer;
 use kernel::Exec;
 use kernel::generate::{Request, Sampler, SamplerSettings};
+use kernel::golden::Tiny;
 use kernel::model::{Config, LoraConfig, Model, RawTensor, Sequence, parameters};
 use kernel::ops::Weights;
 use kernel::random::{Purpose, uniform};
@@ -23,24 +24,7 @@ pub const TOKENIZER: &[u8] = include_bytes!("../../../../docs/vectors/receipts/t
 
 /// The model of a seed.
 pub fn model(seed: u64) -> Model {
-    let config = Config {
-        vocab: 61,
-        dim: 36,
-        hidden: 53,
-        layers: 2,
-        heads: 6,
-        kv_heads: 2,
-        head_dim: 10,
-        context: 256,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        rms_norm_eps: 1e-5,
-        tied: true,
-        attention_bias: false,
-        attention_output_bias: false,
-        mlp_bias: false,
-        eos: vec![EOS],
-    };
+    let config = Config { eos: vec![EOS], ..Tiny::One.config() };
     let table = parameters(&config);
     let source = |name: &str| {
         let row = table.iter().position(|row| row.name == name)?;

@@ -103,12 +103,8 @@ pub const ROWS: &[Row] = &[
             let dims =
                 AttentionDims { heads: g.dim("heads"), kv_heads: g.dim("kv_heads"), head_dim: g.dim("head_dim") };
             let cached = g.dim("positions") * dims.head_dim;
-            let keys = |rows: &[f32]| {
-                let mut keys = Keys::new(dims.head_dim);
-                rows.chunks_exact(dims.head_dim).for_each(|key| keys.push(key));
-                keys
-            };
-            let keys: Vec<Keys> = g.values("keys").chunks_exact(cached).map(keys).collect();
+            let keys = g.values("keys").chunks_exact(cached).map(|rows| Keys::of_rows(dims.head_dim, rows));
+            let keys: Vec<Keys> = keys.collect();
             let values: Vec<Vec<f32>> = g.values("values").chunks_exact(cached).map(<[f32]>::to_vec).collect();
             let q = g.values("q");
             vec![guarded(q.len(), |y| attention_forward(exec, y, q, &keys, &values, dims))]
