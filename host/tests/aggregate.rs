@@ -1,38 +1,22 @@
 //! `lockstep aggregate`: one adapter of several, its receipt, and what is refused.
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::command::{Finished, lockstep, run};
-use crate::tiny;
+use crate::place::Place;
 
 const TEXTS: [&str; 3] = ["The cat sat on the mat.", "The dog ran to the sea.", "A bird sang in the tree."];
 
-/// A folder with a tiny model, and what three clients have trained: adapters `0`, `1`, `2`, and their private receipts.
-struct Place {
-    folder: tempfile::TempDir,
-    model: PathBuf,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
-        let model = tiny::write(folder.path(), 1);
-        let place = Place { folder, model };
+    /// With what three clients have trained: adapters `0`, `1`, `2`, and their private receipts.
+    fn with_clients() -> Place {
+        let place = Place::new();
         for (client, text) in TEXTS.iter().enumerate() {
             place.train(&client.to_string(), "2", &["--text", text, "--private"]);
         }
         place
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> Finished {
-        run(lockstep(command).arg("--model").arg(&self.model).args(arguments), b"")
     }
 
     /// Trains an adapter into the folder `name`, with its receipt beside it.
@@ -55,7 +39,7 @@ impl Place {
         self.run("aggregate", &[&adapters[..], &["--save", &self.file(save), "--json"], flags].concat())
     }
 
-    fn verify(&self, receipt: &str, clients: &[&str]) -> (Option<i32>, Value) {
+    fn verify_round(&self, receipt: &str, clients: &[&str]) -> (Option<i32>, Value) {
         let adapters = self.each("--adapter", clients);
         let adapters: Vec<&str> = adapters.iter().map(String::as_str).collect();
         let finished = self.run("verify", &[&[&self.file(receipt)[..], "--json"], &adapters[..]].concat());
@@ -72,7 +56,7 @@ impl Place {
 
 #[test]
 fn three_adapters_make_one_and_anyone_can_make_it_again() {
-    let place = Place::new();
+    let place = Place::with_clients();
     let receipts = place.each("--client-receipt", &["2.json", "0.json", "1.json"]);
     let receipts: Vec<&str> = receipts.iter().map(String::as_str).collect();
     let file = place.file("round.json");
@@ -98,18 +82,18 @@ fn three_adapters_make_one_and_anyone_can_make_it_again() {
     let words = ["--prompt-ids", "5,6", "--max-tokens", "2", "--json", "--adapter", &place.file("round")];
     assert_eq!(place.run("generate", &words).json()["adapter_sha256"], report["adapter_sha256"]);
 
-    let (code, verdict) = place.verify("round.json", &["1", "2", "0"]);
+    let (code, verdict) = place.verify_round("round.json", &["1", "2", "0"]);
     assert_eq!((code, &verdict["kind"], &verdict["steps"]), (Some(0), &json!("aggregation"), &json!(3)), "{verdict}");
     let adapters = place.each("--adapter", &["0", "1", "2"]);
     let adapters: Vec<&str> = adapters.iter().map(String::as_str).collect();
     let text = place.run("verify", &[&[&place.file("round.json")[..]], &adapters[..]].concat());
     assert_eq!(text.stdout, "MATCH: aggregation, 3 clients\nnot signed\n");
-    let (code, verdict) = place.verify("round.json", &["1", "2"]);
+    let (code, verdict) = place.verify_round("round.json", &["1", "2"]);
     assert!(code == Some(4) && verdict["why"].as_str().unwrap().contains("missing"), "{verdict}");
-    assert_eq!(place.verify("round.json", &[]).0, Some(4));
+    assert_eq!(place.verify_round("round.json", &[]).0, Some(4));
     // Adapters that do not belong to the model, and several for a receipt of one.
-    assert_eq!(place.verify("round.json", &["0", "1", "none"]).0, Some(4));
-    let (code, verdict) = place.verify("0.json", &["0", "1"]);
+    assert_eq!(place.verify_round("round.json", &["0", "1", "none"]).0, Some(4));
+    let (code, verdict) = place.verify_round("0.json", &["0", "1"]);
     assert!(code == Some(4) && verdict["why"].as_str().unwrap().contains("several --adapter"), "{verdict}");
 
     // One bit of an adapter.
@@ -118,23 +102,23 @@ fn three_adapters_make_one_and_anyone_can_make_it_again() {
     let last = bytes.len() - 2;
     bytes[last] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let (code, verdict) = place.verify("round.json", &["0", "1", "2"]);
+    let (code, verdict) = place.verify_round("round.json", &["0", "1", "2"]);
     assert!(code == Some(3) && verdict["why"].as_str().unwrap().contains("no adapter here"), "{verdict}");
 }
 
 #[test]
 fn a_signed_round_says_who_put_it_together() {
-    let place = Place::new();
+    let place = Place::with_clients();
     assert_eq!(run(lockstep("keygen").arg(place.file("key")), b"").code, Some(0));
     let (receipt, key) = (place.file("round.json"), place.file("key"));
     place.aggregate(&["0", "1"], "round", &["--receipt", &receipt, "--sign", &key]).json();
-    let (code, verdict) = place.verify("round.json", &["0", "1"]);
+    let (code, verdict) = place.verify_round("round.json", &["0", "1"]);
     assert_eq!((code, &verdict["signature"]["state"]), (Some(0), &json!("valid")), "{verdict}");
 }
 
 #[test]
 fn what_does_not_fit_together_leaves_nothing_behind() {
-    let place = Place::new();
+    let place = Place::with_clients();
     place.train("open", "2", &["--text", TEXTS[0]]);
     place.train("seed", "2", &["--text", TEXTS[0], "--seed", "9", "--private"]);
     place.train("rank", "3", &["--text", TEXTS[0], "--private"]);

@@ -29,6 +29,7 @@ mod model;
 mod numerics;
 mod observability;
 mod openai;
+mod place;
 mod receipts;
 mod resume;
 mod scores;

@@ -1,11 +1,11 @@
 //! Receipts: issued by `generate` and `train`, signed with the keys of `keygen`, verified by `verify`.
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::command::{Finished, lockstep, run, run_with_model};
+use crate::command::{lockstep, run, run_with_model};
+use crate::place::Place;
 use crate::server::{Server, post, start};
 use crate::stream::{events, generate};
 use crate::{model, tiny};
@@ -13,27 +13,7 @@ use crate::{model, tiny};
 /// The receipt of 25 greedy tokens after "Once upon a time" of the real model.
 const REAL: &str = include_str!("../../docs/vectors/real-receipt.json");
 
-/// A folder to work in, with a tiny model.
-struct Place {
-    folder: tempfile::TempDir,
-    model: PathBuf,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
-        let model = tiny::write(folder.path(), 1);
-        Place { folder, model }
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> Finished {
-        run(lockstep(command).arg("--model").arg(&self.model).args(arguments), b"")
-    }
-
     /// A receipt of a generation of 70 drawn tokens.
     fn generate(&self, name: &str, flags: &[&str]) -> String {
         let file = self.file(name);

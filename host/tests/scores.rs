@@ -1,12 +1,11 @@
 //! `lockstep score`: log-probabilities of given texts, and their receipts.
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::command::{Finished, lockstep, run, run_with_model};
-use crate::tiny;
+use crate::command::{Finished, run_with_model};
+use crate::place::Place;
 
 /// One line of each kind; the second is the third in ids.
 const DATA: &str = r#"{"text":"The cat sat on the mat."}
@@ -15,26 +14,12 @@ const DATA: &str = r#"{"text":"The cat sat on the mat."}
 {"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello there"}]}
 "#;
 
-/// A folder with a tiny model and a data file.
-struct Place {
-    folder: tempfile::TempDir,
-    model: PathBuf,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
-        let model = tiny::write(folder.path(), 1);
-        fs::write(folder.path().join("data.jsonl"), DATA).unwrap();
-        Place { folder, model }
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> Finished {
-        run(lockstep(command).current_dir(self.folder.path()).arg("--model").arg(&self.model).args(arguments), b"")
+    /// With [`DATA`] in `data.jsonl`.
+    fn with_data() -> Place {
+        let place = Place::new();
+        fs::write(place.file("data.jsonl"), DATA).unwrap();
+        place
     }
 
     fn score(&self, flags: &[&str]) -> Finished {
@@ -106,7 +91,7 @@ fn without(line: &Value, name: &str) -> Value {
 
 #[test]
 fn n11_no_bit_of_a_line_depends_on_the_others_or_on_the_machine() {
-    let place = Place::new();
+    let place = Place::with_data();
     let whole = objects(&place.score(&["--json"]).stdout);
     assert_eq!(whole.len(), 5);
     whole[..4].iter().for_each(check);
@@ -129,7 +114,7 @@ fn n11_no_bit_of_a_line_depends_on_the_others_or_on_the_machine() {
 
 #[test]
 fn a_scoring_is_verified_by_scoring_again() {
-    let place = Place::new();
+    let place = Place::with_data();
     let receipt = place.file("r.json");
     for flags in [&["--output", "out.jsonl"][..], &["--private"]] {
         let finished = place.score(&[&["--receipt", &receipt][..], flags].concat());
@@ -153,7 +138,7 @@ fn a_scoring_is_verified_by_scoring_again() {
 
 #[test]
 fn a_bad_line_is_told_before_anything_is_computed_and_nothing_is_lost() {
-    let place = Place::new();
+    let place = Place::with_data();
     fs::write(place.file("out.jsonl"), "of before\n").unwrap();
     let before = fs::read_dir(place.folder.path()).unwrap().count();
     for (bad, words) in [

@@ -58,3 +58,37 @@ impl fmt::Display for DType {
         f.write_str(self.name())
     }
 }
+
+/// The bfloat16 nearest to `value`, of two the even one; a NaN stays one.
+pub fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    // Adds half of the last place kept, less one where that place is even: a carry may run into the exponent.
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_bf16;
+
+    #[test]
+    fn bf16_is_the_nearest_and_even_between_two() {
+        for (bits, expected) in [
+            (0x3f80_0000, 0x3f80),
+            (0x3f80_7fff, 0x3f80),
+            (0x3f80_8000, 0x3f80),
+            (0x3f80_8001, 0x3f81),
+            (0x3f81_8000, 0x3f82),
+            (0xbf81_8000, 0xbf82),
+            (0x8000_0000, 0x8000),
+            (0x0000_8001, 0x0001),
+            (0x7f7f_ffff, 0x7f80),
+            (0xff80_0000, 0xff80),
+        ] {
+            assert_eq!(to_bf16(f32::from_bits(bits)), expected, "{bits:08x}");
+        }
+        assert!(f32::from_bits(u32::from(to_bf16(f32::from_bits(0x7f80_0001))) << 16).is_nan());
+    }
+}

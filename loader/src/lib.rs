@@ -9,7 +9,7 @@
 //! * [`digest`] is the one definition of the weights digest;
 //! * [`manifest`] lists the files of a model folder with their hashes.
 //!
-//! The crate knows no network and no numerics beyond exact dequantisation.
+//! The crate knows no network and no numerics beyond exact dequantisation and the rounding to bfloat16.
 
 #![deny(unsafe_code)]
 
@@ -24,7 +24,7 @@ mod safe_file;
 mod safetensors;
 
 pub use checkpoint::{Access, Bytes, Checkpoint, CheckpointError, Part, Shard};
-pub use dtype::DType;
+pub use dtype::{DType, to_bf16};
 pub use object::Object;
 pub use safe_file::{SafeFile, sync_folder_of};
 pub use safetensors::{

@@ -73,15 +73,7 @@ pub fn load_filled(
     let sources: Vec<TensorSource> =
         tensors.iter().map(|(name, shape)| TensorSource { name, dtype, shape, bytes: bytes(shape) }).collect();
     write_safetensors(&path, &sources, &Default::default()).unwrap();
-    let digests: Vec<TensorDigest> = tensors
-        .iter()
-        .map(|(name, shape)| TensorDigest {
-            name: name.clone(),
-            dtype,
-            shape: shape.clone(),
-            sha256: sha256(bytes(shape)),
-        })
-        .collect();
+    let digests: Vec<TensorDigest> = sources.iter().map(TensorSource::digest).collect();
     let files = [
         ("config.json", config.as_bytes().to_vec()),
         ("tokenizer.json", tokenizer.as_bytes().to_vec()),

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use kernel::model::Parameter;
-use loader::digest::{Sha256Digest, TensorDigest, sha256, weights_digest};
-use loader::{DType, TensorSource, WriteError, write_safetensors};
+use loader::digest::{Sha256Digest, weights_digest};
+use loader::{DType, TensorSource, WriteError, to_bf16, write_safetensors};
 use serde_json::{Map, Value};
 use session::tensors::little_endian;
 
@@ -78,42 +78,15 @@ fn weights<'a>(
         })
         .collect();
     let sources = tensors.iter().map(|(Parameter { name, shape }, bytes)| TensorSource { name, dtype, shape, bytes });
-    write_safetensors(path, &sources.collect::<Vec<_>>(), &[("format".to_string(), "pt".to_string())].into())?;
-    Ok(weights_digest(tensors.into_iter().map(|(Parameter { name, shape }, bytes)| TensorDigest {
-        name,
-        dtype,
-        shape,
-        sha256: sha256(&bytes),
-    })))
-}
-
-/// The nearest bfloat16 of a finite value, the even one of two.
-fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    let sources: Vec<_> = sources.collect();
+    write_safetensors(path, &sources, &[("format".to_string(), "pt".to_string())].into())?;
+    Ok(weights_digest(sources.iter().map(TensorSource::digest)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::save::Target;
-
-    #[test]
-    fn bf16_is_the_nearest_and_even_between_two() {
-        for (bits, expected) in [
-            (0x3f80_0000, 0x3f80),
-            (0x3f80_7fff, 0x3f80),
-            (0x3f80_8000, 0x3f80),
-            (0x3f80_8001, 0x3f81),
-            (0x3f81_8000, 0x3f82),
-            (0xbf81_8000, 0xbf82),
-            (0x8000_0000, 0x8000),
-            (0x0000_8001, 0x0001),
-            (0x7f7f_ffff, 0x7f80),
-        ] {
-            assert_eq!(to_bf16(f32::from_bits(bits)), expected, "{bits:08x}");
-        }
-    }
 
     #[test]
     fn a_folder_that_cannot_be_completed_leaves_nothing() {

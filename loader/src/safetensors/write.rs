@@ -9,6 +9,7 @@ use std::{error, fmt};
 use serde_json::json;
 
 use super::header::METADATA;
+use crate::digest::{TensorDigest, sha256};
 use crate::{DType, SafeFile};
 
 /// A tensor to be written.
@@ -22,6 +23,14 @@ pub struct TensorSource<'a> {
     pub shape: &'a [usize],
     /// The elements, little-endian.
     pub bytes: &'a [u8],
+}
+
+impl TensorSource<'_> {
+    /// What the weights digest takes from it.
+    pub fn digest(&self) -> TensorDigest {
+        let TensorSource { name, dtype, shape, bytes } = *self;
+        TensorDigest { name: name.to_owned(), dtype, shape: shape.to_vec(), sha256: sha256(bytes) }
+    }
 }
 
 /// Why a safetensors file was not written.

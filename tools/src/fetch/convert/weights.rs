@@ -1,7 +1,7 @@
 //! The tensors: names, row order and number format of the Hugging Face layout.
 
 use loader::gguf::GgufTensor;
-use loader::{DType, TensorSource};
+use loader::{DType, TensorSource, to_bf16};
 
 use super::{ConvertError, Metadata};
 
@@ -103,7 +103,7 @@ fn place(name: &str, layers: usize) -> Option<(String, Option<Heads>)> {
 fn bytes(source: &GgufTensor<'_>, heads: Option<usize>) -> Result<Vec<u8>, ConvertError> {
     let values = source.to_f32();
     let mut bytes = Vec::with_capacity(values.len() * 2);
-    let mut push = |row: &[f32]| bytes.extend(row.iter().flat_map(|&value| round_to_bf16(value).to_le_bytes()));
+    let mut push = |row: &[f32]| bytes.extend(row.iter().flat_map(|&value| to_bf16(value).to_le_bytes()));
     let Some(heads) = heads else {
         push(&values);
         return Ok(bytes);
@@ -130,37 +130,9 @@ fn bytes(source: &GgufTensor<'_>, heads: Option<usize>) -> Result<Vec<u8>, Conve
     Ok(bytes)
 }
 
-/// Rounds to the nearest BF16, ties to even; a NaN stays one.
-fn round_to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    // Adds half of the last place kept, less one where that place is even: a carry may run into the exponent.
-    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bf16_rounds_to_nearest_even() {
-        for (value, expected) in [
-            (0x3f80_0000, 0x3f80),
-            (0x3f80_7fff, 0x3f80),
-            (0x3f80_8000, 0x3f80),
-            (0x3f80_8001, 0x3f81),
-            (0x3f81_8000, 0x3f82),
-            (0xbf81_8000, 0xbf82),
-            (0x7f7f_ffff, 0x7f80),
-            (0x8000_0000, 0x8000),
-            (0xff80_0000, 0xff80),
-        ] {
-            assert_eq!(round_to_bf16(f32::from_bits(value)), expected, "{value:#010x}");
-        }
-        assert!(f32::from_bits(u32::from(round_to_bf16(f32::from_bits(0x7f80_0001))) << 16).is_nan());
-    }
 
     #[test]
     fn names_outside_of_the_model_have_no_place() {
