@@ -4,14 +4,13 @@ use super::Weights;
 use crate::Exec;
 use crate::pool::{Columns, split_columns_of_each};
 use crate::simd::order::FOLDING;
+use crate::simd::pages::{self, LINE};
 use crate::simd::tile::{Block, lane, lanes_by_pairs, lanes_of_rows};
-use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, pages, store};
+use crate::simd::{LANES, Op, Simd, Weight, Words, order, padded, store};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
 /// Tokens whose sums stay in the first-level cache while a panel of weights goes by, and that lie side by side.
 const GROUP: usize = LANES;
 /// How far ahead of its use a weight is asked for, in bytes, where rows are read one after the other.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use loader::digest::weights_digest;
 use loader::{
     Access, Checkpoint, DType, SafeFile, TensorSource, WriteError as E, safetensors_bytes, write_safetensors,
 };
@@ -33,6 +34,7 @@ fn what_is_written_can_be_read() {
     ];
     write_safetensors(&path, &tensors, &metadata).unwrap();
     let checkpoint = Checkpoint::open(dir.path(), Access::default()).unwrap();
+    assert_eq!(weights_digest(tensors.iter().map(TensorSource::digest)), checkpoint.digest());
     for tensor in &tensors {
         let (info, _) = checkpoint.tensor(tensor.name).unwrap();
         assert_eq!((info.dtype, &info.shape[..]), (tensor.dtype, tensor.shape));
