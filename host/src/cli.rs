@@ -25,6 +25,7 @@ mod diff;
 mod doctor;
 mod examples;
 mod headings;
+mod listening;
 mod lora;
 mod merge;
 mod receipt;
@@ -42,6 +43,7 @@ pub use completions::{Completions, completions};
 pub use config::parse;
 pub use diff::{Diff, DiffPrompt};
 pub use doctor::Doctor;
+pub use listening::Listening;
 pub use lora::{Method, MethodName};
 pub use merge::Merge;
 pub use receipt::{Keygen, Missing, Receipting, Verify};
@@ -249,15 +251,8 @@ pub struct Serve {
     pub threads: Threads,
     #[command(flatten)]
     pub context: Context,
-    /// Address to listen on; any other than a loopback address opens the server to the network, and needs --api-key
-    #[arg(long, env = "LOCKSTEP_HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub host: String,
-    /// Port to listen on; 0 picks a free one
-    #[arg(long, env = "LOCKSTEP_PORT", default_value_t = 8080)]
-    pub port: u16,
-    /// Folder of the page, built by `cargo run --release -p tools -- browser`
-    #[arg(long, env = "LOCKSTEP_WEB_ROOT", value_name = "DIR", default_value = "browser/dist")]
-    pub web_root: PathBuf,
+    #[command(flatten)]
+    pub listening: Listening,
     /// Keep the receipts of the last N results for GET /v1/receipts/ID; 0 issues none
     #[arg(long, env = "LOCKSTEP_RECEIPTS", value_name = "N", default_value_t = 1000)]
     pub receipts: usize,

@@ -158,12 +158,12 @@ mod tests {
         let content = "# settings\nport = 9090\nhost = \"::1\"\nallowed-hosts = [\"a.example\", \"b.example\"]\n\
                        no-mmap = true\nthreads = 2\n";
         let read = serve(content, &[]).unwrap();
-        assert_eq!((read.port, read.host.as_str(), read.threads.count()), (9090, "::1", 2));
+        assert_eq!((read.listening.port, read.listening.host.as_str(), read.threads.count()), (9090, "::1", 2));
         assert_eq!(read.allowed_hosts, ["a.example", "b.example"]);
         assert!(read.model.base.no_mmap);
         assert_eq!(read.receipts, 1000); // the default
         let flags = serve(content, &["--port=1", "--allowed-hosts=c.example"]).unwrap();
-        assert_eq!((flags.port, flags.host.as_str()), (1, "::1"));
+        assert_eq!((flags.listening.port, flags.listening.host.as_str()), (1, "::1"));
         assert_eq!(flags.allowed_hosts, ["c.example"]);
         let off = serve("no-mmap = false\nallowed-hosts = []\n", &[]).unwrap();
         assert!(!off.model.base.no_mmap && off.allowed_hosts.is_empty());

@@ -34,8 +34,9 @@ struct Answer {
 
 /// Tells whether a server can be started, or what one that runs already says.
 pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
-    tell(page(&arguments.web_root))?;
-    let (host, port) = (arguments.host.trim_matches(['[', ']']), arguments.port);
+    let listening = &arguments.listening;
+    tell(page(&listening.web_root))?;
+    let (host, port) = (listening.bare_host(), listening.port);
     let error = match TcpListener::bind((host, port)) {
         Ok(_) if port == 0 => return tell(Check::ok("port", "any free one")),
         Ok(_) => return tell(Check::ok("port", format!("{port} is free on {host}"))),

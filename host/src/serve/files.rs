@@ -15,7 +15,7 @@ use super::state::State;
 
 /// `/web/...`: a file of the web root, `index.html` for the root itself.
 pub async fn page<B>(state: &State, request: &Request<B>) -> Response<Body> {
-    let root = &state.arguments.web_root;
+    let root = &state.arguments.listening.web_root;
     if !root.join("index.html").is_file() {
         let message = format!(
             "there is no page in {}: build it with `cargo run --release -p tools -- browser`, or name its folder with \

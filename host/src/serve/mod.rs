@@ -72,7 +72,8 @@ pub fn serve(arguments: cli::Serve, log: LogFormat) -> Outcome {
 }
 
 async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
-    let (host, port) = (arguments.host.clone(), arguments.port);
+    let listening = arguments.listening.clone();
+    let (host, port) = (listening.bare_host(), listening.port);
     let gate = Gate::new(&arguments)?;
     let open = arguments.clients.allow_unauthenticated;
     let (engine, queue) = engine::engine(gate.callers());
@@ -80,7 +81,7 @@ async fn listen(arguments: cli::Serve, log: LogFormat) -> Outcome {
     let refused = |error| {
         format!("cannot listen on {host}, port {port}: {error}; choose another --host or --port (0 picks a free port)")
     };
-    let addresses: Vec<_> = lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(refused)?.collect();
+    let addresses: Vec<_> = lookup_host((host, port)).await.map_err(refused)?.collect();
     check_open(&addresses, &state.gate, open)?;
     let listener = TcpListener::bind(&addresses[..]).await.map_err(refused)?;
     let address = listener.local_addr()?;
