@@ -11,7 +11,6 @@ use session::{Continuation, Stop};
 
 use crate::batch::batch;
 use crate::open::Opened;
-use crate::pool::ThreadPool;
 use crate::prompt::prompt_ids;
 use crate::receipt::{Issue, IssueError};
 use crate::run::{Timings, run};
@@ -50,7 +49,7 @@ pub fn generate(mut arguments: cli::Generate) -> Outcome {
         return batch(arguments, input, output);
     }
     let stop = Stop::new(arguments.stop)?;
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let request = Request {
         prompt: prompt_ids(&arguments.prompt, &opened)?,
         max_tokens: arguments.max_tokens.get(),
@@ -63,8 +62,8 @@ pub fn generate(mut arguments: cli::Generate) -> Outcome {
     if issue.is_some() {
         Receipt::check_generation_limits(text.generation().request()).map_err(IssueError::Receipt)?;
     }
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     if arguments.json { report(&opened, exec, text, issue) } else { stream(&opened, exec, text, issue) }
 }
 

@@ -1,6 +1,5 @@
 //! `lockstep gradients`: the gradient of every parameter for one text, as a file.
 
-use kernel::Exec;
 use kernel::model::Sequence;
 use kernel::train;
 use kernel::transcript::PROFILE;
@@ -11,7 +10,6 @@ use session::memory::gradients_bytes;
 use session::receipt::Bits32;
 use session::tensors::{digest, little_endian};
 
-use crate::pool::ThreadPool;
 use crate::terminal::print_json;
 use crate::{Outcome, cli, memory};
 
@@ -37,14 +35,14 @@ struct Report<'a> {
 /// If the model cannot be opened, the text has fewer than 2 tokens or too many, the memory does not suffice, the loss is not
 /// finite, or the file cannot be written.
 pub fn gradients(arguments: cli::Gradients) -> Outcome {
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let ids = opened.tokenizer.encode(&arguments.text, arguments.special.mode());
     let recompute = arguments.recompute.recompute;
     let needed = gradients_bytes(&opened.model, ids.len(), recompute, false);
     let advice = if recompute { vec!["a shorter text"] } else { vec!["--recompute", "a shorter text"] };
     memory::require("the gradient computation of this text", needed, advice)?;
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     let batch = [Sequence::new(ids)];
     let (loss, gradients) = train::gradients(exec, &opened.model, &batch, recompute)?;
     let table = opened.model.trainable();

@@ -7,7 +7,6 @@ use loader::{DType, TensorSource, write_safetensors};
 use serde::Serialize;
 use session::tensors::little_endian;
 
-use crate::pool::ThreadPool;
 use crate::prompt::prompt_ids;
 use crate::terminal::print_json;
 use crate::trace::{IDS, trace};
@@ -35,10 +34,10 @@ struct Report<'a> {
 /// # Errors
 /// If the model cannot be opened, the prompt is empty, unknown to it or too long, or the file cannot be written.
 pub fn logits(arguments: cli::Logits) -> Outcome {
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let ids = prompt_ids(&arguments.prompt, &opened)?;
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     check_length(&ids, &opened.model)?;
     // The logits come last.
     let tensors = if arguments.intermediates {

@@ -2,12 +2,10 @@
 
 use std::io::{self, Write};
 
-use kernel::Exec;
 use kernel::transcript::{PROFILE, hex};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::pool::ThreadPool;
 use crate::save::{Target, provenance, write_model};
 use crate::terminal::print_json;
 use crate::{Outcome, cli};
@@ -35,8 +33,8 @@ pub fn merge(arguments: cli::Merge) -> Outcome {
     let opened = arguments.model.open(cli::Context::default())?;
     let adapter = opened.adapter.ok_or("name the adapter to merge with --adapter DIR")?;
     let base_digest = opened.weights_digest();
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.threads.pool()?;
+    let exec = arguments.model.base.exec(&pool);
     let merged = opened.model.merged(exec);
     let tensors = || merged.tensors().map(|(row, weights)| (row, weights.widened()));
     if let Some((row, _)) = tensors().find(|(_, values)| !values.iter().all(|value| value.is_finite())) {

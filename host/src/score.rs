@@ -13,7 +13,6 @@ use loader::SafeFile;
 use serde::Serialize;
 use session::receipt::{Bits32, Receipt, ScoringTerms};
 
-use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
 use crate::terminal::{bar, print_json};
 use crate::train::lines;
@@ -71,7 +70,7 @@ struct Summary {
 /// If the model cannot be opened, a line cannot be scored (its number is told, before anything is computed), or a file
 /// cannot be written.
 pub fn score(arguments: cli::Score) -> Outcome {
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let data = lines(&arguments.data, arguments.special, arguments.truncate, &opened)?;
     let at = |line: usize| {
         let path = arguments.data.display().to_string();
@@ -86,8 +85,8 @@ pub fn score(arguments: cli::Score) -> Outcome {
     }
     let mut sink = Sink::new(&arguments)?;
     let digest = opened.weights_digest();
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
 
     let start = Instant::now();
     let length: usize = data.iter().map(|sequence| sequence.tokens.len()).sum();

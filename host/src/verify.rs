@@ -12,7 +12,6 @@ use session::receipt::{Given, Progress, Receipt, SignatureState, Verdict, Verifi
 
 use crate::keys::public_key;
 use crate::open::{OpenError, Opened};
-use crate::pool::ThreadPool;
 use crate::prompt::messages_ids;
 use crate::terminal::print_json;
 use crate::train::{lines, one_text};
@@ -116,8 +115,8 @@ fn compute(arguments: &cli::Verify, receipt: &Receipt, timings: &mut Timings) ->
     let start = Instant::now();
     let identity = opened.identity(opened.checkpoint.digest());
     timings.hash_ms = start.elapsed().as_secs_f64() * 1e3;
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.backend, pool: &pool };
+    let pool = arguments.threads.pool()?;
+    let exec = arguments.model.exec(&pool);
     let given = given(arguments, &opened, adapters)?;
     let start = Instant::now();
     let verdict = recompute(&opened, exec, receipt, &identity, given);

@@ -18,7 +18,6 @@ use session::receipt::{GenerationTerms, Receipt, SecretKey};
 
 use crate::generate::Report;
 use crate::open::Opened;
-use crate::pool::ThreadPool;
 use crate::receipt::{key, signed};
 use crate::terminal::{bar, print_json};
 use crate::{Failure, Outcome, cli};
@@ -59,7 +58,7 @@ struct Summary {
 /// it cannot be written. Answers that are there stay.
 pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outcome {
     let key = key(arguments.receipt.sign.as_deref())?;
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let lines = fs::read(&input).map_err(|error| format!("{} cannot be read: {error}", input.display()))?;
     let prompts = requests::read(&lines, &arguments, &opened);
     let prompts = prompts.map_err(|error| format!("{}: {error}", input.display()))?;
@@ -67,8 +66,8 @@ pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outco
         return Err(format!("--output {}: this is the input; name another file", output.display()).into());
     }
     let identity = opened.identity(opened.checkpoint.digest());
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     let work = Work { opened: &opened, identity: &identity, exec, private: arguments.receipt.private, key };
     let (mut answers, kept) = Answers::open(&output, |line, bytes| work.is_answer(&prompts, line, bytes))?;
 

@@ -21,7 +21,6 @@ use session::Stop;
 
 use crate::generate::Report;
 use crate::open::Opened;
-use crate::pool::ThreadPool;
 use crate::terminal::print_json;
 use crate::terminal::shown;
 use crate::{Failure, Outcome, cli};
@@ -60,10 +59,10 @@ pub fn chat(arguments: cli::Chat) -> Outcome {
         stop: Stop::new(arguments.stop)?,
         max_tokens: arguments.max_tokens.map(|tokens| tokens.get()),
     };
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let conversation = Conversation::new(&opened, settings, arguments.system)?;
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     let identity = if arguments.json { Some(opened.identity(opened.checkpoint.digest())) } else { None };
     let mut lines = Lines::open()?;
     let typed = lines.typed();

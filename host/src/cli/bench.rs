@@ -2,7 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{ModelArguments, threads};
+use super::ModelArguments;
+use super::compute::threads;
 
 /// `lockstep bench`
 #[derive(Args, Clone, Debug)]

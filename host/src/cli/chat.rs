@@ -4,17 +4,13 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::{Context, ModelArguments, Sampling, Threads};
+use super::{Compute, Sampling};
 
 /// `lockstep chat`
 #[derive(Args, Clone, Debug)]
 pub struct Chat {
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub sampling: Sampling,
     /// What the model is told before the conversation [default: what its chat template says]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::train::not_negative;
-use super::{Context, ModelArguments, Special, Threads};
+use super::{Compute, Special};
 
 /// `lockstep diff`
 #[derive(Args, Clone, Debug)]
@@ -15,11 +15,7 @@ pub struct Diff {
     #[arg(value_name = "B")]
     pub b: String,
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub prompt: DiffPrompt,
     #[command(flatten)]

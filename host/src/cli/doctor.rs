@@ -2,17 +2,13 @@
 
 use clap::Args;
 
-use super::{Context, Listening, ModelArguments, Threads};
+use super::{Compute, Listening};
 
 /// `lockstep doctor`
 #[derive(Args, Clone, Debug)]
 pub struct Doctor {
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub listening: Listening,
     /// Print one JSON object with the checks

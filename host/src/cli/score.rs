@@ -5,17 +5,13 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
-use super::{Context, ModelArguments, Receipting, Special, Threads};
+use super::{Compute, Receipting, Special};
 
 /// `lockstep score`
 #[derive(Args, Clone, Debug)]
 pub struct Score {
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub special: Special,
     /// JSON lines: {"text":...}, {"prompt":...,"completion":...} (or "context" and "continuation") of which the completion is scored,

@@ -8,17 +8,13 @@ use clap::{ArgAction, Args, ValueEnum};
 use kernel::train::Range;
 use loader::DType;
 
-use super::{Context, Method, ModelArguments, Receipting, Special, Threads};
+use super::{Compute, Method, Receipting, Special};
 
 /// `lockstep gradients`
 #[derive(Args, Clone, Debug)]
 pub struct Gradients {
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub special: Special,
     /// Text whose mean loss over its next tokens is differentiated
@@ -46,11 +42,7 @@ pub struct Recompute {
 #[derive(Args, Clone, Debug)]
 pub struct Train {
     #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub threads: Threads,
-    #[command(flatten)]
-    pub context: Context,
+    pub compute: Compute,
     #[command(flatten)]
     pub special: Special,
     #[command(flatten)]

@@ -16,7 +16,6 @@ use loader::{Access, Checkpoint};
 use session::receipt::{Receipt, Verdict};
 
 use crate::open::Opened;
-use crate::pool::ThreadPool;
 use crate::receipt::bytes;
 use crate::verify::recompute;
 use crate::{Failure, cli};
@@ -88,12 +87,12 @@ fn find(arguments: &cli::Diff, a: Side, b: Side) -> Result<Finding, Failure> {
         }
         (Side::Values(a), Side::Values(b)) => Ok(values::compare(&a, &b, near)),
         (a, b) => {
-            let opened = arguments.model.open(arguments.context)?;
+            let opened = arguments.compute.open()?;
             let ids = match prompt(arguments, &opened, [&a, &b]) {
                 Ok(ids) => ids,
                 Err(why) => return Ok(Finding::Cannot(why)),
             };
-            let pool = ThreadPool::new(arguments.threads.count())?;
+            let pool = arguments.compute.pool()?;
             let values = |side| -> Result<Values, Failure> {
                 match side {
                     Side::Backend(backend) => Values::of_backend(&opened, Exec { backend, pool: &pool }, &ids),
@@ -155,13 +154,13 @@ fn with_values(receipt: &Receipt, values: &Values, values_first: bool) -> Findin
 
 /// What the model that is here says of two receipts.
 fn compute(arguments: &cli::Diff, a: &Receipt, b: &Receipt) -> Result<Computed, Failure> {
-    let opened = match arguments.model.open(arguments.context) {
+    let opened = match arguments.compute.open() {
         Ok(opened) => opened,
         Err(error) => return Ok(Computed::not(error.to_string())),
     };
     let identity = opened.identity(opened.checkpoint.digest());
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     let verdict = |receipt| recompute(&opened, exec, receipt, &identity, Default::default());
     Ok(Computed::new(verdict(a), verdict(b)))
 }

@@ -44,7 +44,7 @@ fn advice(error: &OpenError) -> String {
 
 /// Tells what the model folder has, and whether it can be used.
 pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
-    let opened = match arguments.model.open(arguments.context) {
+    let opened = match arguments.compute.open() {
         Ok(opened) => opened,
         Err(error) => return tell(Check::fail("model", error.to_string(), advice(&error))),
     };

@@ -23,13 +23,13 @@ const READS: usize = 4;
 /// Tells what the machine is.
 pub fn checks(arguments: &cli::Doctor, tell: Tell<'_>) -> io::Result<()> {
     tell(processor())?;
-    let chosen = arguments.model.base.backend;
+    let chosen = arguments.compute.model.base.backend;
     let names: Vec<&str> = Backend::available().into_iter().map(Backend::name).collect();
     tell(Check::ok("backend", format!("{} is used; this machine has {}", chosen.name(), names.join(", "))))?;
     for backend in Backend::available() {
         tell(golden_bits(backend, chosen))?;
     }
-    let count = arguments.threads.count();
+    let count = arguments.compute.threads.count();
     tell(threads(count, ThreadPool::cores(), processors()))?;
     tell(arithmetic(count))?;
     for count in [1, 2] {

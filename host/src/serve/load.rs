@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kernel::Exec;
 use kernel::pool::Pool;
 use kernel::transcript::{Identity, Sha256Digest};
 use loader::Checkpoint;
@@ -20,7 +19,6 @@ use super::opened_files::OpenedFiles;
 use super::state::State;
 use super::weights::Trained;
 use crate::open::Opened;
-use crate::pool::ThreadPool;
 use crate::{Failure, Outcome};
 
 /// Starts the engine's thread, which loads the model first. The future is ready if the thread ends, with the reason why: it
@@ -52,9 +50,9 @@ fn work(state: &Arc<State>, queue: Queue) -> Outcome {
     let adapters = adapters(&opened, names)?;
     state.engine.served.start_with(adapters.first().map(|(_, first)| first.clone()));
     state.models.load(adapters);
-    let pool = ThreadPool::new(arguments.threads.count())?;
+    let pool = arguments.threads.pool()?;
     let (model, tokenizer) = (opened.model.clone(), opened.tokenizer.clone());
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let exec = arguments.model.base.exec(&pool);
     let tokenizer_sha256 = opened.tokenizer_sha256;
     let weights = hash(state.clone(), opened.checkpoint.clone())?;
     let identity =

@@ -31,7 +31,7 @@ impl Method {
     /// What the flags say, where they fit together.
     pub fn new(arguments: &cli::Train) -> Result<Method, &'static str> {
         let cli::Method { method, lora_rank, lora_alpha, lora_targets } = arguments.method.clone();
-        let adapter = arguments.model.adapter.is_some();
+        let adapter = arguments.compute.model.adapter.is_some();
         let shaped = lora_rank.is_some() || lora_alpha.is_some() || lora_targets.is_some();
         match method.unwrap_or(if adapter { MethodName::Lora } else { MethodName::Full }) {
             MethodName::Full if adapter => Err("--method full trains all weights, which an adapter is beside: leave \

@@ -9,7 +9,6 @@ mod trained;
 
 use std::cell::LazyCell;
 
-use kernel::Exec;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{Identity, PROFILE, data_digest, hex};
 use session::Batches;
@@ -18,7 +17,6 @@ use session::memory::{Plan, training_bytes};
 use session::receipt::{Receipt, TrainingTerms};
 
 use crate::open::HashError;
-use crate::pool::ThreadPool;
 use crate::receipt::{Issue, IssueError};
 use crate::save::Target;
 use crate::{Outcome, cli, memory};
@@ -38,7 +36,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
     let options = options(&arguments)?;
     let method = Method::new(&arguments)?;
     let target = arguments.save.as_deref().map(Target::new).transpose()?;
-    let opened = arguments.model.open(arguments.context)?;
+    let opened = arguments.compute.open()?;
     let base_model = method.begin(&opened, arguments.seed)?;
     let data = Data::read(&arguments, &opened)?;
     let data_sha256 = data_digest(&data.sequences);
@@ -56,8 +54,8 @@ pub fn train(arguments: cli::Train) -> Outcome {
         Receipt::check_training_limits(arguments.steps.get(), &data.sequences, size, issue.private)
             .map_err(IssueError::Receipt)?;
     }
-    let pool = ThreadPool::new(arguments.threads.count())?;
-    let exec = Exec { backend: arguments.model.base.backend, pool: &pool };
+    let pool = arguments.compute.pool()?;
+    let exec = arguments.compute.exec(&pool);
     let base_digest = opened.weights_digest();
     // Hashed beside the computation, unless a checkpoint needs it before. A new adapter's digest covers its rank, alpha,
     // targets and seed.
@@ -128,7 +126,7 @@ pub fn train(arguments: cli::Train) -> Outcome {
         model: opened.name,
         profile: PROFILE,
         backend: exec.backend.name(),
-        threads: arguments.threads.count(),
+        threads: arguments.compute.threads.count(),
     })
 }
 
