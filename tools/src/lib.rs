@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod check;
 pub mod fetch;
+pub mod file;
 pub mod measure;
 mod metadata;
 pub mod npm;

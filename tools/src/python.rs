@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::file::{FileError, at};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 
@@ -16,13 +17,8 @@ pub enum PythonError {
     #[error("Python could not make a virtual environment, or pip not fill it: {0}")]
     Environment(#[from] ProcessError),
     /// A list of packages cannot be read, or what was installed not be noted.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Whether this Python can call pip.
@@ -69,8 +65,7 @@ pub fn with_package(venv: &Path, package: &str, version: &str, why: &'static str
 /// # Errors
 /// As [`environment`], and if pip cannot install a package, or the file cannot be read.
 pub fn with_requirements(venv: &Path, list: &Path, why: &'static str) -> Result<PathBuf, PythonError> {
-    let at = |source| PythonError::File { path: list.to_owned(), source };
-    let wanted = std::fs::read(list).map_err(at)?;
+    let wanted = std::fs::read(list).map_err(at(list))?;
     // Written after a whole installation.
     let done = venv.join("installed.txt");
     if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
@@ -81,7 +76,7 @@ pub fn with_requirements(venv: &Path, list: &Path, why: &'static str) -> Result<
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--requirement"]);
     process::run(pip.arg(list))?;
-    std::fs::write(&done, wanted).map_err(|source| PythonError::File { path: done, source })?;
+    std::fs::write(&done, wanted).map_err(at(&done))?;
     Ok(python)
 }
 

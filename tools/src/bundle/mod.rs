@@ -6,9 +6,9 @@ pub(crate) mod route;
 mod stamp;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::file::{FileError, at};
 use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
 pub use replace::{FolderError, Replacement};
@@ -106,17 +106,8 @@ pub enum BundleError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> BundleError {
-    move |source| BundleError::File { path: path.to_owned(), source }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Builds the bundle, or finds that the one in place was made from the same inputs.

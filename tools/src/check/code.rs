@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::file::{FileError, at};
 use crate::packages::{self, Need, PackageError};
 use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace};
@@ -98,13 +99,8 @@ pub enum CodeError {
     #[error("the instruction that was planted to be found in {0} was not found")]
     Blind(PathBuf),
     /// A file cannot be written.
-    #[error("cannot write {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// What a look saw.
@@ -151,7 +147,7 @@ pub fn check_here(workspace: &Workspace) -> Result<(), CodeError> {
 /// If an instruction is none that the contract has, or the kernel cannot be built.
 pub(super) fn check(workspace: &Workspace, machine: &Lists) -> Result<(), CodeError> {
     let folder = workspace.target.join("check/code").join(machine.target);
-    std::fs::create_dir_all(&folder).map_err(|source| CodeError::File { path: folder.clone(), source })?;
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let planted = plant(machine, &folder, machine.fused)?;
     if look(machine, &planted)?.forbidden.is_empty() {
         return Err(CodeError::Blind(planted));
@@ -189,7 +185,7 @@ pub(super) fn check(workspace: &Workspace, machine: &Lists) -> Result<(), CodeEr
 /// Compiles the planted function for `machine`, with `features`.
 fn plant(machine: &Lists, folder: &Path, features: &str) -> Result<PathBuf, CodeError> {
     let (source, object) = (folder.join("planted.rs"), folder.join("planted.o"));
-    std::fs::write(&source, PLANTED).map_err(|error| CodeError::File { path: source.clone(), source: error })?;
+    std::fs::write(&source, PLANTED).map_err(at(&source))?;
     let mut rustc = Command::new("rustc");
     rustc.args(["--crate-name=kernel", "--crate-type=lib", "-O", "--emit=obj", "--target", machine.target]);
     process::capture(rustc.arg(format!("-Ctarget-feature={features}")).arg("-o").arg(&object).arg(&source))?;

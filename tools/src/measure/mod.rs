@@ -6,11 +6,12 @@ mod report;
 mod start;
 mod streams;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use crate::fetch::{self, FetchError};
+use crate::file::{self, FileError};
 use crate::packages::PackageError;
 use crate::process::{self, ProcessError};
 use crate::python::PythonError;
@@ -86,23 +87,14 @@ pub enum MeasureError {
         said: String,
     },
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl MeasureError {
     fn silent(command: &std::process::Command) -> MeasureError {
         MeasureError::Said { line: process::line(command), said: "nothing".into() }
     }
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> MeasureError {
-    move |source| MeasureError::File { path: path.to_owned(), source }
 }
 
 /// Measures the parts asked for and prints one Markdown text: date, machine and command, the table, the operators.
@@ -149,8 +141,8 @@ pub fn run(options: &Options) -> Result<(), MeasureError> {
         text += &format!("\n```text\n{operators}\n```\n");
     }
     print!("{text}");
-    match &options.output {
-        Some(path) => std::fs::write(path, text).map_err(at(path)),
-        None => Ok(()),
+    if let Some(path) = &options.output {
+        file::write(path, &text)?;
     }
+    Ok(())
 }

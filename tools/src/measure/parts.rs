@@ -6,10 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::MeasureError;
 use super::peers::Peers;
 use super::report::{Figure, Unit};
-use super::{MeasureError, at};
 use crate::bundle::walk;
+use crate::file::{FileError, at};
 use crate::process::{self, field};
 use crate::test::{self, Browser};
 use crate::workspace::{self, Workspace};
@@ -124,7 +125,7 @@ pub fn tokenizer(workspace: &Workspace, model: &Path, peers: Option<&Peers>) -> 
 }
 
 /// All Rust sources and documents.
-fn sources(root: &Path) -> Result<String, MeasureError> {
+fn sources(root: &Path) -> Result<String, FileError> {
     let mut files = Vec::new();
     for name in ["bpe", "browser", "docs", "host", "kernel", "loader", "tools"] {
         let folder = root.join(name);

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{MeasureError, at};
+use super::MeasureError;
+use crate::file::at;
 use crate::packages::{self, Need};
 use crate::process;
 use crate::python;
@@ -107,7 +108,7 @@ impl Peers {
         export.args(["export", "onnx", "--task", "text-generation-with-past", "--model"]).arg(&self.model);
         process::run(export.arg(&exported))?;
         process::run(Command::new(programs.join("onnxslim")).arg(exported.join("model.onnx")).arg(path))?;
-        fs::remove_dir_all(&exported).map_err(at(&exported))
+        Ok(fs::remove_dir_all(&exported).map_err(at(&exported))?)
     }
 
     /// Whether a file was made from the model as it is.

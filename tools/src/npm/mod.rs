@@ -5,11 +5,11 @@
 mod modules;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bundle::{self, BundleError, Choice, FolderError, Replacement};
+use crate::file::{FileError, at};
 use crate::packages::{self, Need};
 use crate::process::{self, ProcessError};
 use crate::workspace::{Workspace, WorkspaceError};
@@ -64,17 +64,8 @@ pub enum NpmError {
     #[error("{MANIFEST} is not what it should be: {0}")]
     Manifest(String),
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> NpmError {
-    move |source| NpmError::File { path: path.to_owned(), source }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// What was made.
@@ -148,7 +139,7 @@ fn manifest(template: &str, version: &str) -> Result<String, NpmError> {
     Ok(template.replace(VERSION, &format!("\"version\": \"{version}\"")))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), NpmError> {
+fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(at(folder))?;
     }

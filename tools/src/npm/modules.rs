@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{NpmError, at};
+use super::NpmError;
+use crate::file::at;
 
 /// The paths, relative to `folder`, of `module` and of all that it needs: a relative path behind the `from` of an import or export, or
 /// in `new URL(path, import.meta.url)`, by which bundlers find them too. Comments are read like code.

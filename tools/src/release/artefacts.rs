@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::json;
 
 use super::archive::{Archive, write_compressed};
-use super::{Release, ReleaseError, at, licences};
+use super::{Release, ReleaseError, licences};
 use crate::bundle::{self, BundleError, Choice};
+use crate::file::{FileError, at};
 use crate::npm;
 use crate::process;
 use crate::workspace;
@@ -51,11 +52,11 @@ impl Release<'_> {
 
     fn write(&self, name: &str, archive: &Archive) -> Result<(), ReleaseError> {
         let path = self.folder.join(format!("{name}.tar.gz"));
-        archive.write(&path).map_err(at(&path))
+        Ok(archive.write(&path).map_err(at(&path))?)
     }
 
     /// A file of the repository.
-    fn read(&self, name: &str) -> Result<Vec<u8>, ReleaseError> {
+    fn read(&self, name: &str) -> Result<Vec<u8>, FileError> {
         let path = self.workspace.root.join(name);
         fs::read(&path).map_err(at(&path))
     }
@@ -70,7 +71,7 @@ fn source(release: &mut Release) -> Result<(), ReleaseError> {
     git.arg(format!("--prefix={name}/")).arg("--output").arg(&tar).arg(&release.state.commit);
     process::run(&mut git)?;
     write_compressed(&packed, &fs::read(&tar).map_err(at(&tar))?).map_err(at(&packed))?;
-    fs::remove_file(&tar).map_err(at(&tar))
+    Ok(fs::remove_file(&tar).map_err(at(&tar))?)
 }
 
 fn vectors(release: &mut Release) -> Result<(), ReleaseError> {
@@ -95,7 +96,7 @@ fn page(release: &mut Release) -> Result<(), ReleaseError> {
     let package = npm::pack(release.workspace, &folder, &release.state.version, &scratch)?;
     let tarball = release.folder.join(release.name("-npm.tgz"));
     fs::rename(&package.tarball, &tarball).map_err(at(&tarball))?;
-    [folder, scratch].iter().try_for_each(|folder| fs::remove_dir_all(folder).map_err(at(folder)))
+    Ok([folder, scratch].iter().try_for_each(|folder| fs::remove_dir_all(folder).map_err(at(folder)))?)
 }
 
 fn program(release: &mut Release) -> Result<(), ReleaseError> {

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{ReleaseError, at};
+use super::ReleaseError;
+use crate::file::at;
 use crate::metadata::{Metadata, Package};
 use crate::process;
 use crate::workspace::{self, Workspace};

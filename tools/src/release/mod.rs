@@ -7,7 +7,6 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +14,7 @@ use loader::digest::{hex, sha256};
 use serde_json::json;
 
 use crate::bundle::{self, BundleError, FolderError, Replacement};
+use crate::file::{self, FileError, at};
 use crate::metadata::MetadataError;
 use crate::npm;
 use crate::process::{self, ProcessError};
@@ -90,17 +90,8 @@ pub enum ReleaseError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ReleaseError {
-    move |source| ReleaseError::File { path: path.to_owned(), source }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// A release on its way.
@@ -142,16 +133,12 @@ pub fn run(options: &Options) -> Result<(), ReleaseError> {
     let State { version, commit, seconds } = state;
     let about = json!({ "version": version, "commit": commit, "commitTime": seconds, "target": target,
         "rustc": compiler, "files": about });
-    write(&folder.join(ABOUT), &format!("{about:#}\n"))?;
+    file::write(&folder.join(ABOUT), &format!("{about:#}\n"))?;
     let sums = sums(folder)?;
-    write(&folder.join(SUMS), &sums)?;
+    file::write(&folder.join(SUMS), &sums)?;
     replacement.finish()?;
     eprint!("The release is in {}:\n{sums}", out.display());
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ReleaseError> {
-    fs::write(path, text).map_err(at(path))
 }
 
 /// A line for each file of the folder, in the order of their names: its digest and its name.

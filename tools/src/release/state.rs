@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{ReleaseError, at};
+use super::ReleaseError;
+use crate::file::at;
 use crate::process;
 use crate::workspace::Workspace;
 

@@ -6,12 +6,11 @@
 mod recording;
 mod shards;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::{self, BundleError, Choice, FolderError, Replacement};
 use crate::fetch::{self, FetchError};
+use crate::file::{self, FileError, at};
 use crate::process::ProcessError;
 use crate::start;
 use crate::workspace::{Workspace, WorkspaceError};
@@ -90,17 +89,8 @@ pub enum SiteError {
         expected: String,
     },
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> SiteError {
-    move |source| SiteError::File { path: path.to_owned(), source }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Makes the site.
@@ -134,20 +124,16 @@ pub fn build(workspace: &Workspace, model: &Path, out: &Path) -> Result<(), Site
     bundle::build(workspace, &workspace.bundle(), Choice::Auto)?;
     start::build_server(workspace)?;
     bundle::copy_tree(&workspace.bundle(), &site.path().join("web"))?;
-    write(&site.path().join("index.html"), include_str!("index.html"))?;
+    file::write(&site.path().join("index.html"), include_str!("index.html"))?;
     eprintln!("Writing the weights in files of less than {} MB.", shards::LIMIT / 1_000_000);
     let models = site.path().join("models");
     let name = shards::write_model(model, &models)?;
     eprintln!("Recording native runs.");
     let runs = recording::record(workspace, &models.join(&name), site.path())?;
     let about = serde_json::json!({ "modelUrl": format!("../models/{}/", escaped(&name)) });
-    write(&site.path().join(ABOUT), &format!("{about:#}\n"))?;
-    write(&site.path().join(RECORDED), &runs)?;
+    file::write(&site.path().join(ABOUT), &format!("{about:#}\n"))?;
+    file::write(&site.path().join(RECORDED), &runs)?;
     Ok(site.finish()?)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), SiteError> {
-    fs::write(path, text).map_err(at(path))
 }
 
 /// A folder's name as part of an address.

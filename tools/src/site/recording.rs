@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{SiteError, at};
+use super::SiteError;
+use crate::file::at;
 use crate::process;
 use crate::workspace::Workspace;
 

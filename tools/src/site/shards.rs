@@ -9,7 +9,8 @@ use loader::manifest::{self, Manifest, ManifestFile};
 use loader::{Access, Checkpoint, TensorInfo, TensorSource, write_safetensors};
 use serde_json::json;
 
-use super::{SiteError, at};
+use super::SiteError;
+use crate::file::{self, at};
 
 /// Bytes that a file may have: common hosts refuse files of 100 MB.
 pub(super) const LIMIT: u64 = 95_000_000;
@@ -39,7 +40,7 @@ pub(super) fn write_model(model: &Path, models: &Path) -> Result<String, SiteErr
     files.push(INDEX.to_owned());
     files.extend(write_shards(&checkpoint, &out)?);
     manifest.files = files.into_iter().map(|name| described(&out, name)).collect::<Result<_, _>>()?;
-    super::write(&out.join(manifest::FILE_NAME), &manifest.to_json())?;
+    file::write(&out.join(manifest::FILE_NAME), &manifest.to_json())?;
     Ok(manifest.name)
 }
 
@@ -65,7 +66,7 @@ fn write_shards(checkpoint: &Checkpoint, out: &Path) -> Result<Vec<String>, Site
     }
     let total_size: u64 = tensors.iter().map(|tensor| size(tensor)).sum();
     let index = json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
-    super::write(&out.join(INDEX), &format!("{index:#}\n"))?;
+    file::write(&out.join(INDEX), &format!("{index:#}\n"))?;
     Ok(names)
 }
 

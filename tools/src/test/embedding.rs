@@ -6,13 +6,14 @@ mod elf;
 mod machines;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::TestError;
 use crate::bundle::RouteError;
 use crate::fetch::{self, FetchError};
+use crate::file::{FileError, at};
 use crate::packages::PackageError;
 use crate::process::ProcessError;
 use crate::python::PythonError;
@@ -38,13 +39,8 @@ pub enum EmbeddingError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file of published values is none.
     #[error("{0}: {1}")]
     Vectors(PathBuf, serde_json::Error),
@@ -79,10 +75,6 @@ pub enum EmbeddingError {
     /// The firmware is no program for its machine.
     #[error("{0} is no ELF file of 32 bits")]
     Elf(PathBuf),
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> EmbeddingError {
-    move |source| EmbeddingError::File { path: path.to_owned(), source }
 }
 
 /// Builds and runs all of it. A part that fails does not keep the next from running.

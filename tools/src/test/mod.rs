@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use crate::bundle::{self, BundleError, Choice};
 use crate::check::code;
 use crate::fetch::{self, FetchError};
+use crate::file::{FileError, at};
 use crate::npm;
 use crate::packages::PackageError;
 use crate::parts::{chosen, name};
@@ -112,23 +113,14 @@ pub enum TestError {
     #[error("there is no *.test.mjs in {0}")]
     NoTests(PathBuf),
     /// A file cannot be read or written.
-    #[error("cannot read or write {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The kernel has an instruction that it may not have.
     #[error(transparent)]
     Code(#[from] code::CodeError),
     /// Tests failed.
     #[error("these tests failed:\n  {}", .0.join("\n  "))]
     Failed(Vec<String>),
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> TestError {
-    move |source| TestError::File { path: path.to_owned(), source }
 }
 
 /// Sets up and runs the parts asked for. A failing part does not keep the next from running.

@@ -3,8 +3,9 @@
 use std::fs;
 use std::process::Command;
 
+use super::TestError;
 use super::tiny;
-use super::{TestError, at};
+use crate::file::at;
 use crate::python;
 use crate::served::Served;
 use crate::start;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Browser, TestError, at};
+use super::{Browser, TestError};
+use crate::file::at;
 use crate::packages::{self, Need};
 use crate::process;
 use crate::python;
@@ -46,7 +47,7 @@ pub(super) fn node_packages(tests: &Path) -> Result<(), TestError> {
     }
     eprintln!("Installing the library that drives the browsers, as pinned in browser/tests/package-lock.json.");
     process::run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(tests))?;
-    std::fs::write(&done, wanted).map_err(at(&done))
+    Ok(std::fs::write(&done, wanted).map_err(at(&done))?)
 }
 
 /// numpy, in a virtual environment inside the target folder; returns the Python that has it.

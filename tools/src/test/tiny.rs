@@ -6,7 +6,8 @@ use std::path::Path;
 use loader::{DType, TensorSource, write_safetensors};
 use serde_json::{Map, Value, json};
 
-use super::{TestError, at};
+use super::TestError;
+use crate::file::at;
 
 const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const VOCAB: usize = SPECIAL.len() + 256;

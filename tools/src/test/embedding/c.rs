@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{BOTH, EmbeddingError, Golden, Real, at};
+use super::{BOTH, EmbeddingError, Golden, Real};
+use crate::file::at;
 use crate::packages::{self, Need};
 use crate::process::{self, ProcessError};
 use crate::workspace::{self, Workspace};

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::elf::{self, Sizes};
-use super::{BOTH, EmbeddingError, Golden, at};
+use super::{BOTH, EmbeddingError, Golden};
 use crate::bundle::{Choice, Std, Target, route};
 use crate::check::wasi::wasmtime_runner;
+use crate::file::at;
 use crate::packages::{self, Need};
 use crate::process;
 use crate::workspace::Workspace;
