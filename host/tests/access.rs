@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::command::{lockstep, run};
-use crate::server::{Answer, Server, launch, request, start_with};
+use crate::server::{Answer, JSON, Server, launch, request, start_tiny};
 use crate::stream::generate;
 use crate::tiny;
 
@@ -15,19 +15,13 @@ const KEY: &str = "the-first-key-of-this-server";
 const OTHER: &str = "the-other-key-of-this-server";
 const ORIGIN: &str = "Origin: https://app.example\n";
 
-/// A server with a tiny model, in a folder that lives as long.
-fn start(arguments: &[&str]) -> (Server, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    (start_with(&tiny::write(folder.path(), 1), arguments), folder)
-}
-
 fn keyless(server: &Server, method: &str, path: &str, headers: &str) -> Answer {
     server.exchange(&request(method, path, headers))
 }
 
 #[test]
 fn without_a_key_there_is_the_page_and_nothing_else() {
-    let (server, _folder) = start(&["--api-key", KEY, "--api-key", OTHER]);
+    let (server, _folder) = start_tiny(&["--api-key", KEY, "--api-key", OTHER]);
     for path in ["/", "/web", "/web/", "/web/page.js", "/health"] {
         assert_ne!(keyless(&server, "GET", path, "").status, 401, "{path}");
     }
@@ -85,7 +79,7 @@ fn said_by_a_server_with(key: &str, set: impl Fn(&mut std::process::Command)) ->
     server.key = Some(key.to_string());
     server.wait_for("ready", &Value::Bool(true));
     generate(&server, "prompt=my+secret+prompt&max_tokens=1");
-    server.request("POST", "/api/train", "Content-Type: application/json\nContent-Length: 0\n").error(400);
+    server.request("POST", "/api/train", &format!("{JSON}Content-Length: 0\n")).error(400);
     server.child.kill().unwrap();
     let mut text = String::new();
     said.read_to_string(&mut text).unwrap();
@@ -151,7 +145,7 @@ fn an_address_that_others_can_reach_needs_a_key_or_insistence() {
 
 #[test]
 fn pages_of_other_sites_are_kept_out_unless_they_are_named() {
-    let (server, _folder) = start(&[]);
+    let (server, _folder) = start_tiny(&[]);
     let preflight = format!("{ORIGIN}Access-Control-Request-Method: GET\n");
     for (method, headers) in [("GET", ORIGIN), ("OPTIONS", &preflight), ("GET", "Sec-Fetch-Site: same-site\n")] {
         let answer = server.request(method, "/api/status", headers);
@@ -160,7 +154,8 @@ fn pages_of_other_sites_are_kept_out_unless_they_are_named() {
             (403, None, None)
         );
     }
-    let (server, _folder) = start(&["--cors-origins", "https://app.example,http://localhost:3000", "--api-key", KEY]);
+    let (server, _folder) =
+        start_tiny(&["--cors-origins", "https://app.example,http://localhost:3000", "--api-key", KEY]);
     let leave = keyless(
         &server,
         "OPTIONS",
@@ -198,10 +193,9 @@ fn pages_of_other_sites_are_kept_out_unless_they_are_named() {
 fn every_answer_isolates_and_protects_whatever_it_is() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("index.html"), "<!doctype html>").unwrap();
-    let (server, _folder) = start(&["--web-root", root.path().to_str().unwrap(), "--max-body-bytes", "1000"]);
+    let (server, _folder) = start_tiny(&["--web-root", root.path().to_str().unwrap(), "--max-body-bytes", "1000"]);
     let config = format!("{}config.json", server.status()["modelUrl"].as_str().unwrap());
     let tag = server.get("/web/").header("etag").unwrap().to_string();
-    let json = "Content-Type: application/json\n";
     let all = [
         (200, server.get("/web/")),
         (200, server.get("/api/status")),
@@ -214,7 +208,7 @@ fn every_answer_isolates_and_protects_whatever_it_is() {
         (307, server.get("/")),
         (400, server.get("/api/generate?max_tokens=0")),
         (400, server.get("/web/%ff")),
-        (400, server.request("POST", "/api/train", &format!("{json}Content-Length: 0\n"))),
+        (400, server.request("POST", "/api/train", &format!("{JSON}Content-Length: 0\n"))),
         (403, server.exchange("GET / HTTP/1.1\nHost: evil.example\nConnection: close\n\n")),
         (403, server.request("GET", "/api/status", ORIGIN)),
         (404, server.get("/nothing")),
@@ -225,7 +219,7 @@ fn every_answer_isolates_and_protects_whatever_it_is() {
         (
             413,
             server.exchange(
-                &(request("POST", "/api/train", &format!("{json}Content-Length: 1001\n")) + &" ".repeat(1001)),
+                &(request("POST", "/api/train", &format!("{JSON}Content-Length: 1001\n")) + &" ".repeat(1001)),
             ),
         ),
         (415, server.request("POST", "/api/train", "Content-Length: 0\n")),
@@ -298,13 +292,12 @@ fn the_tests_that_the_threat_model_names_exist() {
 
 #[test]
 fn one_key_s_requests_keep_no_other_key_waiting() {
-    let (server, _folder) = start(&["--api-key", KEY, "--api-key", OTHER]);
+    let (server, _folder) = start_tiny(&["--api-key", KEY, "--api-key", OTHER]);
     let ask = |key: &str, n: usize, max_tokens: usize| {
         let body = json!({ "prompt": "Once", "max_tokens": max_tokens, "ignore_eos": true, "n": n, "stream": true })
             .to_string();
         let length = body.len();
-        let headers =
-            format!("Authorization: Bearer {key}\nContent-Type: application/json\nContent-Length: {length}\n");
+        let headers = format!("Authorization: Bearer {key}\n{JSON}Content-Length: {length}\n");
         server.send(&(request("POST", "/v1/completions", &headers) + &body))
     };
     // More than advance at a time, for minutes.

@@ -8,6 +8,7 @@ use loader::{Access, Checkpoint};
 use serde_json::{Value, json};
 
 use crate::command::{lockstep, run, run_with_model};
+use crate::place::names;
 
 const TEXT: &str = "The cat sat on the mat and purred loudly.";
 
@@ -23,13 +24,6 @@ fn generate(flags: &[&str]) -> Value {
     run_with_model("generate", &[&["--prompt", "The cat", "--max-tokens", "4", "--json"], flags].concat()).json()
 }
 
-fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
 /// One adapter, from its training to the merge; its bits depend on no thread, instruction set or way of computing.
 #[test]
 fn an_adapter_is_trained_saved_used_continued_and_merged() {
@@ -42,7 +36,7 @@ fn an_adapter_is_trained_saved_used_continued_and_merged() {
     assert_eq!(end["weights_sha256"], end["base_weights_sha256"]);
     let adapter = &end["adapter_sha256"];
     assert!(adapter.is_string() && *adapter != end["base_adapter_sha256"], "{end}");
-    assert_eq!(names(Path::new(&dir)), ["adapter_config.json", "adapter_model.safetensors", "provenance.json"]);
+    assert_eq!(names(&dir), ["adapter_config.json", "adapter_model.safetensors", "provenance.json"]);
 
     let other = train("3", &["--method", "lora", "--threads", "1", "--recompute", "--backend", Backend::SCALAR.name()]);
     assert_eq!((&other[3]["adapter_sha256"], &other[3]["transcript_sha256"]), (adapter, &end["transcript_sha256"]));

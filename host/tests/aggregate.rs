@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::command::{Finished, lockstep, run};
-use crate::place::Place;
+use crate::place::{Place, names};
 
 const TEXTS: [&str; 3] = ["The cat sat on the mat.", "The dog ran to the sea.", "A bird sang in the tree."];
 
@@ -44,13 +44,6 @@ impl Place {
         let adapters: Vec<&str> = adapters.iter().map(String::as_str).collect();
         let finished = self.run("verify", &[&[&self.file(receipt)[..], "--json"], &adapters[..]].concat());
         (finished.code, serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}")))
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 }
 
@@ -122,7 +115,7 @@ fn what_does_not_fit_together_leaves_nothing_behind() {
     place.train("open", "2", &["--text", TEXTS[0]]);
     place.train("seed", "2", &["--text", TEXTS[0], "--seed", "9", "--private"]);
     place.train("rank", "3", &["--text", TEXTS[0], "--private"]);
-    let before = place.names();
+    let before = names(&place.folder);
     let receipt = place.file("round.json");
     let refused = |clients: &[&str], receipts: &[&str], flags: &[&str], words: &[&str]| {
         let receipts = place.each("--client-receipt", receipts);
@@ -130,7 +123,7 @@ fn what_does_not_fit_together_leaves_nothing_behind() {
         let finished = place.aggregate(clients, "round", &[&["--receipt", &receipt], flags, &receipts[..]].concat());
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:?}");
         assert!(words.iter().all(|word| finished.stderr.contains(word)), "{words:?}: {finished:?}");
-        assert_eq!(place.names(), before, "{words:?}");
+        assert_eq!(names(&place.folder), before, "{words:?}");
     };
     refused(&["0", "rank"], &[], &[], &["rank 3", "rank 2", "the adapters of a round"]);
     refused(&["0", "none"], &[], &[], &["none", "is missing"]);

@@ -1,7 +1,6 @@
 //! `lockstep generate --input`: each line is answered as it would be alone, and a run that was interrupted goes on.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,13 +8,9 @@ use std::time::Duration;
 use kernel::random::{Purpose, random_u64};
 use serde_json::{Value, json};
 
-use crate::command::{Finished, lockstep, run, run_with_model};
+use crate::command::{Finished, limited, lockstep, run, run_with_model};
+use crate::place::Place;
 use crate::{model, tiny};
-
-/// A folder with a tiny model and an input of 12 lines.
-struct Place {
-    folder: tempfile::TempDir,
-}
 
 fn lines() -> Vec<Value> {
     let drawn = |seed: u64| json!({ "prompt": "Once upon a time", "temperature": 1.5, "top_k": 50, "seed": seed });
@@ -36,27 +31,20 @@ fn written(lines: &[Value]) -> String {
 }
 
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
-        tiny::write(folder.path(), 1);
-        fs::write(folder.path().join("in.jsonl"), written(&lines())).unwrap();
-        Place { folder }
+    /// With an input of 12 lines in `in.jsonl`.
+    fn with_input() -> Place {
+        let place = Place::new();
+        fs::write(place.file("in.jsonl"), written(&lines())).unwrap();
+        place
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, flags: &[&str]) -> Command {
-        let mut command = lockstep("generate");
-        command.current_dir(self.folder.path()).args(["--model", "tiny-1", "--max-tokens", "40", "--ignore-eos"]);
-        command.args(flags);
-        command
+    fn generation(&self, flags: &[&str]) -> Command {
+        self.command("generate", &[&["--max-tokens", "40", "--ignore-eos"], flags].concat())
     }
 
     /// Answers `in.jsonl` in `out.jsonl`.
     fn batch(&self, flags: &[&str]) -> Finished {
-        run(&mut self.command(&[&["--input", "in.jsonl", "--output", "out.jsonl"], flags].concat()), b"")
+        run(&mut self.generation(&[&["--input", "in.jsonl", "--output", "out.jsonl"], flags].concat()), b"")
     }
 
     /// The summary of a batch that ends well.
@@ -65,7 +53,7 @@ impl Place {
     }
 
     fn text(&self) -> String {
-        fs::read_to_string(self.path("out.jsonl")).unwrap()
+        fs::read_to_string(self.file("out.jsonl")).unwrap()
     }
 
     fn answers(&self) -> Vec<Value> {
@@ -74,11 +62,11 @@ impl Place {
     }
 
     /// What is refused, and changes nothing.
-    fn refused(&self, flags: &[&str]) -> String {
-        let before = fs::read(self.path("out.jsonl")).ok();
+    fn batch_refused(&self, flags: &[&str]) -> String {
+        let before = fs::read(self.file("out.jsonl")).ok();
         let finished = self.batch(flags);
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:?}");
-        assert_eq!(fs::read(self.path("out.jsonl")).ok(), before);
+        assert_eq!(fs::read(self.file("out.jsonl")).ok(), before);
         finished.stderr
     }
 }
@@ -92,11 +80,11 @@ fn timeless(mut report: Value) -> Value {
 
 #[test]
 fn n11_each_line_is_answered_as_it_would_be_alone() {
-    let place = Place::new();
+    let place = Place::with_input();
     let summary = place.summary(&[]);
     assert_eq!((&summary["lines"], &summary["kept"], &summary["generated"]), (&json!(12), &json!(0), &json!(12)));
     let answers = place.answers();
-    fs::write(place.path("m.json"), r#"[{"role":"user","content":"Hi"}]"#).unwrap();
+    fs::write(place.file("m.json"), r#"[{"role":"user","content":"Hi"}]"#).unwrap();
     let flags: [&[&str]; 7] = [
         &["--prompt", "<|im_start|>Hello"],
         &["--prompt-ids", "5,6,7", "--max-tokens", "90"],
@@ -118,15 +106,7 @@ fn n11_each_line_is_answered_as_it_would_be_alone() {
     ];
     for ((line, flags), answer) in (1..).zip(flags).zip(&answers) {
         // The last one of the same flag wins.
-        let mut command = lockstep("generate");
-        command.current_dir(place.folder.path()).args([
-            "--model",
-            "tiny-1",
-            "--ignore-eos",
-            "--json",
-            "--receipt",
-            "r.json",
-        ]);
+        let mut command = place.command("generate", &["--ignore-eos", "--json", "--receipt", "r.json"]);
         if !flags.contains(&"--max-tokens") {
             command.args(["--max-tokens", "40"]);
         }
@@ -134,14 +114,13 @@ fn n11_each_line_is_answered_as_it_would_be_alone() {
         let mut answer = answer.clone();
         let keys = answer.as_object_mut().unwrap();
         let receipt = keys.remove("receipt").unwrap().to_string();
-        assert_eq!(receipt, fs::read_to_string(place.path("r.json")).unwrap());
+        assert_eq!(receipt, fs::read_to_string(place.file("r.json")).unwrap());
         assert_eq!(keys.remove("line").unwrap(), json!(line));
         keys.remove("id");
         keys.remove("custom_id");
         assert_eq!(answer, alone);
-        fs::write(place.path("r.json"), receipt).unwrap();
-        let verified =
-            run(lockstep("verify").current_dir(place.folder.path()).args(["r.json", "--model", "tiny-1"]), b"");
+        fs::write(place.file("r.json"), receipt).unwrap();
+        let verified = place.run("verify", &["r.json"]);
         assert_eq!(verified.code, Some(0), "{verified:?}");
     }
     let names: Vec<&Value> =
@@ -158,10 +137,10 @@ fn n11_each_line_is_answered_as_it_would_be_alone() {
 
 #[test]
 fn the_real_model_answers_lines_with_receipts_that_are_signed() {
-    let place = Place::new();
-    fs::write(place.path("in.jsonl"), "{\"prompt\":\"Once upon a time\"}\n{\"prompt\":\"2 + 2 =\"}").unwrap();
-    assert_eq!(run(lockstep("keygen").arg(place.path("key")), b"").code, Some(0));
-    let paths = ["in.jsonl", "out.jsonl", "key"].map(|name| place.path(name).display().to_string());
+    let place = Place::with_input();
+    fs::write(place.file("in.jsonl"), "{\"prompt\":\"Once upon a time\"}\n{\"prompt\":\"2 + 2 =\"}").unwrap();
+    assert_eq!(run(lockstep("keygen").arg(place.file("key")), b"").code, Some(0));
+    let paths = ["in.jsonl", "out.jsonl", "key"].map(|name| place.file(name));
     let [input, output, key] = &paths;
     let words = ["--input", input, "--output", output, "--max-tokens", "3", "--sign", key, "--private", "--json"];
     assert_eq!(run_with_model("generate", &words).json()["generated"], 2);
@@ -183,22 +162,22 @@ fn the_real_model_answers_lines_with_receipts_that_are_signed() {
 #[test]
 #[cfg(unix)]
 fn a_run_that_is_killed_loses_no_answer_and_no_bit() {
-    let place = Place::new();
+    let place = Place::with_input();
     // Every line long enough to be killed in.
     let input: Vec<Value> = lines().into_iter().cycle().take(100).collect();
-    fs::write(place.path("in.jsonl"), written(&input)).unwrap();
+    fs::write(place.file("in.jsonl"), written(&input)).unwrap();
     place.summary(&[]);
     let whole = place.answers();
-    fs::remove_file(place.path("out.jsonl")).unwrap();
+    fs::remove_file(place.file("out.jsonl")).unwrap();
     let (mut kills, mut kept) = (0, 0);
     for attempt in 0..200 {
         let flags = ["--input", "in.jsonl", "--output", "out.jsonl", "--json", "--threads", ["1", "2"][attempt % 2]];
-        let mut child = place.command(&flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = place.generation(&flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(Duration::from_micros(random_u64(7, Purpose::Golden, 0, attempt as u64) % 300_000));
         let ended = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
-        let lines = fs::read_to_string(place.path("out.jsonl")).unwrap_or_default().matches('\n').count();
+        let lines = fs::read_to_string(place.file("out.jsonl")).unwrap_or_default().matches('\n').count();
         assert!(lines >= kept, "{lines} lines after {kept}");
         kept = lines;
         if ended {
@@ -215,12 +194,12 @@ fn a_run_that_is_killed_loses_no_answer_and_no_bit() {
 /// Wherever the last line was cut.
 #[test]
 fn half_an_answer_is_dropped_and_computed_again() {
-    let place = Place::new();
+    let place = Place::with_input();
     place.summary(&[]);
     let (text, whole) = (place.text(), place.answers());
     let last = text.trim_end().rfind('\n').unwrap() + 1;
     let kept = |cut: usize| {
-        fs::write(place.path("out.jsonl"), &text[..cut]).unwrap();
+        fs::write(place.file("out.jsonl"), &text[..cut]).unwrap();
         let summary = place.summary(&[]);
         assert_eq!(place.answers(), whole, "{cut}");
         summary["kept"].as_u64().unwrap()
@@ -233,13 +212,13 @@ fn half_an_answer_is_dropped_and_computed_again() {
 
 #[test]
 fn what_is_no_answer_to_the_input_is_refused_and_stays() {
-    let place = Place::new();
+    let place = Place::with_input();
     place.summary(&[]);
     let answers = place.text();
     let input = |change: fn(&mut Vec<Value>)| {
         let mut lines = lines();
         change(&mut lines);
-        fs::write(place.path("in.jsonl"), written(&lines)).unwrap();
+        fs::write(place.file("in.jsonl"), written(&lines)).unwrap();
     };
     for (change, words) in [
         ((|lines| lines[1]["prompt_ids"][2] = json!(8)) as fn(&mut Vec<Value>), "line 2 does not belong"),
@@ -250,7 +229,7 @@ fn what_is_no_answer_to_the_input_is_refused_and_stays() {
         (|lines| drop(lines.pop()), "line 12 does not belong to this input: the input has 11 lines"),
     ] {
         input(change);
-        let error = place.refused(&[]);
+        let error = place.batch_refused(&[]);
         assert!(error.contains("out.jsonl") && error.contains(words), "{error}");
     }
     input(|_| ());
@@ -268,23 +247,23 @@ fn what_is_no_answer_to_the_input_is_refused_and_stays() {
     }
     // What was never an answer, whole or not.
     for other in ["my notes\n", "my notes", "{\"line\":1,\"other\":2}\n", "{\"line\":1,\"other\"", "\n"] {
-        fs::write(place.path("out.jsonl"), other).unwrap();
-        assert!(place.refused(&[]).contains("line 1 does not belong"), "{other}");
+        fs::write(place.file("out.jsonl"), other).unwrap();
+        assert!(place.batch_refused(&[]).contains("line 1 does not belong"), "{other}");
     }
     // More lines at the end of the input are answered.
-    fs::write(place.path("out.jsonl"), &answers).unwrap();
+    fs::write(place.file("out.jsonl"), &answers).unwrap();
     input(|lines| lines.push(json!({ "prompt": "more" })));
     let summary = place.summary(&[]);
     assert_eq!((&summary["kept"], &summary["generated"]), (&json!(12), &json!(1)));
     // Two processes do not write the same file.
-    let held = fs::File::open(place.path("out.jsonl")).unwrap();
+    let held = fs::File::open(place.file("out.jsonl")).unwrap();
     held.lock().unwrap();
-    assert!(place.refused(&[]).contains("another process"));
+    assert!(place.batch_refused(&[]).contains("another process"));
 }
 
 #[test]
 fn a_bad_line_is_told_before_anything_is_computed() {
-    let place = Place::new();
+    let place = Place::with_input();
     let array = format!("[null,null,\"a\"{}]", ",null".repeat(13));
     for (bad, words) in [
         ("", "line 2: it is no prompt"),
@@ -312,15 +291,15 @@ fn a_bad_line_is_told_before_anything_is_computed() {
         (r#"{"messages":[]}"#, "no messages"),
         (r#"{"messages":[{"role":"robot","content":""}]}"#, "robot"),
     ] {
-        fs::write(place.path("in.jsonl"), format!("{{\"prompt\":\"a\"}}\n{bad}\n{{\"prompt\":\"a\"}}\n")).unwrap();
-        let error = place.refused(&[]);
+        fs::write(place.file("in.jsonl"), format!("{{\"prompt\":\"a\"}}\n{bad}\n{{\"prompt\":\"a\"}}\n")).unwrap();
+        let error = place.batch_refused(&[]);
         assert!(error.contains("in.jsonl: line 2: ") && error.contains(words), "{bad}: {error}");
-        assert!(!place.path("out.jsonl").exists());
+        assert!(!fs::exists(place.file("out.jsonl")).unwrap());
     }
-    fs::write(place.path("in.jsonl"), "").unwrap();
-    assert!(place.refused(&[]).contains("no lines"));
-    fs::remove_file(place.path("in.jsonl")).unwrap();
-    assert!(place.refused(&[]).contains("in.jsonl cannot be read"));
+    fs::write(place.file("in.jsonl"), "").unwrap();
+    assert!(place.batch_refused(&[]).contains("no lines"));
+    fs::remove_file(place.file("in.jsonl")).unwrap();
+    assert!(place.batch_refused(&[]).contains("in.jsonl cannot be read"));
     let usage = |flags: &[&str]| run(lockstep("generate").args(flags), b"").code;
     assert_eq!(usage(&["--input", "in.jsonl"]), Some(2));
     assert_eq!(usage(&["--output", "out.jsonl", "--prompt", "x"]), Some(2));
@@ -330,33 +309,26 @@ fn a_bad_line_is_told_before_anything_is_computed() {
 
 #[test]
 fn an_output_that_cannot_be_is_refused() {
-    let place = Place::new();
-    let before = fs::read(place.path("in.jsonl")).unwrap();
+    let place = Place::with_input();
+    let before = fs::read(place.file("in.jsonl")).unwrap();
     for output in ["in.jsonl", "./in.jsonl", "tiny-1", "no folder/out.jsonl"] {
-        let finished = run(&mut place.command(&["--input", "in.jsonl", "--output", output]), b"");
+        let finished = run(&mut place.generation(&["--input", "in.jsonl", "--output", output]), b"");
         assert!(finished.code == Some(1) && finished.stderr.contains("--output"), "{output}: {finished:?}");
     }
-    assert_eq!(fs::read(place.path("in.jsonl")).unwrap(), before);
+    assert_eq!(fs::read(place.file("in.jsonl")).unwrap(), before);
 }
 
 /// A limit on the size of files stands for a disk that is full.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_and_what_is_there_stays() {
-    let place = Place::new();
+    let place = Place::with_input();
     place.summary(&[]);
     let whole = place.answers();
     let size = place.text().len();
-    fs::remove_file(place.path("out.jsonl")).unwrap();
-    let limited = |bytes: usize| {
-        let command = place.command(&["--input", "in.jsonl", "--output", "out.jsonl"]);
-        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-        let mut shell = Command::new("sh");
-        // In blocks of 512 bytes; the signal that would end the process is passed over.
-        shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512)).arg("sh").args(words);
-        run(shell.current_dir(Path::new(&place.folder.path())), b"")
-    };
-    let full = limited(size / 2);
+    fs::remove_file(place.file("out.jsonl")).unwrap();
+    let command = place.generation(&["--input", "in.jsonl", "--output", "out.jsonl"]);
+    let full = run(&mut limited(&format!("-f {}", size / 2 / 512), &command), b"");
     let lines = place.answers().len();
     assert!(lines > 0 && lines < 12, "{lines}");
     let words = format!("Its {lines} lines are whole");

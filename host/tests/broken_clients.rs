@@ -1,28 +1,22 @@
 //! Clients that are slow, silent, greedy or broken: none of them keeps the others out, holds the engine, or fills the memory.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::server::{Answer, Server, request, start_with};
+use crate::command::{limited, lockstep};
+use crate::server::{Answer, JSON, Server, post_bytes, request, start_tiny, started};
 use crate::stream::{events, generate, tokens};
 use crate::tiny;
 
 /// How long a server may take for what takes it a second, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
-const JSON: &str = "Content-Type: application/json\n";
 /// A text that takes minutes.
 const LONG: &str = "/api/generate?max_tokens=500000";
-
-/// A server with a tiny model, in a folder that lives as long.
-fn start(arguments: &[&str]) -> (Server, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    (start_with(&tiny::write(folder.path(), 1), arguments), folder)
-}
 
 /// Whether the server has ended the connection; what it sent before is read.
 fn is_ended(stream: &mut TcpStream) -> bool {
@@ -34,19 +28,10 @@ fn is_ended(stream: &mut TcpStream) -> bool {
     }
 }
 
-fn post(path: &str, body: &[u8]) -> Vec<u8> {
-    let head = request("POST", path, &format!("{JSON}Content-Length: {}\n", body.len()));
-    [head.replace('\n', "\r\n").as_bytes(), body].concat()
-}
-
-/// Sends bytes as they are, and reads the answer.
-fn exchange(server: &Server, bytes: &[u8]) -> String {
-    let mut stream = server.send("");
-    // A server that has seen enough does not read the rest.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+/// The answer to these bytes; none if the server only hangs up, as it may after an answer too.
+fn exchange(server: &Server, bytes: &[u8]) -> Option<Answer> {
+    let (answer, _) = server.reply(bytes);
+    (!answer.is_empty()).then(|| Answer::parse(&answer, false))
 }
 
 /// Files and sockets that the server has open.
@@ -57,7 +42,7 @@ pub fn open_files(server: &Server) -> usize {
 
 #[test]
 fn a_head_that_does_not_come_and_a_silent_client_are_left() {
-    let (server, _folder) = start(&["--client-timeout", "1"]);
+    let (server, _folder) = start_tiny(&["--client-timeout", "1"]);
     let begun = Instant::now();
     let mut silent = server.send("");
     let mut half = server.send("GET /api/status HTTP/1.1\nHost: loc");
@@ -77,7 +62,7 @@ fn a_head_that_does_not_come_and_a_silent_client_are_left() {
 
 #[test]
 fn a_body_that_does_not_come_is_408() {
-    let (server, _folder) = start(&["--client-timeout", "1"]);
+    let (server, _folder) = start_tiny(&["--client-timeout", "1"]);
     let head = request("POST", "/api/train", &format!("{JSON}Content-Length: 1000\n"));
     let begun = Instant::now();
     let silent = server.send(&(head.clone() + "{\"text\":"));
@@ -100,14 +85,14 @@ fn a_body_that_does_not_come_is_408() {
 #[test]
 #[cfg(unix)]
 fn a_stream_that_nobody_reads_is_given_up() {
-    let (server, _folder) = start(&["--client-timeout", "1"]);
+    let (server, _folder) = start_tiny(&["--client-timeout", "1"]);
     let mut silent = server.send("");
     // What the system takes for it is filled sooner.
     rustix::net::sockopt::set_socket_recv_buffer_size(&silent, 4096).unwrap();
     // Much is told of each token, and of four texts together, so that few rounds fill what is left.
     let body =
         json!({ "prompt": "a", "max_tokens": 500_000, "ignore_eos": true, "stream": true, "logprobs": 5, "n": 4 });
-    silent.write_all(&post("/v1/completions", body.to_string().as_bytes())).unwrap();
+    silent.write_all(&post_bytes("/v1/completions", JSON, body.to_string().as_bytes())).unwrap();
     server.wait_for("activeGenerations", &json!(4));
     let begun = Instant::now();
     server.wait_for("activeGenerations", &json!(0));
@@ -123,7 +108,7 @@ fn a_file_that_nobody_reads_is_given_up() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("index.html"), "").unwrap();
     fs::File::create(root.path().join("large.bin")).unwrap().set_len(1 << 28).unwrap();
-    let (server, _folder) = start(&["--client-timeout", "1", "--web-root", root.path().to_str().unwrap()]);
+    let (server, _folder) = start_tiny(&["--client-timeout", "1", "--web-root", root.path().to_str().unwrap()]);
     let reads = || {
         let files = fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap();
         files
@@ -158,19 +143,14 @@ fn a_file_that_nobody_reads_is_given_up() {
 
 #[test]
 fn a_client_that_leaves_before_its_first_token_or_closes_its_half_is_noticed() {
-    let (server, _folder) = start(&[]);
+    let (server, _folder) = start_tiny(&[]);
     let long = "a+b+".repeat(8000);
     let before = server.send(&request("GET", &format!("/api/generate?max_tokens=500000&prompt={long}"), ""));
     server.wait_for("activeGenerations", &json!(1));
     drop(before);
     let left = Instant::now();
     server.wait_for("activeGenerations", &json!(0));
-    let mut half = BufReader::new(server.send(&request("GET", LONG, "")));
-    let mut line = String::new();
-    while !line.starts_with("event: token") {
-        line.clear();
-        assert!(half.read_line(&mut line).unwrap() > 0);
-    }
+    let half = server.send_until(&request("GET", LONG, ""), "event: token");
     half.get_ref().shutdown(Shutdown::Write).unwrap();
     server.wait_for("activeGenerations", &json!(0));
     assert!(left.elapsed() < SOON, "{:?}", left.elapsed());
@@ -178,7 +158,7 @@ fn a_client_that_leaves_before_its_first_token_or_closes_its_half_is_noticed() {
 
 #[test]
 fn a_generation_that_takes_too_long_ends_with_an_error() {
-    let (server, _folder) = start(&["--request-timeout", "1"]);
+    let (server, _folder) = start_tiny(&["--request-timeout", "1"]);
     let begun = Instant::now();
     let all = events(server.get(LONG).text());
     assert!(begun.elapsed() < SOON);
@@ -195,7 +175,7 @@ fn a_thousand_idle_connections_keep_nobody_out() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
-    let (server, _folder) = start(&[]);
+    let (server, _folder) = start_tiny(&[]);
     // Someone who waits for the end of a text all the while.
     let mut long = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=2000", "")));
     let (before, begun) = (server.own_memory(), Instant::now());
@@ -222,12 +202,9 @@ fn a_thousand_idle_connections_keep_nobody_out() {
 fn a_process_of_few_files_has_as_many_connections_as_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny::write(folder.path(), 1);
-    let mut serve = crate::command::lockstep("serve");
+    let mut serve = lockstep("serve");
     serve.args(["--port", "0", "--model"]).arg(&model);
-    let mut limited = std::process::Command::new("sh");
-    limited.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
-    let (server, _said) = crate::server::launch(&mut limited);
-    server.wait_for("ready", &json!(true));
+    let server = started(&mut limited("-n 100", &serve), None);
     let _idle: Vec<_> = (0..200).map(|_| server.send("")).collect();
     let begun = Instant::now();
     assert_eq!(generate(&server, "max_tokens=2").len(), 4);
@@ -239,17 +216,17 @@ fn a_process_of_few_files_has_as_many_connections_as_it_can() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_flood_of_headers_is_refused_and_not_kept() {
-    let (server, _folder) = start(&[]);
+    let (server, _folder) = start_tiny(&[]);
     let many = (0..200).map(|n| format!("X-{n}: x\n")).collect::<String>();
     let long = format!("X: {}\n", "x".repeat(300_000));
     let path = format!("/{}", "x".repeat(100_000));
     for (bytes, status) in [
-        (request("GET", "/api/status", &many), "431"),
-        (request("GET", "/api/status", &long), "431"),
-        (request("GET", &path, ""), "414"),
+        (request("GET", "/api/status", &many), 431),
+        (request("GET", "/api/status", &long), 431),
+        (request("GET", &path, ""), 414),
     ] {
         let answer = exchange(&server, bytes.replace('\n', "\r\n").as_bytes());
-        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.as_ref().is_none_or(|answer| answer.status == status), "{answer:?}");
     }
     let before = server.own_memory();
     // No head ends.
@@ -268,7 +245,7 @@ fn a_flood_of_headers_is_refused_and_not_kept() {
 
 #[test]
 fn what_is_no_http_is_refused() {
-    let (server, _folder) = start(&[]);
+    let (server, _folder) = start_tiny(&[]);
     for bytes in [
         &b"\0\0\0\0\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -281,18 +258,18 @@ fn what_is_no_http_is_refused() {
         b"POST /api/train HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
     ] {
         let answer = exchange(&server, bytes);
-        assert!(answer.starts_with("HTTP/1.1 400") || answer.is_empty(), "{bytes:?}: {answer}");
+        assert!(answer.as_ref().is_none_or(|answer| answer.status == 400), "{bytes:?}: {answer:?}");
     }
     // A chunk that is none.
     let chunked = request("POST", "/api/train", &format!("{JSON}Transfer-Encoding: chunked\n")).replace('\n', "\r\n");
-    let answer = exchange(&server, (chunked + "zz\r\n{}\r\n0\r\n\r\n").as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = exchange(&server, (chunked + "zz\r\n{}\r\n0\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(answer.status, 400, "{answer:?}");
     assert_eq!(server.get("/api/status").status, 200);
 }
 
 #[test]
 fn bodies_that_are_huge_deep_or_no_text_are_refused() {
-    let (server, _folder) = start(&["--max-body-bytes", "300000"]);
+    let (server, _folder) = start_tiny(&["--max-body-bytes", "300000"]);
     let deep = [&b"{\"text\":"[..], &b"[".repeat(100_000)].concat();
     for (body, status) in [
         (&deep[..], 400),
@@ -304,32 +281,23 @@ fn bodies_that_are_huge_deep_or_no_text_are_refused() {
         (b"\xef\xbb\xbf{\"text\":\"a b\"}", 400),
         (&[b' '; 300_001], 413),
     ] {
-        let answer = exchange(&server, &post("/api/train", body));
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
-        assert!(answer.contains("{\"error\":\""), "{answer}");
+        exchange(&server, &post_bytes("/api/train", JSON, body)).unwrap().error(status);
     }
     // As chunks, whose sum nobody told.
     let head = request("POST", "/api/train", &format!("{JSON}Transfer-Encoding: chunked\n")).replace('\n', "\r\n");
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
-    let answer = exchange(&server, (head + &chunk.repeat(5)).as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let answer = exchange(&server, (head + &chunk.repeat(5)).as_bytes()).unwrap();
+    assert_eq!(answer.status, 413, "{answer:?}");
     // One that ends before its end.
-    let mut short = post("/api/train", &[b' '; 1000]);
-    short.truncate(short.len() - 500);
-    drop(exchange_and_leave(&server, &short));
+    let short = post_bytes("/api/train", JSON, &[b' '; 1000]);
+    server.send("").write_all(&short[..short.len() - 500]).unwrap();
     assert_eq!((server.status()["training"].clone(), server.get("/api/status").status), (json!(false), 200));
-}
-
-fn exchange_and_leave(server: &Server, bytes: &[u8]) -> TcpStream {
-    let mut stream = server.send("");
-    stream.write_all(bytes).unwrap();
-    stream
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn requests_in_one_piece_are_answered_in_turn_and_without_end_not_kept() {
-    let (server, _folder) = start(&["--client-timeout", "2"]);
+    let (server, _folder) = start_tiny(&["--client-timeout", "2"]);
     let ask = |path: &str| format!("GET {path} HTTP/1.1\nHost: localhost\n\n");
     let three = ask("/api/generate?max_tokens=2") + &ask("/nothing") + &request("GET", "/api/status", "");
     let mut text = String::new();
@@ -353,7 +321,7 @@ fn requests_in_one_piece_are_answered_in_turn_and_without_end_not_kept() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_thousand_requests_and_connections_leave_nothing_behind() {
-    let (server, _folder) = start(&["--receipts", "10", "--prefix-cache", "1"]);
+    let (server, _folder) = start_tiny(&["--receipts", "10", "--prefix-cache", "1"]);
     let expected = tokens(&generate(&server, "max_tokens=4"));
     let one_of_each = |number: usize| {
         assert_eq!(tokens(&generate(&server, "max_tokens=4")), expected);

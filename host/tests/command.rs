@@ -7,16 +7,33 @@ use serde_json::Value;
 
 use crate::model;
 
-/// The binary with a command, this machine's own settings taken away.
-pub fn lockstep(command: &str) -> Command {
-    let mut lockstep = Command::new(env!("CARGO_BIN_EXE_lockstep"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LOCKSTEP_") {
-            lockstep.env_remove(name);
-        }
+/// A program from which this machine's own settings are taken away.
+pub fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKSTEP_")) {
+        command.env_remove(name);
     }
+    command
+}
+
+/// The binary with a command.
+pub fn lockstep(command: &str) -> Command {
+    let mut lockstep = without_settings(env!("CARGO_BIN_EXE_lockstep"));
     lockstep.arg(command);
     lockstep
+}
+
+/// The program, arguments and folder of a command, within a limit as `ulimit` takes it. `-f 8` is a disk that is full: no file
+/// can become longer than eight blocks of 512 bytes.
+pub fn limited(limit: &str, command: &Command) -> Command {
+    let mut shell = without_settings("sh");
+    // The signal that would end the process at the limit of a file is passed over.
+    shell.arg("-c").arg(format!("trap '' XFSZ; ulimit {limit}; exec \"$@\"")).arg("sh");
+    shell.arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
 }
 
 /// What a finished process left.

@@ -20,7 +20,7 @@ fn a_flag_wins_over_a_variable_a_variable_over_the_file_and_the_file_over_a_defa
     let mut command = lockstep("serve");
     command.env("LOCKSTEP_CONFIG", &file).env("LOCKSTEP_CTX_SIZE", "128").env("LOCKSTEP_THREADS", "2");
     command.args(["--threads", "3"]);
-    let server = started(command);
+    let server = started(&mut command, None);
     let status = server.status();
     assert_eq!(status["threads"], json!(3), "the flag");
     assert_eq!(status["contextLength"], json!(128), "the variable");

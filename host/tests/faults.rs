@@ -1,64 +1,43 @@
 //! A full disk, a model folder that changes, and ends of the process: nothing is half done, and every error says what to do.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::command::{Finished, lockstep, run};
-use crate::server::{PATIENCE, Server, launch, post, request, start_with};
-use crate::stream::{generate, tokens};
+use crate::command::{limited, lockstep, run};
+use crate::place::{Place, names};
+use crate::server::{JSON, Server, launch, post, request, start_tiny, start_with, started};
+use crate::stream::{Event, generate, rest, tokens};
 use crate::tiny;
-
-const JSON: &str = "Content-Type: application/json\n";
-
-/// The names in a folder.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-/// A command in a folder in which no file can become longer than so many blocks of 512 bytes, as on a full disk.
-#[cfg(unix)]
-fn on_a_full_disk(folder: &Path, blocks: usize, arguments: &[&str]) -> Finished {
-    let mut command = lockstep(arguments[0]);
-    command.args(&arguments[1..]);
-    let mut limited = Command::new("sh");
-    limited.current_dir(folder).arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"")).arg("sh");
-    run(limited.arg(command.get_program()).args(command.get_args()), b"")
-}
 
 #[test]
 #[cfg(unix)]
 fn a_full_disk_leaves_nothing_half_written() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = place.path();
-    tiny::write(folder, 1);
+    let place = Place::new();
+    let folder = place.folder.path();
     let done = |arguments: &[&str]| {
-        let mut command = lockstep(arguments[0]);
-        let finished = run(command.current_dir(folder).args(&arguments[1..]), b"");
+        let finished = place.run(arguments[0], &arguments[1..]);
         assert_eq!(finished.code, Some(0), "{finished:?}");
     };
-    let train = ["train", "--model", "tiny-1", "--text", "a b c", "--steps", "1", "--learning-rate", "0.01"];
+    let train = ["train", "--text", "a b c", "--steps", "1", "--learning-rate", "0.01"];
     let adapter = ["--method", "lora", "--lora-rank"];
     done(&[&train[..], &adapter, &["4", "--save", "adapter"]].concat());
     fs::write(folder.join("logits.safetensors"), "before").unwrap();
     let before = names(folder);
-    let generate = ["generate", "--model", "tiny-1", "--prompt", "a", "--max-tokens"];
+    let generate = ["generate", "--prompt", "a", "--max-tokens"];
     let cases = [
-        (200, [&train[..], &["--save", "saved"]].concat()),
-        (4, [&train[..], &adapter, &["4", "--save", "saved"]].concat()),
-        (200, vec!["merge", "--model", "tiny-1", "--adapter", "adapter", "--save", "saved"]),
-        (200, vec!["logits", "--model", "tiny-1", "--prompt", "a b", "--output", "logits.safetensors"]),
-        (200, [&generate[..], &["2000", "--receipt", "saved.json"]].concat()),
+        ("-f 200", [&train[..], &["--save", "saved"]].concat()),
+        ("-f 4", [&train[..], &adapter, &["4", "--save", "saved"]].concat()),
+        ("-f 200", vec!["merge", "--adapter", "adapter", "--save", "saved"]),
+        ("-f 200", vec!["logits", "--prompt", "a b", "--output", "logits.safetensors"]),
+        ("-f 200", [&generate[..], &["2000", "--receipt", "saved.json"]].concat()),
     ];
-    for (blocks, arguments) in cases {
-        let full = on_a_full_disk(folder, blocks, &arguments);
+    for (limit, arguments) in cases {
+        let full = run(&mut limited(limit, &place.command(arguments[0], &arguments[1..])), b"");
         assert_eq!(full.code, Some(1), "{arguments:?}: {full:?}");
         let name = arguments.last().unwrap();
         assert!(full.stderr.contains(name) && full.stderr.contains("large"), "{arguments:?}: {}", full.stderr);
@@ -166,8 +145,7 @@ fn a_server_that_was_killed_starts_again_at_its_place() {
     let mut server = start_with(&model, &[]);
     let before = generate(&server, "max_tokens=8");
     for _ in 0..3 {
-        let mut stream = BufReader::new(server.send(&request("GET", "/api/generate?max_tokens=500000", "")));
-        read_until(&mut stream, "event: token");
+        let mut stream = server.send_until(&request("GET", "/api/generate?max_tokens=500000", ""), "event: token");
         let port = server.port.to_string();
         // SIGKILL: nothing of the process runs after it.
         server.child.kill().unwrap();
@@ -176,35 +154,20 @@ fn a_server_that_was_killed_starts_again_at_its_place() {
         let cut_off = stream.read_to_end(&mut rest).is_err() || !rest.ends_with(b"\r\n0\r\n\r\n");
         assert!(cut_off, "a text that was cut off looks whole");
         let mut command = lockstep("serve");
-        (server, _) = launch(command.args(["--port", &port, "--model"]).arg(&model));
-        server.wait_for("ready", &json!(true));
+        server = started(command.args(["--port", &port, "--model"]).arg(&model), None);
         let again = generate(&server, "max_tokens=8");
         assert_eq!(tokens(&again), tokens(&before));
-        let digest = |events: &[crate::stream::Event]| events.last().unwrap().data["transcriptSha256"].clone();
+        let digest = |events: &[Event]| events.last().unwrap().data["transcriptSha256"].clone();
         assert_eq!(digest(&again), digest(&before));
     }
     assert_eq!(names(&model), files);
-}
-
-fn read_until(stream: &mut impl BufRead, beginning: &str) {
-    let mut line = String::new();
-    while !line.starts_with(beginning) {
-        line.clear();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "{beginning} did not come");
-    }
 }
 
 #[cfg(unix)]
 fn terminate(server: &mut Server) -> (Option<i32>, Duration) {
     let asked = Instant::now();
     server.signal("-TERM");
-    loop {
-        if let Some(status) = server.child.try_wait().unwrap() {
-            return (status.code(), asked.elapsed());
-        }
-        assert!(asked.elapsed() < PATIENCE, "the server did not end");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    (server.exit_code(), asked.elapsed())
 }
 
 /// The moment between the line that says where it listens and the model; and that before any line.
@@ -227,18 +190,11 @@ fn sigterm_while_the_model_is_loading_ends_the_server() {
 #[test]
 #[cfg(unix)]
 fn sigterm_while_it_trains_ends_the_training_with_its_word() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut server = start_with(&tiny::write(folder.path(), 1), &[]);
+    let (mut server, _folder) = start_tiny(&[]);
     let body = json!({ "text": "a b c d", "steps": 10_000 }).to_string();
-    let mut stream = BufReader::new(server.send(&post("/api/train", JSON, &body)));
-    read_until(&mut stream, "event: step");
+    let stream = server.send_until(&post("/api/train", JSON, &body), "event: step");
     let (code, time) = terminate(&mut server);
     assert_eq!(code, Some(0));
     assert!(time < Duration::from_secs(20), "{time:?}");
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing: {rest:?}");
-    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).expect("a done event");
-    let done: Value = serde_json::from_str(done.strip_prefix("data: ").unwrap()).unwrap();
-    assert_eq!(done["finishReason"], "shutdown");
+    assert_eq!(rest(stream).1["finishReason"], "shutdown");
 }

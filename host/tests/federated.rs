@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::command::run;
+use crate::command::{run, without_settings};
 use crate::tiny;
 
 #[test]
@@ -15,10 +14,7 @@ fn the_script_of_a_round_runs_and_everything_in_it_matches() {
     let folder = tempfile::tempdir().unwrap();
     let (model, place) = (tiny::write(folder.path(), 1), folder.path().join("round"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/federated_round.sh");
-    let mut shell = Command::new("sh");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKSTEP_")) {
-        shell.env_remove(name);
-    }
+    let mut shell = without_settings("sh");
     shell.arg(script).arg(&place).env("LOCKSTEP", env!("CARGO_BIN_EXE_lockstep")).env("LOCKSTEP_MODEL", model);
     let finished = run(&mut shell, b"");
     assert_eq!(finished.code, Some(0), "{finished:?}");

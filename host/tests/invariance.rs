@@ -3,12 +3,12 @@
 //! `LOCKSTEP_TEST_CASES` says how many texts, `LOCKSTEP_TEST_SEED` which.
 
 use host::open::open;
-use host::pool::ThreadPool;
 use kernel::Exec;
 use kernel::model::{
     BackwardOptions, Gradients, KvCache, LORA_TARGETS, Logits, LoraConfig, Model, Sequence, Tape, Workspace,
 };
 use kernel::pool::SerialPool;
+use kernel::pool::ThreadPool;
 use kernel::simd::Backend;
 use kernel::train::gradients;
 use kernel::transcript::{Sha256, Sha256Digest, hex, logits_digest};
@@ -34,12 +34,7 @@ struct Way {
 
 /// The backends of this machine. Those that `LOCKSTEP_TEST_BACKENDS` names (with commas) must be among them.
 pub fn backends() -> Vec<Backend> {
-    let available = Backend::available();
-    let required = std::env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default();
-    for name in required.split(',').filter(|name| !name.is_empty()) {
-        assert!(available.iter().any(|backend| backend.name() == name), "no {name} here");
-    }
-    available
+    Backend::available_with(&std::env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default()).unwrap()
 }
 
 /// One for each backend.

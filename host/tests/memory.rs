@@ -1,7 +1,6 @@
 //! The memory of a server, and the estimate by which a training is refused, against what the system lets a training take.
 
 use std::io::{BufRead, BufReader};
-use std::process::Command;
 
 use host::open::open;
 use kernel::model::LoraConfig;
@@ -10,7 +9,7 @@ use loader::Access;
 use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
 use session::memory::{Plan, training_bytes};
 
-use crate::command::{Finished, lockstep, run};
+use crate::command::{Finished, limited, lockstep, run};
 use crate::model;
 use crate::server::{request, start};
 
@@ -25,9 +24,7 @@ fn steps_within(bytes: u64, flags: &[&str]) -> Finished {
     let mut command = lockstep("train");
     command.arg("--model").arg(model::dir()).args(["--text", &text, "--steps", "2", "--threads", "2"]);
     command.args(["--learning-rate", "0.001"]).args(flags);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -d $1; shift; exec \"$@\"", "sh"]).arg((bytes >> 10).to_string());
-    run(limited.arg(command.get_program()).args(command.get_args()), b"")
+    run(&mut limited(&format!("-d {}", bytes >> 10), &command), b"")
 }
 
 #[test]

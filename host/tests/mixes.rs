@@ -4,13 +4,13 @@
 //! `LOCKSTEP_TEST_CASES` says how many mixes, `LOCKSTEP_TEST_SEED` which.
 
 use host::open::open;
-use host::pool::ThreadPool;
 use kernel::Exec;
 use kernel::generate::{
     Generation, PREFILL_CHUNK, Progress, Replay, Request, Sampler, SamplerSettings, Step, Turn, advance_each,
 };
 use kernel::model::{KvCache, Logits, Model, Workspace};
 use kernel::pool::SerialPool;
+use kernel::pool::ThreadPool;
 use kernel::random::philox;
 use kernel::simd::Backend;
 use loader::Access;

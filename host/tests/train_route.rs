@@ -1,6 +1,6 @@
 //! `POST /api/train`, `/stop` and `/reset`.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use crate::command::run_with_model;
 use crate::commands::FIRST;
-use crate::server::{Answer, Server, post, start};
-use crate::stream::{events, generate, tokens};
+use crate::server::{Answer, JSON, Server, post, start};
+use crate::stream::{events, generate, rest, tokens};
 
 const TEXT: &str = "The cat sat on the mat and purred loudly.";
 const TRAIN: &str = "/api/train";
-const JSON: &str = "Content-Type: application/json\n";
 
 fn train(server: &Server, body: &Value) -> Answer {
     server.exchange(&post(TRAIN, JSON, &body.to_string()))
@@ -26,13 +25,7 @@ fn command(server: &Server, name: &str) -> Answer {
 /// Asks for a long training and returns once its first step is done.
 fn begin(server: &Server) -> BufReader<TcpStream> {
     let body = json!({ "text": TEXT, "steps": 500 }).to_string();
-    let mut stream = BufReader::new(server.send(&post(TRAIN, JSON, &body)));
-    let mut line = String::new();
-    while !line.starts_with("event: step") {
-        line.clear();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "no step came");
-    }
-    stream
+    server.send_until(&post(TRAIN, JSON, &body), "event: step")
 }
 
 /// The events tell of the same bits as the command; a training begins with the base weights, whatever was trained before.
@@ -142,7 +135,7 @@ fn an_adapter_is_what_the_command_prints_and_is_served_until_reset() {
 #[test]
 fn while_one_training_runs_there_is_no_other_and_texts_are_generated() {
     let server = start(&[]);
-    let mut stream = begin(&server);
+    let stream = begin(&server);
     assert_eq!(server.status()["training"], true);
     let error = train(&server, &json!({ "text": TEXT })).error(409);
     assert!(error.contains("/api/train/stop"), "{error}");
@@ -152,10 +145,7 @@ fn while_one_training_runs_there_is_no_other_and_texts_are_generated() {
     assert_eq!(server.status()["training"], true);
 
     assert_eq!(command(&server, "stop").json(), json!({ "stopping": true }));
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
-    let done = rest.lines().skip_while(|line| *line != "event: done").nth(1).unwrap();
-    let done: Value = serde_json::from_str(done.strip_prefix("data: ").unwrap()).unwrap();
+    let (_, done) = rest(stream);
     let steps = done["totalSteps"].as_u64().unwrap();
     assert!(done["finishReason"] == "stopped" && (1..500).contains(&steps), "{done}");
     let status = server.status();

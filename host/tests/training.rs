@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use host::open::open;
-use host::pool::ThreadPool;
 use kernel::Exec;
 use kernel::model::Sequence;
+use kernel::pool::ThreadPool;
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer, gradients};
 use loader::{Access, Checkpoint};

@@ -8,9 +8,8 @@ use super::{CHAT, COMPLETIONS, answered, question};
 use crate::command::{lockstep, run, run_with_model};
 use crate::commands::{FIRST, PROMPT};
 use crate::model;
-use crate::server::{Server, start, start_with};
+use crate::server::{Server, start, start_tiny};
 use crate::stream::{generate, tokens};
-use crate::tiny;
 
 /// The receipt of a choice.
 pub fn receipt(server: &Server, choice: &Value) -> Value {
@@ -85,8 +84,7 @@ fn a_chat_is_what_generate_prints_and_ends_by_itself() {
 /// A text has as many tokens as there is room for where nobody asked for a number, and is refused where somebody did.
 #[test]
 fn the_context_is_not_exceeded_and_what_was_asked_for_is_not_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start_with(&tiny::write(folder.path(), 1), &["--ctx-size", "64"]);
+    let (server, _folder) = start_tiny(&["--ctx-size", "64"]);
     let body = |more: Value| {
         let mut body = json!({ "messages": question("Hi"), "ignore_eos": true });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,6 +1,6 @@
 //! Clients that leave, a full queue, and the end of the server.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,7 @@ fn long(n: usize, stream: bool) -> String {
 
 /// Asks for long texts and returns once the first token is there.
 fn begin(server: &Server, n: usize) -> BufReader<TcpStream> {
-    let mut stream = BufReader::new(server.send(&long(n, true)));
-    let mut line = String::new();
-    while !line.starts_with("data: ") {
-        line.clear();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "no chunk came");
-    }
-    stream
+    server.send_until(&long(n, true), "data: ")
 }
 
 #[test]

@@ -9,11 +9,10 @@ mod streams;
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Server, post};
+use crate::server::{Answer, JSON, Server, post};
 
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const CHAT: &str = "/v1/chat/completions";
-const JSON: &str = "Content-Type: application/json\n";
 
 pub fn ask(server: &Server, path: &str, body: &Value) -> Answer {
     server.exchange(&post(path, JSON, &body.to_string()))
@@ -34,7 +33,8 @@ pub fn refused(answer: &Answer, status: u16) -> Value {
     let mut names: Vec<&str> = error.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!((names, object.as_object().unwrap().len()), (vec!["code", "message", "param", "type"], 1));
-    assert!(error["message"].is_string() && error["type"].is_string() && error["code"].is_string(), "{object}");
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{object}");
+    assert!(error["type"].is_string() && error["code"].is_string(), "{object}");
     object["error"].clone()
 }
 

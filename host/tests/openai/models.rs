@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{COMPLETIONS, answered, ask, refused};
 use crate::command::run_with_model;
-use crate::server::{Server, post, start};
+use crate::server::{JSON, Server, post, start};
 use crate::stream::generate;
 
 const TEXT: &str = "The cat sat on the mat and purred loudly.";
@@ -23,7 +23,7 @@ fn said(server: &Server, model: Option<&str>) -> [Value; 2] {
 }
 
 fn command(server: &Server, path: &str, body: &str) -> Value {
-    let answer = server.exchange(&post(path, "Content-Type: application/json\n", body));
+    let answer = server.exchange(&post(path, JSON, body));
     assert_eq!(answer.status, 200);
     serde_json::from_slice(&answer.body).unwrap_or_default()
 }

@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{CHAT, COMPLETIONS, JSON, ask, question, refused};
-use crate::server::{post, request, start_with};
-use crate::tiny;
+use crate::server::{post, request, start_tiny};
 
 #[test]
 fn bad_input_is_400_with_the_field_that_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start_with(&tiny::write(folder.path(), 1), &["--ctx-size", "64"]);
+    let (server, _folder) = start_tiny(&["--ctx-size", "64"]);
     for (path, body, param, code) in [
         (COMPLETIONS, json!({}), json!("prompt"), "missing_required_parameter"),
         (CHAT, json!({}), json!("messages"), "missing_required_parameter"),
@@ -46,8 +44,7 @@ fn bad_input_is_400_with_the_field_that_is_wrong() {
 
 #[test]
 fn a_body_that_is_no_json_is_400_and_one_that_is_too_long_413() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start_with(&tiny::write(folder.path(), 1), &[]);
+    let (server, _folder) = start_tiny(&[]);
     let code = |body: &str| refused(&server.exchange(&post(COMPLETIONS, JSON, body)), 400)["code"].clone();
     for body in ["", "x", "[]", "{\"prompt\":\"x\"", "{\"prompt\":\"\\ud800\"}", &"[".repeat(100_000)] {
         assert_eq!(code(body), "invalid_json", "{:.40}", body);
@@ -69,8 +66,7 @@ fn a_body_that_is_no_json_is_400_and_one_that_is_too_long_413() {
 
 #[test]
 fn unknown_models_routes_and_methods() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start_with(&tiny::write(folder.path(), 1), &[]);
+    let (server, _folder) = start_tiny(&[]);
     for (path, body) in [
         (COMPLETIONS, json!({ "model": "gpt-5", "prompt": "x" })),
         (CHAT, json!({ "model": "gpt-5", "messages": question("x") })),
@@ -101,8 +97,7 @@ fn unknown_models_routes_and_methods() {
 
 #[test]
 fn pages_of_other_sites_may_not_compute() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = start_with(&tiny::write(folder.path(), 1), &[]);
+    let (server, _folder) = start_tiny(&[]);
     let body = json!({ "prompt": "x", "max_tokens": 1 }).to_string();
     for header in ["Sec-Fetch-Site: cross-site\n", "Origin: http://evil.example\n"] {
         let answer = server.exchange(&post(COMPLETIONS, &format!("{JSON}{header}"), &body));
