@@ -102,8 +102,9 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, ChatError> {
-        let (texts, markers) = self.render_marked(tokenizer, messages, &[(messages.len(), add_generation_prompt)])?;
-        Ok(texts.iter().flat_map(|text| encode_marked(tokenizer, text, &markers)).collect())
+        let parts = [(messages.len(), add_generation_prompt)];
+        let pieces = self.each_marked(tokenizer, messages, &parts, |text, _, _| Ok(text))?;
+        Ok(pieces.into_iter().flatten().collect())
     }
 
     /// The ids of the conversation up to the end of its last answer, in pieces: what is asked (`false`) and what the
@@ -123,47 +124,60 @@ impl ChatTemplate {
         if parts.is_empty() {
             return Err(ChatError::NoAnswer);
         }
-        let (texts, markers) = self.render_marked(tokenizer, messages, &parts)?;
-        let (mut pieces, mut done) = (Vec::new(), "");
-        for (text, (index, prompt)) in texts.iter().zip(parts) {
+        let pieces = self.each_marked(tokenizer, messages, &parts, |text, before, (index, prompt)| {
             let message = if prompt { index } else { index - 1 };
-            let piece = text.strip_prefix(done).ok_or(ChatError::NotAContinuation { message })?;
-            pieces.push((encode_marked(tokenizer, piece, &markers), !prompt));
-            done = text;
-        }
-        Ok(pieces)
+            text.strip_prefix(before).ok_or(ChatError::NotAContinuation { message })
+        })?;
+        Ok(pieces.into_iter().zip(parts).map(|(ids, (_, prompt))| (ids, !prompt)).collect())
     }
 
-    /// For each of `parts` the text of so many messages, with the head of the assistant's next one or without, in which markers
-    /// stand for the first characters of special tokens in messages: then these match no longer. They are in none of the
-    /// messages, and each stands for one character, so that a template which counts characters counts the same.
+    /// For each of `parts` the ids of the text of so many messages, with the head of the assistant's next one or without: of the piece
+    /// that `cut` takes of it, which gets the text of the part before it, too. In the texts markers stand for the first characters of
+    /// special tokens in messages: then these match no longer. They are in none of the messages, and each stands for one character, so
+    /// that a template which counts characters counts the same.
     ///
     /// All such characters are marked but those of other added tokens, since a template can cut off what keeps them from being a
     /// special token. But one that asks what a message says may make something else of it then: in that case only those are
     /// marked that begin one.
-    fn render_marked(
+    fn each_marked(
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
         parts: &[(usize, bool)],
-    ) -> Result<(Vec<String>, Markers), ChatError> {
+        cut: impl for<'t> Fn(&'t str, &str, (usize, bool)) -> Result<&'t str, ChatError>,
+    ) -> Result<Vec<Vec<u32>>, ChatError> {
         let firsts: BTreeSet<char> = tokenizer.special_texts().filter_map(|token| token.chars().next()).collect();
         let mut unused = unused_characters(messages, self.template()?.source());
         let markers: Option<Markers> = firsts.into_iter().map(|first| Some((first, unused.next()?))).collect();
         let markers = markers.ok_or(ChatError::NoMarker)?;
-        let render = |messages: &[Message]| -> Result<Vec<String>, ChatError> {
-            parts.iter().map(|&(count, prompt)| self.render(&messages[..count], prompt)).collect()
-        };
-        let texts = render(messages)?;
         let begins =
             |rest: &str| tokenizer.special_texts().any(|token| rest.starts_with(token) || token.starts_with(rest));
         let is_other = |rest: &str| tokenizer.other_added_texts().any(|token| rest.starts_with(token));
-        let all = render(&marked(messages, &markers, |rest| begins(rest) || !is_other(rest)));
-        let same = |all: &Vec<String>| all.iter().map(|text| unmarked(text, &markers)).eq(texts);
-        if let Some(all) = all.ok().filter(same) {
-            return Ok((all, markers));
+        let all = marked(messages, &markers, |rest| begins(rest) || !is_other(rest));
+
+        // A text at a time: together they grow with the square of the messages.
+        let (mut ids, mut before) = (Vec::with_capacity(parts.len()), String::new());
+        for &(count, prompt) in parts {
+            let plain = self.render(&messages[..count], prompt)?;
+            let text = match self.render(&all[..count], prompt) {
+                Ok(text) if unmarked(&text, &markers) == plain => text,
+                _ => break,
+            };
+            ids.push(encode_marked(tokenizer, cut(&text, &before, (count, prompt))?, &markers));
+            before = text;
         }
-        Ok((render(&marked(messages, &markers, begins))?, markers))
+        if ids.len() == parts.len() {
+            return Ok(ids);
+        }
+        let some = marked(messages, &markers, begins);
+        ids.clear();
+        before.clear();
+        for &(count, prompt) in parts {
+            let text = self.render(&some[..count], prompt)?;
+            ids.push(encode_marked(tokenizer, cut(&text, &before, (count, prompt))?, &markers));
+            before = text;
+        }
+        Ok(ids)
     }
 }
 

@@ -69,7 +69,6 @@ pub enum TokenizerError {
 
 impl fmt::Display for TokenizerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tokenizer.json: ")?;
         match self {
             Self::Json { message } => write!(f, "not valid JSON: {message}; download the file again"),
             Self::Field { field, expected, found } => write!(f, "`{field}` must be {expected}, but is {found}"),

@@ -1,4 +1,4 @@
-//! Which of four kinds a character is, as the reference sees it. `tables/README.md` says where the table comes from.
+//! Which of five kinds a character is, as the reference sees it. `tables/README.md` says where the table comes from.
 
 mod runs;
 
