@@ -9,13 +9,18 @@ import { counted } from "./format.js";
  */
 
 /** @param {Step | undefined} a @param {Step | undefined} b */
-export function sameToken(a, b) {
+function sameToken(a, b) {
   return a !== undefined && b !== undefined && a.tokenId === b.tokenId;
 }
 
 /** @param {Step | undefined} a @param {Step | undefined} b */
-export function sameDigest(a, b) {
+function sameDigest(a, b) {
   return a !== undefined && b !== undefined && Boolean(a.logitsSha256) && a.logitsSha256 === b.logitsSha256;
+}
+
+/** @param {Step | undefined} a @param {Step | undefined} b */
+export function sameStep(a, b) {
+  return sameToken(a, b) && sameDigest(a, b);
 }
 
 /**

@@ -3,7 +3,7 @@
 import { generateSettings, promptOf } from "./generate-options.js";
 import { fetchManifest } from "./load.js";
 import { ModelCache } from "./model-cache.js";
-import { receiptBytes } from "./receipt-bytes.js";
+import { bytesIn, receiptBytes } from "./receipt-bytes.js";
 import { isCount, trainSettings } from "./train-options.js";
 import { WorkerConnection, unlessAborted } from "./worker-connection.js";
 
@@ -265,7 +265,7 @@ function adapterBytes({ config, weights }) {
 
 /** The bytes of a file. */
 function bytesOf(file, name) {
-  if (file instanceof ArrayBuffer) return new Uint8Array(file);
-  if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+  const bytes = bytesIn(file);
+  if (bytes) return bytes;
   throw new TypeError(`${name} is an ArrayBuffer or an Uint8Array: the bytes of a file`);
 }

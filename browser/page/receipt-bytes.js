@@ -6,9 +6,19 @@
  * @returns {Uint8Array}
  */
 export function receiptBytes(receipt) {
-  if (receipt instanceof ArrayBuffer) return new Uint8Array(receipt);
-  if (ArrayBuffer.isView(receipt)) return new Uint8Array(receipt.buffer, receipt.byteOffset, receipt.byteLength);
+  const bytes = bytesIn(receipt);
+  if (bytes) return bytes;
   if (typeof receipt === "string") return new TextEncoder().encode(receipt);
   if (receipt === null || typeof receipt !== "object") throw new TypeError("a receipt is its JSON, as text, bytes or object");
   return new TextEncoder().encode(JSON.stringify(receipt));
+}
+
+/**
+ * The bytes that a buffer holds or a view shows; null of anything else.
+ * @param {unknown} value
+ * @returns {Uint8Array | null}
+ */
+export function bytesIn(value) {
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  return ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : null;
 }

@@ -1,6 +1,6 @@
 // The picture of the comparison: each step's digest as bars, native above the line and browser below.
 
-import { sameDigest, sameToken } from "./compare.js";
+import { sameStep } from "./compare.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
@@ -30,7 +30,7 @@ export class Seam {
 
   /** Draws a step of one or both sides. */
   draw(index, native, browser) {
-    const verdict = !native || !browser ? "" : sameToken(native, browser) && sameDigest(native, browser) ? "match" : "differ";
+    const verdict = !native || !browser ? "" : sameStep(native, browser) ? "match" : "differ";
     this.#path(`native-${index}`, "native", verdict, native && this.#bars(index, native.logitsSha256, -1));
     this.#path(`browser-${index}`, "browser", verdict, browser && this.#bars(index, browser.logitsSha256, 1));
   }
