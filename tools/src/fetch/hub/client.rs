@@ -110,7 +110,7 @@ impl Linked {
             self.size = Some(size);
         }
         let etag = header(response, "x-linked-etag").map(|text| text.trim_matches('"').to_owned());
-        if let Some(sha256) = etag.filter(|text| loader::digest::from_hex(text).is_some()) {
+        if let Some(sha256) = etag.filter(|text| loader::digest::from_hex::<32>(text).is_some()) {
             self.sha256 = Some(sha256);
         }
     }

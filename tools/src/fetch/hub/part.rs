@@ -94,7 +94,7 @@ impl Part {
 
     /// SHA-256 of what is here, in hexadecimal.
     pub fn sha256(&self) -> String {
-        hex(&self.hash.clone().finalize().into())
+        hex(&self.hash.clone().finalize())
     }
 
     /// Makes the bytes durable and gives the file its name.
