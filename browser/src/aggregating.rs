@@ -19,13 +19,16 @@ pub struct Aggregate {
 }
 
 impl Engine {
-    /// The base model with the adapter of these two files, which is not used for anything yet.
+    /// The base model with an adapter, which is not used for anything yet: the bytes of `adapter_config.json`, and those of
+    /// `adapter_model.safetensors`, as many as `len`, which `fill` puts in place.
     ///
     /// # Errors
     /// If there is not enough memory, or the files are no adapter of this model.
-    pub fn adapted(&self, config: &[u8], weights: Vec<u8>) -> Result<Model, EngineError> {
-        // What is made of the file in binary32.
-        reserve(2 * weights.len() as u64)?;
+    pub fn adapted(&self, config: &[u8], len: usize, fill: impl FnOnce(&mut [u8])) -> Result<Model, EngineError> {
+        // The file's bytes, and what is made of them in binary32.
+        reserve(3 * len as u64)?;
+        let mut weights = vec![0; len];
+        fill(&mut weights);
         attach(&self.base, config, weights).map_err(EngineError::Adapter)
     }
 

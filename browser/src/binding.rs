@@ -9,6 +9,7 @@ use kernel::simd::Backend;
 use kernel::train::Optimizer;
 use kernel::{Exec, environment};
 use loader::digest::{Sha256Digest, hex};
+use session::adapter::Shape;
 use session::receipt::Progress;
 use wasm_bindgen::prelude::*;
 
@@ -283,7 +284,8 @@ impl NewAdapter {
     /// What is not told, or of `targets` if it is empty, has the default; the seed is an integer.
     #[wasm_bindgen(constructor)]
     pub fn new(rank: Option<usize>, alpha: Option<f64>, targets: Vec<String>, seed: f64) -> NewAdapter {
-        NewAdapter(Method::Lora { rank, alpha, targets, seed: seed as u64 })
+        let targets = (!targets.is_empty()).then_some(targets);
+        NewAdapter(Method::Lora { shape: Shape { rank, alpha, targets }, seed: seed as u64 })
     }
 }
 

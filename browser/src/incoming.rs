@@ -71,7 +71,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Takes the next `len` bytes, which `fill` puts in place, and hashes them.
+    /// Takes the next `len` bytes, which `fill` puts in place, and hashes them. Where they are wrong all that has arrived is forgotten.
     pub(crate) fn write(
         &mut self,
         len: usize,
@@ -84,17 +84,21 @@ impl Incoming {
         };
         fill(room);
         self.filled = end;
-        match &mut self.check {
+        let checked = match &mut self.check {
             Check::Whole(hash) => {
                 hash.update(&self.bytes[start..end]);
-                if end == self.bytes.len() {
-                    let found = mem::take(hash).finish();
-                    self.compare_whole(found)?;
+                if end < self.bytes.len() {
+                    return Ok(());
                 }
-                Ok(())
+                let found = mem::take(hash).finish();
+                self.compare_whole(found)
             }
             Check::Weights(weights) => weights.advance(&self.listed, &self.bytes, start, end, tensors),
+        };
+        if checked.is_err() {
+            self.restart();
         }
+        checked
     }
 
     /// Forgets what has arrived.

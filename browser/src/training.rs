@@ -7,7 +7,7 @@ use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{self, Optimizer, Range, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
 use loader::digest::weights_digest;
-use session::adapter::{AdapterFiles, DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, adapter_digest, attach, export};
+use session::adapter::{AdapterFiles, Shape, adapter_digest, export};
 use session::data::Reader;
 use session::memory::{KEPT_TOKENS, Plan, gradients_bytes, training_bytes};
 use session::receipt::{NewAdapter, TrainingTerms};
@@ -67,12 +67,8 @@ pub enum Method {
     Full,
     /// A new low-rank adapter; the weights stay as they are.
     Lora {
-        /// The rows of its first matrix; [`DEFAULT_RANK`] unless told.
-        rank: Option<usize>,
-        /// What is divided by the rank to scale it; [`DEFAULT_ALPHA`] unless told.
-        alpha: Option<f64>,
-        /// The layers that have one; [`DEFAULT_TARGETS`] if there are none.
-        targets: Vec<String>,
+        /// Its shape.
+        shape: Shape,
         /// Where it begins.
         seed: u64,
     },
@@ -196,11 +192,7 @@ impl Engine {
     /// Nothing has changed then.
     pub fn load_adapter(&mut self, config: &[u8], len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), EngineError> {
         self.expect_idle()?;
-        // The file's bytes, and what is made of them in binary32.
-        reserve(3 * len as u64)?;
-        let mut bytes = vec![0; len];
-        fill(&mut bytes);
-        let model = attach(&self.base, config, bytes).map_err(EngineError::Adapter)?;
+        let model = self.adapted(config, len, fill)?;
         let digest = model_digest(&model);
         self.adopt(model, digest);
         Ok(())
@@ -240,14 +232,8 @@ impl Engine {
 
     /// The shape of the adapter to train, and where it begins; none if all weights are trained.
     fn adapter_of(&self, method: &Method) -> Result<Option<(LoraConfig, u64)>, EngineError> {
-        let Method::Lora { rank, alpha, targets, seed } = method else { return Ok(None) };
-        let mut targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-        if targets.is_empty() {
-            targets.extend(DEFAULT_TARGETS);
-        }
-        let (rank, alpha) = (rank.unwrap_or(DEFAULT_RANK), alpha.unwrap_or(DEFAULT_ALPHA));
-        let lora = LoraConfig::new(self.base.config(), rank, alpha, &targets).map_err(EngineError::Lora)?;
-        Ok(Some((lora, *seed)))
+        let Method::Lora { shape, seed } = method else { return Ok(None) };
+        Ok(Some((shape.of(self.base.config()).map_err(EngineError::Lora)?, *seed)))
     }
 
     fn expect_idle(&self) -> Result<(), EngineError> {

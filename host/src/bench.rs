@@ -20,10 +20,10 @@ use session::{Continuation, Stop};
 
 use crate::cli::Part;
 use crate::open::Opened;
-use crate::pool::ThreadPool;
-use crate::run::{Timings, run};
+use crate::run::{Timings, never, run};
 use crate::terminal::print_json;
 use crate::{Failure, Outcome, cli, memory};
+use kernel::pool::ThreadPool;
 
 const RUNS: usize = 3;
 const PROMPT: &str = "Once upon a time";
@@ -278,7 +278,7 @@ fn best(mut milliseconds: impl FnMut() -> Result<f64, Failure>) -> Result<f64, F
 
 fn timings(opened: &Opened, exec: Exec<'_>, prompt: &[u32], max_tokens: usize) -> Result<Timings, Failure> {
     let mut text = Continuation::new(&opened.model, request(prompt, max_tokens), Stop::default())?;
-    Ok(run(opened, exec, &mut text, |_, _| Ok(()))?.1)
+    Ok(run(opened, exec, &mut text, never, |_, _| Ok(()))?.1)
 }
 
 fn request(prompt: &[u32], max_tokens: usize) -> Request {

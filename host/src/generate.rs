@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use kernel::Exec;
-use kernel::generate::{Generation, Request};
+use kernel::generate::{FinishReason, Generation, Request};
 use kernel::transcript::{Identity, PROFILE, hex, transcript};
 use serde::Serialize;
 use session::receipt::Receipt;
@@ -13,7 +13,7 @@ use crate::batch::batch;
 use crate::open::Opened;
 use crate::prompt::prompt_ids;
 use crate::receipt::{Issue, IssueError};
-use crate::run::{Timings, run};
+use crate::run::{Timings, never, run};
 use crate::terminal::{print_json, shown};
 use crate::{Outcome, cli};
 
@@ -78,7 +78,7 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option
     let hashing = issue.is_some().then(|| opened.weights_digest());
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
-    run(opened, exec, &mut text, |_, piece| {
+    run(opened, exec, &mut text, never, |_, piece| {
         stdout.write_all(shown(piece, terminal).as_bytes())?;
         Ok(stdout.flush()?)
     })?;
@@ -95,13 +95,13 @@ fn stream(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option
 fn report(opened: &Opened, exec: Exec<'_>, mut text: Continuation, issue: Option<Issue>) -> Outcome {
     let hashing = opened.weights_digest();
     let mut whole = String::new();
-    let (reason, timings) = run(opened, exec, &mut text, |_, piece| {
+    let ended = run(opened, exec, &mut text, never, |_, piece| {
         whole.push_str(piece);
         Ok(())
     })?;
     let identity = opened.identity(hashing.finish()?);
     let mut report = Report::new(opened, &identity, exec, text.generation().prompt());
-    report.end(&identity, text.generation(), whole, (reason.as_str(), timings));
+    report.end(&identity, text.generation(), whole, ended);
     print_json(&report)?;
     write_receipt(opened, &identity, &text, issue)
 }
@@ -127,17 +127,17 @@ impl Report {
         }
     }
 
-    /// What came out.
+    /// What came out, and how it ended: without a reason it was interrupted.
     pub fn end(
         &mut self,
         identity: &Identity,
         generation: &Generation,
         text: String,
-        (reason, timings): (&'static str, Timings),
+        (reason, timings): (Option<FinishReason>, Timings),
     ) {
         self.token_ids = generation.steps().iter().map(|step| step.token_id).collect();
         self.text = text;
-        self.finish_reason = reason;
+        self.finish_reason = reason.map_or("interrupted", FinishReason::as_str);
         self.logits_sha256 = generation.steps().iter().map(|step| hex(&step.logits_sha256)).collect();
         self.transcript_sha256 = hex(&transcript(identity, generation));
         self.timings = timings;

@@ -1,9 +1,8 @@
 //! The `lockstep` command: generate, chat, tokenize, logits, score, bench, train, gradients, merge, aggregate, verify, diff, keygen,
 //! doctor, completions, serve.
 //!
-//! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, [`pool`]
-//! gives the kernel its threads, `run` drives one generation for the commands; the server (`serve`) drives several, on
-//! one engine thread. Nothing here decides a bit of a result: that is the kernel's.
+//! `cli` is what users type; each command is a file of its name. [`open`] turns a model folder into a model, `run` drives one
+//! generation for the commands; the server (`serve`) drives several, on one engine thread. Nothing here decides a bit of a result: that is the kernel's.
 #![forbid(unsafe_code)]
 
 mod aggregate;
@@ -11,6 +10,7 @@ mod batch;
 mod bench;
 mod chat;
 mod cli;
+mod data;
 mod diff;
 mod doctor;
 mod generate;
@@ -22,7 +22,6 @@ mod logs;
 mod memory;
 mod merge;
 pub mod open;
-pub mod pool;
 mod prompt;
 mod receipt;
 mod run;

@@ -121,6 +121,11 @@ impl fmt::Display for OpenError {
             OpenError::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
             OpenError::Json { path, error } => write!(f, "{} is not a JSON object: {error}", path.display()),
             OpenError::Tokenizer { path, error } => write!(f, "{}: {error}", path.display()),
+            // These name the folder themselves.
+            OpenError::Checkpoint {
+                error: error @ (CheckpointError::NotFound { .. } | CheckpointError::Io { .. }),
+                ..
+            } => error.fmt(f),
             OpenError::Checkpoint { dir, error } => write!(f, "{}: {error}", dir.display()),
             OpenError::Model { dir, error } => write!(f, "{}: {error}", dir.display()),
             OpenError::Adapters => f.write_str(

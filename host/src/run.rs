@@ -35,7 +35,13 @@ impl Timings {
     }
 }
 
-/// Runs `text` to its end and hands each step, with what it adds to the text, to `on_step` as it comes.
+/// For a text that nothing stops.
+pub fn never() -> bool {
+    false
+}
+
+/// Runs `text` to its end, for which the reason is given, or until `stopped`, which is asked before each unit of work. Each step,
+/// with what it adds to the text, is handed to `on_step` as it comes.
 ///
 /// # Errors
 /// The kernel's, if the tokenizer lacks a token, and those of `on_step`.
@@ -43,18 +49,20 @@ pub fn run(
     opened: &Opened,
     exec: Exec<'_>,
     text: &mut Continuation,
+    stopped: impl Fn() -> bool,
     mut on_step: impl FnMut(&Step, &str) -> Outcome,
-) -> Result<(FinishReason, Timings), Failure> {
+) -> Result<(Option<FinishReason>, Timings), Failure> {
     let start = Instant::now();
     let mut timings = Timings { prompt_n: text.generation().prompt().len(), ..Timings::default() };
-    loop {
+    while !stopped() {
         match text.advance(&opened.model, &opened.tokenizer, exec)? {
             Progress::Prefill { .. } => {}
             Progress::Token(step, piece) => {
                 timings.token(start);
                 on_step(&step, &piece)?;
             }
-            Progress::Finished(reason) => return Ok((reason, timings)),
+            Progress::Finished(reason) => return Ok((Some(reason), timings)),
         }
     }
+    Ok((None, timings))
 }

@@ -13,9 +13,9 @@ use loader::SafeFile;
 use serde::Serialize;
 use session::receipt::{Bits32, Receipt, ScoringTerms};
 
+use crate::data::{is_same_file, lines};
 use crate::receipt::{Issue, IssueError};
 use crate::terminal::{bar, print_json};
-use crate::train::lines;
 use crate::{Failure, Outcome, cli};
 
 /// What is told of a line.
@@ -166,9 +166,7 @@ enum Sink {
 impl Sink {
     fn new(arguments: &cli::Score) -> Result<Sink, Failure> {
         let Some(path) = arguments.output.clone() else { return Ok(Sink::Stdout { json: arguments.json }) };
-        // The data is not to be replaced by what was computed of it.
-        let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if same(&path, &arguments.data) || path.is_dir() {
+        if is_same_file(&path, &arguments.data) || path.is_dir() {
             return Err(format!("--output {}: name a file of its own", path.display()).into());
         }
         let file = SafeFile::create(&path).map_err(|error| unwritten(&path, error))?;

@@ -10,11 +10,11 @@ use kernel::transcript::Identity;
 use serde::Serialize;
 use session::receipt::{Given, Progress, Receipt, SignatureState, Verdict, Verification};
 
+use crate::data::{lines, one_text};
 use crate::keys::public_key;
 use crate::open::{OpenError, Opened};
 use crate::prompt::messages_ids;
 use crate::terminal::print_json;
-use crate::train::{lines, one_text};
 use crate::{Failure, cli, memory, receipt, terminal};
 
 /// The exit code of a missing or bad signature, where one is asked for.

@@ -1,16 +1,20 @@
-//! Threads split outputs, never a reduction (N10).
+//! Threads split outputs, never a reduction but for the blocks of N6 (N10).
 //!
 //! A [`Pool`] runs numbered parts; `split_columns`, `split_rows` and their like turn an output into parts that cannot overlap.
 //! Here and in `crew.rs`, and nowhere else in the crate, threads meet memory.
 
 #[cfg(feature = "std")]
 mod crew;
+#[cfg(feature = "std")]
+mod thread_pool;
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
 #[cfg(feature = "std")]
 pub use crew::Crew;
+#[cfg(feature = "std")]
+pub use thread_pool::{MAX_THREADS, PoolError, ThreadPool};
 
 /// Runs the parts of a job, on threads where there are some.
 pub trait Pool: Sync {

@@ -44,26 +44,29 @@ pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     Sha256::digest(bytes).into()
 }
 
-/// The digest as 64 lower-case hexadecimal digits.
-pub fn hex(digest: &Sha256Digest) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+/// The bytes as lower-case hexadecimal digits, two each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// The digest that 64 lower-case hexadecimal digits stand for.
-pub fn from_hex(text: &str) -> Option<Sha256Digest> {
+/// The `N` bytes that twice as many lower-case hexadecimal digits stand for.
+pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
     }
-    Some(digest)
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
 }

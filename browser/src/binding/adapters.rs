@@ -20,8 +20,8 @@ impl Adapters {
     }
 
     /// Adds the adapter of these two files.
-    pub fn add(&mut self, engine: &Engine, config: &[u8], weights: Vec<u8>) -> Result<(), JsError> {
-        self.0.push(engine.0.adapted(config, weights)?);
+    pub fn add(&mut self, engine: &Engine, config: &[u8], weights: &Uint8Array) -> Result<(), JsError> {
+        self.0.push(engine.0.adapted(config, weights.length() as usize, |room| weights.copy_to(room))?);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use browser::training::{Lesson, Method, Settings};
 use browser::verifying::{LeftOut, Verifying};
 use kernel::Exec;
 use kernel::model::Model;
-use session::adapter::{AdapterFiles, adapter_digest};
+use session::adapter::{AdapterFiles, Shape, adapter_digest};
 use session::aggregate::{Client, Round};
 use session::receipt::{Progress, Verdict};
 
@@ -13,7 +13,7 @@ use crate::training::{ADAMW, TEXT, engine};
 
 /// What a client gives after two steps on a text: the adapter and the private receipt.
 fn client(engine: &mut Engine, text: &str) -> (AdapterFiles, Vec<u8>) {
-    let method = Method::Lora { rank: Some(1), alpha: None, targets: vec![], seed: 4 };
+    let method = Method::Lora { shape: Shape { rank: Some(1), ..Shape::default() }, seed: 4 };
     let settings = Settings { learning_rate: 0.1, optimizer: ADAMW, method, private: true };
     engine.begin_training(&Lesson::Text(text.to_owned()), &settings).unwrap();
     for _ in 0..2 {
@@ -29,7 +29,10 @@ fn clients(engine: &mut Engine) -> (Vec<AdapterFiles>, Vec<Vec<u8>>) {
 }
 
 fn adapted(engine: &Engine, files: &[AdapterFiles]) -> Vec<Model> {
-    files.iter().map(|files| engine.adapted(&files.adapter_config, files.adapter_model.clone()).unwrap()).collect()
+    let adapted = |AdapterFiles { adapter_config, adapter_model }: &AdapterFiles| {
+        engine.adapted(adapter_config, adapter_model.len(), |room| room.copy_from_slice(adapter_model)).unwrap()
+    };
+    files.iter().map(adapted).collect()
 }
 
 fn verify(engine: &Engine, receipt: &str, adapters: Vec<Model>) -> Verdict {
@@ -78,5 +81,5 @@ fn what_does_not_fit_together_is_refused() {
     let twice = [receipts[0].clone(), receipts[0].clone()];
     assert!(refused(&[], &twice).contains("is of a training that gave"));
     assert!(engine.aggregate(vec![], &[], vec![]).unwrap_err().to_string().contains("at least one"));
-    assert!(engine.adapted(b"{}", vec![]).is_err());
+    assert!(engine.adapted(b"{}", 0, |_| ()).is_err());
 }

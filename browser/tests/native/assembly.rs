@@ -161,6 +161,23 @@ fn one_wrong_bit_is_found_and_its_tensor_or_file_named() {
 }
 
 #[test]
+fn a_file_that_was_wrong_is_not_there_for_who_goes_on() {
+    let (files, manifest) = (single(), manifest_of(&single()));
+    for wrong in 0..files.len() {
+        let mut assembly = Assembly::new(manifest.to_json().as_bytes()).unwrap();
+        assembly.allocate().unwrap();
+        for (at, (name, bytes)) in files.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            *bytes.last_mut().unwrap() ^= u8::from(at == wrong);
+            let brought = assembly.write(at, bytes.len(), |room| room.copy_from_slice(&bytes));
+            assert_eq!(brought.is_err(), at == wrong, "{name}");
+        }
+        let error = assembly.finish().err().unwrap().to_string();
+        assert!(error.starts_with(&format!("{}: only 0 of ", files[wrong].0)), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_is_too_long_or_too_short_is_found() {
     let manifest = manifest_of(&single());
     let mut long = single();

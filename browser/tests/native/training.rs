@@ -11,7 +11,7 @@ use kernel::ops::Weights;
 use kernel::train::{self, Optimizer, Schedule, StepReport, TrainOptions, Trainer};
 use kernel::transcript::{Identity, TrainingTranscript, data_digest};
 use loader::digest::{TensorDigest, sha256, weights_digest};
-use session::adapter::{DEFAULT_TARGETS, adapter_digest, attach, export};
+use session::adapter::{DEFAULT_TARGETS, Shape, adapter_digest, attach, export};
 
 use crate::engine::{config, load_filled, tensors, tokenizer};
 
@@ -55,7 +55,7 @@ pub fn model() -> Model {
 pub const FULL: Method = Method::Full;
 
 pub fn lora(seed: u64) -> Method {
-    Method::Lora { rank: Some(2), alpha: None, targets: vec![], seed }
+    Method::Lora { shape: Shape { rank: Some(2), ..Shape::default() }, seed }
 }
 
 pub fn begin(
@@ -204,11 +204,9 @@ fn what_cannot_be_trained_is_refused_with_its_numbers() {
             assert!(refusal(TEXT, rate, method.clone()).contains(&format!("learningRate is {rate:?}")));
         }
     }
-    let shape = |rank, alpha, target: &str| Method::Lora {
-        rank: Some(rank),
-        alpha: Some(alpha),
-        targets: vec![target.to_owned()],
-        seed: 0,
+    let shape = |rank, alpha, target: &str| {
+        let targets = Some(vec![target.to_owned()]);
+        Method::Lora { shape: Shape { rank: Some(rank), alpha: Some(alpha), targets }, seed: 0 }
     };
     assert!(refusal(TEXT, 0.1, shape(3, 1.0, "q_proj")).contains("rank is 3; choose one from 1 to 2"));
     assert!(refusal(TEXT, 0.1, shape(2, -1.0, "q_proj")).contains("alpha is -1"));

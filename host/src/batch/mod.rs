@@ -16,6 +16,7 @@ use kernel::transcript::Identity;
 use serde::Serialize;
 use session::receipt::{GenerationTerms, Receipt, SecretKey};
 
+use crate::data::is_same_file;
 use crate::generate::Report;
 use crate::open::Opened;
 use crate::receipt::{key, signed};
@@ -62,7 +63,7 @@ pub fn batch(arguments: cli::Generate, input: PathBuf, output: PathBuf) -> Outco
     let lines = fs::read(&input).map_err(|error| format!("{} cannot be read: {error}", input.display()))?;
     let prompts = requests::read(&lines, &arguments, &opened);
     let prompts = prompts.map_err(|error| format!("{}: {error}", input.display()))?;
-    if matches!((input.canonicalize(), output.canonicalize()), (Ok(input), Ok(output)) if input == output) {
+    if is_same_file(&input, &output) {
         return Err(format!("--output {}: this is the input; name another file", output.display()).into());
     }
     let identity = opened.identity(opened.checkpoint.digest());
@@ -103,7 +104,7 @@ impl Work<'_> {
     fn answer<'a>(&self, ended: Running<'a>, reason: FinishReason) -> Result<Answer<'a>, Failure> {
         let Running { prompted, line, text, whole, timings, .. } = ended;
         let mut report = self.report(prompted);
-        report.end(self.identity, text.generation(), whole, (reason.as_str(), timings));
+        report.end(self.identity, text.generation(), whole, (Some(reason), timings));
         let receipt = text.receipt(&self.opened.model, self.identity, self.private)?;
         let receipt = Some(signed(receipt, self.key.as_ref()));
         Ok(Answer { line, name: &prompted.name, report, receipt })

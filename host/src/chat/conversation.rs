@@ -1,6 +1,5 @@
 //! Messages, and the keys and values of what was read of them.
 
-use std::time::Instant;
 use std::{error, fmt};
 
 use bpe::Message;
@@ -8,10 +7,10 @@ use kernel::Exec;
 use kernel::generate::{FinishReason, Generation, Request, Sampler};
 use kernel::model::KvCache;
 use serde_json::{Value, json};
-use session::{Continuation, MessagesError, Progress, Stop, chat_prompt};
+use session::{Continuation, MessagesError, Stop, chat_prompt};
 
 use crate::open::Opened;
-use crate::run::Timings;
+use crate::run::{Timings, run};
 use crate::{Failure, Outcome};
 
 /// How answers are made.
@@ -114,22 +113,11 @@ impl<'a> Conversation<'a> {
         if let Some(cache) = known {
             text.generation_mut().begin_with(cache);
         }
-        let (cached, start) = (text.generation().cache().len(), Instant::now());
-        let (mut whole, mut timings) = (String::new(), Timings { prompt_n: tokens, ..Timings::default() });
-        let reason = loop {
-            if stopped() {
-                break None;
-            }
-            match text.advance(model, &self.opened.tokenizer, exec)? {
-                Progress::Prefill { .. } => {}
-                Progress::Token(_, piece) => {
-                    timings.token(start);
-                    whole.push_str(&piece);
-                    on_piece(&piece)?;
-                }
-                Progress::Finished(reason) => break Some(reason),
-            }
-        };
+        let (cached, mut whole) = (text.generation().cache().len(), String::new());
+        let (reason, timings) = run(self.opened, exec, &mut text, stopped, |_, piece| {
+            whole.push_str(piece);
+            on_piece(piece)
+        })?;
         if timings.predicted_n > 0 {
             self.messages.extend([said("user", message), said("assistant", &whole)]);
         }

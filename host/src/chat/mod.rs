@@ -162,7 +162,6 @@ fn note(text: fmt::Arguments<'_>) {
 /// An answer as JSON.
 fn told(opened: &Opened, exec: Exec<'_>, identity: &Identity, answer: &Answer<'_>) -> Told {
     let mut report = Report::new(opened, identity, exec, answer.generation.prompt());
-    let reason = answer.reason.map_or("interrupted", FinishReason::as_str);
-    report.end(identity, answer.generation, answer.text.clone(), (reason, answer.timings));
+    report.end(identity, answer.generation, answer.text.clone(), (answer.reason, answer.timings));
     Told { report, cached_tokens: answer.cached }
 }

@@ -10,7 +10,7 @@ use kernel::simd::Backend;
 use loader::Access;
 
 use crate::open::{self, OpenError, Opened};
-use crate::pool::{MAX_THREADS, PoolError, ThreadPool};
+use kernel::pool::{MAX_THREADS, PoolError, ThreadPool};
 
 /// Which model computes, on how many threads, and how long a sequence may be.
 #[derive(Args, Clone, Debug)]

@@ -11,8 +11,8 @@ use kernel::pool::Pool;
 use kernel::simd::{Backend, Bf16};
 
 use super::{Check, Tell};
-use crate::pool::{PoolError, ThreadPool};
 use crate::{cli, memory};
+use kernel::pool::{PoolError, ThreadPool};
 
 /// Rows and columns of the matrix that is read: 256 MB of it, more than caches hold.
 const ROWS: usize = 1 << 15;

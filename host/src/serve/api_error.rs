@@ -8,7 +8,7 @@ use kernel::generate::{GenerateError, SamplerError};
 use kernel::model::ForwardError;
 use serde::Serialize;
 
-use super::engine::SubmitError;
+use super::engine::{ENDED, SubmitError};
 use super::opened_files::Changed;
 use super::reply::{self, Body};
 use super::weights::Replaced;
@@ -260,7 +260,7 @@ impl From<SubmitError> for ApiError {
             }
             SubmitError::Changed(changed) => ApiError::changed(&changed),
             SubmitError::Training => ApiError::training_runs(),
-            SubmitError::Ended => ApiError::internal("the engine has ended; restart the server"),
+            SubmitError::Ended => ApiError::internal(ENDED),
         }
     }
 }

@@ -33,15 +33,17 @@ use tokio::sync::mpsc;
 use super::keys::Caller;
 use super::metrics::{Generations, Watch};
 use super::opened_files::{Changed, OpenedFiles};
-use super::weights::{Replaced, Served, TrainingSlot, Weights};
+use super::weights::{Replaced, Served, Weights};
 use prefixes::Prefixes;
 use rounds::Rounds;
+use slot::TrainingSlot;
 use training::Training;
 use waiting::{Place, Places, Waiting};
 
 mod prefixes;
 mod rounds;
 mod shares;
+mod slot;
 mod training;
 mod waiting;
 
@@ -54,6 +56,8 @@ const TEXTS: usize = 4;
 /// Generations of a caller that wait for their turn.
 pub const WAITING: usize = 32;
 
+/// What a client hears where nothing is computed any more.
+pub const ENDED: &str = "the engine has ended; restart the server";
 /// What a client hears where its computation panicked.
 const PANICKED: &str = "internal error: the computation panicked; the server's log says where";
 

@@ -11,7 +11,7 @@ use session::{Continuation, Stop, chat_prompt, read_messages};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::api_error::ApiError;
-use super::engine::{Event, Finished};
+use super::engine::{ENDED, Event, Finished};
 use super::keys::Caller;
 use super::query::{Query, QueryError};
 use super::reply::{self, Body};
@@ -176,7 +176,7 @@ async fn follow(
             }
             Some(Event::Replaced(replaced)) => return fail(events, tokens, &replaced.to_string()).await,
             Some(Event::Failed(error)) => return fail(events, tokens, &error).await,
-            None => return fail(events, tokens, "the engine has ended; restart the server").await,
+            None => return fail(events, tokens, ENDED).await,
         }
     }
 }

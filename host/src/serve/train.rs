@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::api_error::ApiError;
 use super::body;
-use super::engine::{TrainEvent, TrainFinished, TrainRequest};
+use super::engine::{ENDED, TrainEvent, TrainFinished, TrainRequest};
 use super::reply::{self, Body};
 use super::state::State;
 use super::stream::{Events, Gone, events};
@@ -156,7 +156,7 @@ async fn follow(
             }
             Some(TrainEvent::Stopped) => break (json!({}), "stopped"),
             Some(TrainEvent::Failed(error)) => error,
-            None => "the engine has ended; restart the server".to_string(),
+            None => ENDED.to_string(),
         };
         tracing::error!(steps, error, "train");
         events.send(steps as usize, "error", &json!({ "error": error })).await?;

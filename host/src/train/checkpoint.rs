@@ -162,7 +162,7 @@ pub fn settings(
         ("data_sha256", hex(data)),
     ];
     let adapter = adapter.into_iter().flat_map(|lora| {
-        let digest = base.adapter.as_ref().map_or_else(none, hex);
+        let digest = base.adapter.as_ref().map_or_else(none, |sha256| hex(sha256));
         let (rank, alpha) = (lora.rank().to_string(), lora.alpha().to_string());
         [("rank", rank), ("alpha", alpha), ("targets", lora.targets().join(",")), ("base_adapter_sha256", digest)]
     });

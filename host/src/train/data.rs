@@ -1,12 +1,9 @@
 //! What a training learns from, and what is set apart to see how much it has learnt.
 
-use std::fs;
-use std::path::Path;
-
 use kernel::model::Sequence;
 use kernel::train::held_out;
-use session::data::{DataError, Reader, text};
 
+use crate::data::{lines, one_text};
 use crate::open::Opened;
 use crate::{Failure, cli};
 
@@ -54,29 +51,4 @@ impl Data {
     pub fn longest(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.tokens.len()).max().unwrap_or(0)
     }
-}
-
-/// The sequence of a text.
-///
-/// # Errors
-/// If it is too short or too long.
-pub fn one_text(words: &str, special: cli::Special, opened: &Opened) -> Result<Sequence, DataError> {
-    text(opened.tokenizer.encode(words, special.mode()), opened.model.config().context)
-}
-
-/// The sequences of a file of JSON lines.
-///
-/// # Errors
-/// If the file cannot be read, or there is nothing to learn from in one of its lines.
-pub fn lines(path: &Path, special: cli::Special, truncate: bool, opened: &Opened) -> Result<Vec<Sequence>, Failure> {
-    let lines = fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let tokenizer_config = opened.tokenizer_config()?;
-    let reader = Reader {
-        tokenizer: &opened.tokenizer,
-        special: special.mode(),
-        tokenizer_config: tokenizer_config.as_deref(),
-        context: opened.model.config().context,
-        truncate,
-    };
-    reader.lines(&lines).map_err(|error| format!("{}: {error}", path.display()).into())
 }

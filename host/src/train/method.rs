@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kernel::model::{LoraConfig, LoraError, Model};
-use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
+use kernel::model::{LoraError, Model};
+use session::adapter::Shape;
 use session::receipt::NewAdapter;
 
 use crate::cli::{self, MethodName, SavedType};
@@ -17,49 +17,39 @@ pub enum Method {
     /// The adapter that the model has.
     Adapter,
     /// A new adapter.
-    NewAdapter {
-        /// Its rank.
-        rank: usize,
-        /// What is divided by the rank to scale it.
-        alpha: f64,
-        /// The layers that get one.
-        targets: Vec<String>,
-    },
+    NewAdapter(Shape),
 }
 
 impl Method {
     /// What the flags say, where they fit together.
     pub fn new(arguments: &cli::Train) -> Result<Method, &'static str> {
-        let cli::Method { method, lora_rank, lora_alpha, lora_targets } = arguments.method.clone();
+        let cli::Method { method, lora_rank: rank, lora_alpha: alpha, lora_targets: targets } =
+            arguments.method.clone();
+        let shape = Shape { rank, alpha, targets };
         let adapter = arguments.compute.model.adapter.is_some();
-        let shaped = lora_rank.is_some() || lora_alpha.is_some() || lora_targets.is_some();
         match method.unwrap_or(if adapter { MethodName::Lora } else { MethodName::Full }) {
             MethodName::Full if adapter => Err("--method full trains all weights, which an adapter is beside: leave \
                                                 --adapter out, or put the adapter into the weights first (lockstep merge)"),
-            MethodName::Full if shaped => {
+            MethodName::Full if shape.is_told() => {
                 Err("--lora-rank, --lora-alpha and --lora-targets describe a new adapter: add --method lora")
             }
             MethodName::Full => Ok(Method::Full),
             MethodName::Lora if arguments.dtype == SavedType::Bf16 => {
                 Err("--dtype bf16 is for --method full: an adapter is saved as F32")
             }
-            MethodName::Lora if adapter && shaped => {
+            MethodName::Lora if adapter && shape.is_told() => {
                 Err("--lora-rank, --lora-alpha and --lora-targets describe a new \
                                                           adapter; that of --adapter has its own")
             }
             MethodName::Lora if adapter => Ok(Method::Adapter),
-            MethodName::Lora => Ok(Method::NewAdapter {
-                rank: lora_rank.unwrap_or(DEFAULT_RANK),
-                alpha: lora_alpha.unwrap_or(DEFAULT_ALPHA),
-                targets: lora_targets.unwrap_or_else(|| DEFAULT_TARGETS.map(String::from).to_vec()),
-            }),
+            MethodName::Lora => Ok(Method::NewAdapter(shape)),
         }
     }
 
     /// How the new adapter that `begun` has began, if one is trained.
     pub fn new_adapter(&self, begun: &Model, seed: u64) -> Option<NewAdapter> {
         match self {
-            Method::NewAdapter { .. } => begun.adapter().map(|lora| NewAdapter::new(lora, seed)),
+            Method::NewAdapter(_) => begun.adapter().map(|lora| NewAdapter::new(lora, seed)),
             Method::Full | Method::Adapter => None,
         }
     }
@@ -69,9 +59,8 @@ impl Method {
     /// # Errors
     /// If the new adapter's shape does not fit the model.
     pub fn begin(&self, opened: &Opened, seed: u64) -> Result<Arc<Model>, LoraError> {
-        let Method::NewAdapter { rank, alpha, targets } = self else { return Ok(opened.model.clone()) };
-        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-        let lora = LoraConfig::new(opened.model.config(), *rank, *alpha, &targets)?;
+        let Method::NewAdapter(shape) = self else { return Ok(opened.model.clone()) };
+        let lora = shape.of(opened.model.config())?;
         Ok(Arc::new(opened.model.with_new_adapter(&lora, seed)))
     }
 }
@@ -95,12 +84,10 @@ mod tests {
         assert_eq!(method(&[]), Ok(Method::Full));
         assert_eq!(method(&["--method", "full"]), Ok(Method::Full));
         assert_eq!(method(&["--adapter", "a"]), Ok(Method::Adapter));
-        let targets = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let new = Method::NewAdapter { rank: 8, alpha: 16.0, targets: targets(&["q_proj", "v_proj"]) };
-        assert_eq!(method(&["--method", "lora"]), Ok(new));
+        assert_eq!(method(&["--method", "lora"]), Ok(Method::NewAdapter(Shape::default())));
         let words = ["--method", "lora", "--lora-rank", "2", "--lora-alpha", "0.5", "--lora-targets", "o_proj,up_proj"];
-        let new = Method::NewAdapter { rank: 2, alpha: 0.5, targets: targets(&["o_proj", "up_proj"]) };
-        assert_eq!(method(&words), Ok(new));
+        let targets = Some(["o_proj", "up_proj"].map(String::from).to_vec());
+        assert_eq!(method(&words), Ok(Method::NewAdapter(Shape { rank: Some(2), alpha: Some(0.5), targets })));
     }
 
     #[test]

@@ -22,7 +22,6 @@ use crate::save::Target;
 use crate::{Outcome, cli, memory};
 use checkpoint::{Checkpoints, settings};
 use data::Data;
-pub use data::{lines, one_text};
 use method::Method;
 use report::{End, Reporter};
 use trained::{Course, Trained};

@@ -1,7 +1,7 @@
 //! What the machine can do at most: arithmetic in registers, reading of memory, handing over a parallel region.
 
 use crate::best;
-use kernel::pool::{Crew, Pool};
+use kernel::pool::{Pool, ThreadPool};
 use kernel::simd::{Backend, Op, Simd};
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,35 +14,23 @@ pub fn hand_over() {
     const REGIONS: u32 = 20;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     for threads in 2..=cores {
-        let crew = Crew::new();
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|| {
-                    crew.enlist();
-                    crew.work();
-                });
-            }
-            while crew.threads() < threads {
-                thread::yield_now();
-            }
-            let region = || {
-                let arrived = AtomicUsize::new(0);
-                crew.run(threads, &|_| {
-                    arrived.fetch_add(1, Ordering::AcqRel);
-                    while arrived.load(Ordering::Acquire) < threads {
-                        spin_loop();
-                    }
-                });
-            };
-            let many = best(&mut (), |()| {}, |()| (0..REGIONS).for_each(|_| region()));
-            let rested = best(&mut (), |()| thread::sleep(Duration::from_millis(2)), |()| region());
-            crew.dismiss();
-            println!(
-                "a region of {threads} threads: {:.2} us back to back, {:.1} us after a rest",
-                many.as_secs_f64() * 1e6 / f64::from(REGIONS),
-                rested.as_secs_f64() * 1e6
-            );
-        });
+        let pool = ThreadPool::new(threads).expect("threads and the contract's arithmetic");
+        let region = || {
+            let arrived = AtomicUsize::new(0);
+            pool.run(threads, &|_| {
+                arrived.fetch_add(1, Ordering::AcqRel);
+                while arrived.load(Ordering::Acquire) < threads {
+                    spin_loop();
+                }
+            });
+        };
+        let many = best(&mut (), |()| {}, |()| (0..REGIONS).for_each(|_| region()));
+        let rested = best(&mut (), |()| thread::sleep(Duration::from_millis(2)), |()| region());
+        println!(
+            "a region of {threads} threads: {:.2} us back to back, {:.1} us after a rest",
+            many.as_secs_f64() * 1e6 / f64::from(REGIONS),
+            rested.as_secs_f64() * 1e6
+        );
     }
 }
 

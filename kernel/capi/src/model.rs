@@ -12,7 +12,7 @@ use kernel::model::{KvCache, Logits, Model, Workspace};
 use kernel::ops::Weights;
 use kernel::transcript::Sha256Digest;
 use loader::digest::{TensorDigest, sha256, weights_digest};
-use loader::{Access, Checkpoint, Header, Part};
+use loader::{Access, Checkpoint, CheckpointError, Header, Part};
 
 use crate::foreign;
 use crate::status::{Failure, LockstepError, LockstepStatus, environment, given, guard, quietly};
@@ -139,7 +139,13 @@ pub unsafe extern "C" fn lockstep_model_open(
         };
         let path = folder.join("config.json");
         let config = std::fs::read(&path).map_err(|error| message(&path, &error))?;
-        let checkpoint = Checkpoint::open(&folder, Access::Map).map_err(|error| message(&folder, &error))?;
+        let checkpoint = Checkpoint::open(&folder, Access::Map).map_err(|error| match error {
+            // These name the folder themselves.
+            CheckpointError::NotFound { .. } | CheckpointError::Io { .. } => {
+                Failure { status: LockstepStatus::Model, message: error.to_string() }
+            }
+            error => message(&folder, &error),
+        })?;
         LockstepModel::load(&config, checkpoint)
             .map_err(|failure| Failure { message: format!("{}: {}", folder.display(), failure.message), ..failure })
     })

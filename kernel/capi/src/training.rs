@@ -13,8 +13,6 @@ use crate::status::{Failure, LockstepError, LockstepStatus, Whole, environment, 
 /// A model in training: copies of the weights in binary32, and what the optimiser remembers.
 pub struct LockstepTrainer {
     trainer: Whole<Trainer>,
-    /// Whether a step failed in the midst of its changes.
-    closed: bool,
 }
 
 /// How gradients change weights.
@@ -130,7 +128,7 @@ pub extern "C" fn lockstep_trainer_new(
     hand_over(trainer, error, || {
         let model = given("model", model)?;
         let options = training.copied().unwrap_or_else(|| lockstep_training_defaults()).options()?;
-        Ok(Box::new(LockstepTrainer { trainer: Whole::new(Trainer::new(&model.model, options)), closed: false }))
+        Ok(Box::new(LockstepTrainer { trainer: Whole::new(Trainer::new(&model.model, options)) }))
     })
 }
 
@@ -150,7 +148,7 @@ pub unsafe extern "C" fn lockstep_trainer_step(
     error: Option<&mut MaybeUninit<LockstepError>>,
 ) -> LockstepStatus {
     guard(error, || {
-        let LockstepTrainer { trainer, closed } = given("trainer", trainer)?;
+        let LockstepTrainer { trainer } = given("trainer", trainer)?;
         let place = given("report", report)?;
         // SAFETY: as this function asks for.
         let lengths = unsafe { foreign::slice("lengths", lengths, texts) }?;
@@ -165,11 +163,7 @@ pub unsafe extern "C" fn lockstep_trainer_step(
             ids = rest;
         }
         environment()?;
-        let report = trainer.change(|trainer| {
-            let done = trainer.step(Exec::serial(), &batch);
-            *closed |= matches!(done, Err(TrainError::Gradient { .. } | TrainError::Weight { .. }));
-            done.map_err(failure)
-        })?;
+        let report = trainer.change(|trainer| trainer.step(Exec::serial(), &batch).map_err(failure))?;
         place.write(LockstepReport {
             step: report.step,
             tokens: report.tokens,
@@ -191,11 +185,11 @@ pub extern "C" fn lockstep_trainer_model(
     error: Option<&mut MaybeUninit<LockstepError>>,
 ) -> LockstepStatus {
     hand_over(model, error, || {
-        let LockstepTrainer { trainer, closed } = given("trainer", trainer)?;
-        if *closed {
+        let trainer = given("trainer", trainer)?.trainer.get()?;
+        if trainer.is_closed() {
             return Err(failure(TrainError::Closed));
         }
-        Ok(LockstepModel::new(trainer.get()?.model().clone()))
+        Ok(LockstepModel::new(trainer.model().clone()))
     })
 }
 

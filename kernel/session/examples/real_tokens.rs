@@ -6,14 +6,13 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bpe::{Special, Tokenizer};
 use kernel::Exec;
 use kernel::generate::{Generation, Progress, Request, Sampler};
 use kernel::model::Model;
-use kernel::pool::{Crew, Pool};
+use kernel::pool::{Pool, PoolError, ThreadPool};
 use kernel::simd::Backend;
 use kernel::transcript::{PROFILE, hex};
 use loader::{Access, Checkpoint, digest};
@@ -52,26 +51,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ids = tokenizer.encode(&expected.prompt, Special::Parse);
     same("the prompt's token ids", &expected.prompt_token_ids, &ids)?;
 
-    let available = Backend::available();
-    let required = env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default();
-    for name in required.split(',').filter(|name| !name.is_empty()) {
-        if !available.iter().any(|backend| backend.name() == name) {
-            return Err(format!("LOCKSTEP_TEST_BACKENDS asks for {name}, not available here").into());
-        }
-    }
-    let crew = crew();
-    for backend in available {
+    let backends = Backend::available_with(&env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default())?;
+    // One where the system has no more.
+    let pool = match ThreadPool::new(2) {
+        Err(PoolError::Spawn { .. }) => ThreadPool::new(1),
+        made => made,
+    }?;
+    for backend in backends {
         let start = Instant::now();
-        let exec = Exec { backend, pool: &*crew };
+        let exec = Exec { backend, pool: &pool };
         let found = generated(&model, exec, &expected, tokens)?;
         let text = tokenizer.decode(&found)?;
         if !expected.text.starts_with(&text) {
             return Err(format!("the text is {text:?}").into());
         }
-        let (threads, seconds) = (crew.threads(), start.elapsed().as_secs_f64());
+        let (threads, seconds) = (pool.threads(), start.elapsed().as_secs_f64());
         eprintln!("{}, {threads} threads: {} tokens as published ({seconds:.1} s)", backend.name(), found.len());
     }
-    crew.dismiss();
     Ok(())
 }
 
@@ -84,24 +80,6 @@ fn opened(dir: &Path, expected: &Expected) -> Result<(Model, Tokenizer), Box<dyn
     same("the digest of the weights", &expected.model.weights_sha256, &digest::hex(&checkpoint.digest()))?;
     let model = session::model(session::config(&read("config.json")?)?, &checkpoint)?;
     Ok((model, Tokenizer::from_json(&json)?))
-}
-
-/// Two threads, or one where the system has no more.
-fn crew() -> Arc<Crew> {
-    let crew = Arc::new(Crew::new());
-    let member = crew.clone();
-    let (report, enlisted) = std::sync::mpsc::channel();
-    let started = std::thread::Builder::new().spawn(move || {
-        member.enlist();
-        // Nobody listens if the caller has failed.
-        let _ = report.send(());
-        member.work();
-    });
-    if started.is_ok() {
-        // An error is a member that is lost, of which the crew tells.
-        let _ = enlisted.recv();
-    }
-    crew
 }
 
 /// The first tokens, each as the vector has it.

@@ -4,9 +4,7 @@ use std::{error, fmt};
 
 use bpe::{Tokenizer, UnknownToken};
 use kernel::Exec;
-use kernel::generate::{
-    FinishReason, GenerateError, Generation, Progress as Advanced, Request, Step, TokenLogprob, Turn,
-};
+use kernel::generate::{FinishReason, GenerateError, Generation, Progress as Advanced, Request, Step, Turn};
 use kernel::model::Model;
 use kernel::transcript::Identity;
 
@@ -109,16 +107,6 @@ impl Continuation {
     /// The tokens.
     pub fn generation(&self) -> &Generation {
         &self.generation
-    }
-
-    /// How likely the tokens generated so far were, if the request asks for it: an entry for each step.
-    pub fn logprobs(&self) -> &[TokenLogprob] {
-        self.generation.logprobs()
-    }
-
-    /// How likely the tokens of the prompt were, from the second on, if the request asks for it.
-    pub fn prompt_logprobs(&self) -> &[TokenLogprob] {
-        self.generation.prompt_logprobs()
     }
 
     /// The tokens, which may be given known keys and values to begin with.

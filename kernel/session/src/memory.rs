@@ -84,7 +84,7 @@ fn table_bytes(table: &[Parameter]) -> u64 {
 /// Bytes of what the backward pass keeps of the forward pass, and of the logits that it holds.
 fn activation_bytes(config: &Config, tokens: usize, recompute: bool) -> u64 {
     let (dim, hidden, layers) = (config.dim as u64, config.hidden as u64, config.layers as u64);
-    let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
+    let (q, kv) = (config.q_dim() as u64, config.kv_dim() as u64);
     let layer = 2 * dim + 2 * q + 2 * kv + 2 * hidden;
     // A layer's buffers and their gradients are there three times at most while it is computed.
     let kept = if recompute { layers * dim + 3 * layer } else { (layers + 3) * layer };

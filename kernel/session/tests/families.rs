@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kernel::Exec;
 use kernel::generate::{Generation, Progress, Request, Sampler};
 use kernel::model::{KvCache, Logits, LoraConfig, Model, Sequence, Workspace};
-use kernel::pool::{Pool, SerialPool};
+use kernel::pool::{SerialPool, ThreadPool};
 use kernel::simd::Backend;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer, gradients};
 use loader::{Access, Checkpoint, TensorSource, write_safetensors};
@@ -73,28 +73,12 @@ fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Result<Model, ModelEr
     session::model(session::config(config.to_string().as_bytes())?, &checkpoint(name))
 }
 
-/// Threads of their own for every job.
-struct Threads(usize);
-
-impl Pool for Threads {
-    fn threads(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
-        std::thread::scope(|scope| {
-            for part in 0..parts {
-                scope.spawn(move || job(part));
-            }
-        });
-    }
-}
-
 /// Every backend of this machine, alone and on three threads.
 fn everywhere(mut f: impl FnMut(Exec<'_>)) {
+    let threads = ThreadPool::new(3).unwrap();
     for backend in Backend::available() {
         f(Exec { backend, pool: &SerialPool });
-        f(Exec { backend, pool: &Threads(3) });
+        f(Exec { backend, pool: &threads });
     }
 }
 

@@ -33,7 +33,7 @@ pub enum LoraError {
         /// The width of the model.
         dim: usize,
     },
-    /// Alpha is not a positive number that binary32 can hold.
+    /// Alpha is not a positive number that binary32 can hold, also divided by the rank.
     Alpha(f64),
     /// There are no target layers.
     NoTargets,
@@ -79,19 +79,21 @@ impl LoraConfig {
     ///
     /// # Errors
     /// If a value is out of range or a target unknown.
-    pub fn new(config: &Config, rank: usize, alpha: f64, targets: &[&str]) -> Result<LoraConfig, LoraError> {
+    pub fn new(config: &Config, rank: usize, alpha: f64, targets: &[impl AsRef<str>]) -> Result<LoraConfig, LoraError> {
+        let targets = targets.iter().map(|target| target.as_ref().to_string()).collect::<Vec<_>>();
         if rank == 0 || rank > config.dim {
             return Err(LoraError::Rank { rank, dim: config.dim });
         }
-        if !(alpha > 0.0 && (alpha as f32).is_finite()) {
+        let scale = (alpha / rank as f64) as f32;
+        if !(scale > 0.0 && (alpha as f32).is_finite()) {
             return Err(LoraError::Alpha(alpha));
         }
         if targets.is_empty() {
             return Err(LoraError::NoTargets);
         }
-        match targets.iter().find(|target| !LORA_TARGETS.contains(target)) {
-            Some(target) => Err(LoraError::Target(target.to_string())),
-            None => Ok(LoraConfig { rank, alpha, targets: targets.iter().map(ToString::to_string).collect() }),
+        match targets.iter().find(|target| !LORA_TARGETS.contains(&target.as_str())) {
+            Some(target) => Err(LoraError::Target(target.clone())),
+            None => Ok(LoraConfig { rank, alpha, targets }),
         }
     }
 

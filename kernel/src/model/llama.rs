@@ -161,8 +161,9 @@ impl Model {
     /// not copied (see [`super::Tensor`]).
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape.
+    /// If a value of `config` is out of range or contradicts another, or a tensor is missing or has another shape.
     pub fn load(config: Config, source: &dyn Fn(&str) -> Option<RawTensor>) -> Result<Model, LoadError> {
+        config.check().map_err(LoadError::Config)?;
         let params = Params::load(&config, source)?;
         let rope = RopeTable::new(config.rope_theta as f32, config.head_dim);
         let rope = match config.rope_scaling {

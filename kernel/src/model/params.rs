@@ -1,7 +1,7 @@
 //! The parameters of a model: one table names them and gives their shapes.
 
 use super::adapter::Adapter;
-use super::config::Config;
+use super::config::{Config, ConfigError};
 use super::tensor::{RawTensor, Tensor};
 use crate::ops::Weights;
 use alloc::format;
@@ -56,9 +56,11 @@ pub(super) struct Params {
     pub head: Option<Param>,
 }
 
-/// Why the weights do not fit the configuration.
+/// Why there is no model of a configuration and weights.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LoadError {
+    /// The configuration, made by hand, is none.
+    Config(ConfigError),
     /// A tensor is not there.
     Missing {
         /// Its name.
@@ -89,6 +91,7 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Config(error) => error.fmt(f),
             Self::Missing { name, expected } => write!(f, "there is no tensor {name:?}, of shape {expected:?}"),
             Self::Shape { name, found, expected } => {
                 write!(f, "tensor {name:?} has shape {found:?} where {expected:?} is needed")

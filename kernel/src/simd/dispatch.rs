@@ -68,6 +68,15 @@ impl Backend {
         kinds.into_iter().map(Backend).collect()
     }
 
+    /// The same, where all that `names` lists, with commas, are there.
+    ///
+    /// # Errors
+    /// The first of them that is not.
+    pub fn available_with(names: &str) -> Result<Vec<Backend>, BackendError> {
+        names.split(',').filter(|name| !name.is_empty()).try_for_each(|name| Backend::from_name(name).map(|_| ()))?;
+        Ok(Backend::available())
+    }
+
     /// The fastest backend of this machine.
     pub fn detect() -> Backend {
         Backend::available()[0]
@@ -176,6 +185,15 @@ impl core::error::Error for BackendError {}
 #[cfg(all(test, feature = "std", target_arch = "x86_64", target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_a_list_names_must_be_there() {
+        for all_there in ["", "scalar", "scalar,auto"] {
+            assert_eq!(Backend::available_with(all_there), Ok(Backend::available()));
+        }
+        let missing = Backend::available_with("scalar,x87").unwrap_err().to_string();
+        assert!(missing.starts_with("no backend \"x87\" on this machine; choose auto, "), "{missing}");
+    }
 
     /// As the system names it.
     #[test]

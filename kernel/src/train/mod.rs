@@ -64,6 +64,12 @@ impl Trainer {
         &self.model
     }
 
+    /// Whether a step failed in the midst of its changes: there are no further steps, and the model is neither that before it nor
+    /// that after it.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// The model as training left it.
     ///
     /// # Errors
@@ -149,7 +155,7 @@ impl Trainer {
 /// The mean loss of a batch and the gradients of what is trainable; nothing is changed.
 ///
 /// # Errors
-/// If the batch cannot be read or its loss is not finite.
+/// If the batch cannot be read, its loss is not finite or a gradient is not.
 pub fn gradients(
     exec: Exec<'_>,
     model: &Model,
@@ -168,7 +174,11 @@ pub fn gradients(
         return Err(TrainError::Loss { step: 1 });
     }
     model.finish_embedding(exec, options, &mut gradients, &mut ready);
-    Ok((loss, gradients))
+    let is_finite = |index| gradients.get(index).is_none_or(|g| g.iter().all(|g| g.is_finite()));
+    match model.trainable().into_iter().enumerate().find(|(index, _)| !is_finite(*index)) {
+        Some((_, Parameter { name, .. })) => Err(TrainError::Gradient { step: 1, tensor: name }),
+        None => Ok((loss, gradients)),
+    }
 }
 
 /// The number of targets of a batch that can be read.

@@ -61,7 +61,7 @@ fn n11_no_bit_of_an_adapter_depends_on_how_it_is_trained() {
     let lora = LoraConfig::new(&config, 3, 6.0, &LORA_TARGETS).unwrap();
     let expected = tensors(&trained(Exec::serial(), &base, &lora, false));
     for backend in backends() {
-        let exec = Exec { backend, pool: &Threads(3) };
+        let exec = Exec { backend, pool: &Threads::new(3) };
         for recompute in [false, true] {
             assert!(same_bits(&tensors(&trained(exec, &base, &lora, recompute)), &expected), "{}", backend.name());
         }
@@ -72,8 +72,10 @@ fn n11_no_bit_of_an_adapter_depends_on_how_it_is_trained() {
 fn adapters_that_do_not_fit_are_refused() {
     let config = tiny();
     assert_eq!(LoraConfig::new(&config, 0, 1.0, &["q_proj"]), Err(LoraError::Rank { rank: 0, dim: 12 }));
-    assert_eq!(LoraConfig::new(&config, 2, -1.0, &["q_proj"]), Err(LoraError::Alpha(-1.0)));
-    assert_eq!(LoraConfig::new(&config, 2, 1.0, &[]), Err(LoraError::NoTargets));
+    for alpha in [-1.0, 0.0, 1e-50, 1e39] {
+        assert_eq!(LoraConfig::new(&config, 2, alpha, &["q_proj"]), Err(LoraError::Alpha(alpha)));
+    }
+    assert_eq!(LoraConfig::new(&config, 2, 1.0, &[""; 0]), Err(LoraError::NoTargets));
     assert_eq!(LoraConfig::new(&config, 2, 1.0, &["lm_head"]), Err(LoraError::Target("lm_head".into())));
     let lora = LoraConfig::new(&config, 2, 1.0, &["q_proj"]).unwrap();
     let error = model(&config, 5).with_adapter(&lora, &|_| None).unwrap_err().to_string();

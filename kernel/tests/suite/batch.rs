@@ -83,7 +83,7 @@ proptest! {
         let requests = requests(&config, seed, &shapes);
         let expected: Vec<_> = requests.iter().map(|request| alone(&model, request)).collect();
         for backend in backends() {
-            let pool = Threads(threads);
+            let pool = Threads::new(threads);
             let mut generations: Vec<_> = requests.iter().map(|r| Generation::new(&model, r.clone()).unwrap()).collect();
             together(&model, Exec { backend, pool: &pool }, &mut generations, &joins, most);
             for (generation, expected) in generations.iter().zip(&expected) {

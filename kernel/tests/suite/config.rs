@@ -93,7 +93,7 @@ fn what_cannot_be_computed_is_refused_by_name() {
         ("vocab_size", Field::Text("many"), "\"vocab_size\" is \"many\""),
         ("num_key_value_heads", Field::Number(2.0), "num_attention_heads 9 is no multiple of num_key_value_heads 2"),
         ("head_dim", Field::Number(63.0), "head_dim 63 is odd"),
-        ("rope_theta", Field::Number(-1.0), "\"rope_theta\" is -1; expected a positive number"),
+        ("rope_theta", Field::Number(0.5), "\"rope_theta\" is 0.5; expected a number from 1 that binary32 can hold"),
         ("rms_norm_eps", Field::Number(1e-60), "\"rms_norm_eps\""),
         ("rms_norm_eps", Field::Absent, "no \"rms_norm_eps\""),
         ("tie_word_embeddings", Field::Number(1.0), "\"tie_word_embeddings\" is 1; expected true or false"),

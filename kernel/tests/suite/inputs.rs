@@ -1,9 +1,10 @@
 //! Seeded inputs, thread pools, and the backends under test.
 
 use kernel::Exec;
-use kernel::pool::{Pool, SerialPool};
+use kernel::pool::{Pool, SerialPool, ThreadPool};
 use kernel::random::philox;
 use kernel::simd::{Backend, Bf16};
+use std::collections::BTreeSet;
 
 /// Reproducible numbers of all kinds that a model holds: small, of either sign, with a few large ones and zeros.
 pub struct Numbers {
@@ -42,44 +43,50 @@ impl Numbers {
     }
 }
 
-/// As many threads as it says, new for every job; where there are none, the parts of as many, one after the other.
-pub struct Threads(pub usize);
+/// So many threads; where there are none, the parts of as many, one after the other.
+pub struct Threads {
+    count: usize,
+    pool: Option<ThreadPool>,
+}
+
+impl Threads {
+    pub fn new(count: usize) -> Threads {
+        let none = cfg!(all(target_family = "wasm", not(target_feature = "atomics")));
+        Threads { count, pool: (!none).then(|| ThreadPool::new(count).unwrap()) }
+    }
+}
 
 impl Pool for Threads {
     fn threads(&self) -> usize {
-        self.0
+        self.count
     }
 
     fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
-        if cfg!(all(target_family = "wasm", not(target_feature = "atomics"))) {
-            return (0..parts).for_each(job);
+        match &self.pool {
+            Some(pool) => pool.run(parts, job),
+            None => (0..parts).for_each(job),
         }
-        std::thread::scope(|scope| {
-            for part in 0..parts {
-                scope.spawn(move || job(part));
-            }
-        });
     }
 }
 
 /// The backends of this machine. Those that `LOCKSTEP_TEST_BACKENDS` names (with commas) must be among them.
 pub fn backends() -> Vec<Backend> {
-    let available = Backend::available();
-    let required = std::env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default();
-    for name in required.split(',').filter(|name| !name.is_empty()) {
-        assert!(
-            available.iter().any(|b| b.name() == name),
-            "LOCKSTEP_TEST_BACKENDS asks for {name}, not available here"
-        );
-    }
-    available
+    Backend::available_with(&std::env::var("LOCKSTEP_TEST_BACKENDS").unwrap_or_default()).unwrap()
+}
+
+/// The operators that the kernel exports whose names have one of these in them.
+pub fn exported(kinds: &[&str]) -> BTreeSet<&'static str> {
+    let exports = include_str!("../../src/ops/mod.rs").lines().filter(|line| line.starts_with("pub use "));
+    let words = exports.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    words.filter(|word| kinds.iter().any(|kind| word.contains(kind))).collect()
 }
 
 /// Runs `f` with every backend, on one thread and on three.
 pub fn everywhere(mut f: impl FnMut(Exec<'_>, &str)) {
+    let threads = Threads::new(3);
     for backend in backends() {
         f(Exec { backend, pool: &SerialPool }, backend.name());
-        f(Exec { backend, pool: &Threads(3) }, &format!("{} on 3 threads", backend.name()));
+        f(Exec { backend, pool: &threads }, &format!("{} on 3 threads", backend.name()));
     }
 }
 

@@ -86,7 +86,7 @@ proptest! {
         let tokens: Vec<u32> = text.iter().map(|t| t % config.vocab as u32).collect();
         let expected = logits(&model, Exec { backend: kernel::simd::Backend::SCALAR, pool: &SerialPool }, &tokens, &[1]);
         for backend in backends() {
-            let pool = Threads(threads);
+            let pool = Threads::new(threads);
             prop_assert_eq!(&logits(&model, Exec { backend, pool: &pool }, &tokens, &pieces), &expected);
             prop_assert_eq!(&logits(&model, Exec { backend, pool: &SerialPool }, &tokens, &[64]), &expected);
         }

@@ -88,7 +88,7 @@ proptest! {
         let told = plain(&rows(&model, &tokens), &tokens[1..], top);
         prop_assert_eq!(bits(expected.prompt_logprobs()), bits(&told[..prompt - 1]));
         prop_assert_eq!(bits(expected.logprobs()), bits(&told[prompt - 1..]));
-        let (threads, other) = (Threads(3), Request { logprobs: None, max_tokens: 30, ..request.clone() });
+        let (threads, other) = (Threads::new(3), Request { logprobs: None, max_tokens: 30, ..request.clone() });
         for backend in backends() {
             let exec = Exec { backend, pool: &threads };
             let mut beside = Generation::new(&model, other.clone()).unwrap();

@@ -70,7 +70,7 @@ proptest! {
         let steps = generated(&model, &request);
         let tokens = ids(&steps);
         prop_assert_eq!(&replayed(&model, Exec::serial(), &request, &tokens), &steps);
-        let threads = Threads(3);
+        let threads = Threads::new(3);
         for backend in backends() {
             let exec = Exec { backend, pool: &threads };
             prop_assert_eq!(&replayed(&model, exec, &request, &tokens), &steps);

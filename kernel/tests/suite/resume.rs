@@ -5,7 +5,7 @@ use crate::invariance::{model, tiny};
 use crate::training::{ADAMW, SGD, configs, options, text, weights};
 use kernel::Exec;
 use kernel::model::{LORA_TARGETS, LoadError, LoraConfig, Model, RawTensor, Sequence, parameters};
-use kernel::train::{Optimizer, Position, ResumeError, Schedule, TrainError, TrainOptions, Trainer};
+use kernel::train::{Optimizer, Position, ResumeError, Schedule, TrainError, TrainOptions, Trainer, gradients};
 use std::collections::BTreeMap;
 
 const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9 };
@@ -50,7 +50,7 @@ fn a_training_that_goes_on_has_the_bits_of_one_that_never_stopped() {
                     first.step(Exec::serial(), &batch(step)).unwrap();
                 }
                 // What goes on may run elsewhere.
-                let exec = Exec { backend: backends()[stop as usize % backends().len()], pool: &Threads(3) };
+                let exec = Exec { backend: backends()[stop as usize % backends().len()], pool: &Threads::new(3) };
                 let mut second = resume(&base, options, &save(&mut first)).unwrap();
                 assert_eq!(second.position(), first.position());
                 for step in stop + 1..=5 {
@@ -115,6 +115,23 @@ fn a_loss_that_is_not_finite_is_refused_before_any_weight_changes() {
     }
 }
 
+/// Infinity times zero in the backward pass alone: the loss is finite.
+#[test]
+fn a_gradient_that_is_not_finite_is_never_given() {
+    let base = model(&configs()[2], 5);
+    let of =
+        |name: &str| parameters(base.config()).iter().position(|p| p.name.contains(&format!("0.mlp.{name}"))).unwrap();
+    let steep = base.with_tensor(of("gate_proj.weight"), |w| w.iter_mut().for_each(|w| *w *= 1e37));
+    let flat = steep.with_tensor(of("up_proj.weight"), |w| w.fill(0.0));
+    let model = flat.with_tensor(of("down_proj.weight"), |w| w.iter_mut().for_each(|w| *w *= 1e10));
+    let trainer = Trainer::new(&model, options(SGD));
+    assert!(trainer.evaluate(Exec::serial(), &[text(1, 9)]).unwrap().is_finite());
+    let Err(TrainError::Gradient { step: 1, tensor }) = gradients(Exec::serial(), &model, &[text(1, 9)], false) else {
+        panic!("the gradient was taken for finite")
+    };
+    assert!(tensor.starts_with("model."), "{tensor}");
+}
+
 /// A head with huge weights: losses that are finite, and gradients below it that are not.
 #[test]
 fn a_gradient_that_is_not_finite_closes_the_trainer_and_names_step_and_tensor() {
@@ -168,7 +185,7 @@ fn n6_the_loss_of_an_evaluation_is_that_of_a_step() {
         let batch = [text(1, 40), answers, text(2, 2)];
         let mut trainer = Trainer::new(&base, options(SGD));
         for backend in backends() {
-            let exec = Exec { backend, pool: &Threads(3) };
+            let exec = Exec { backend, pool: &Threads::new(3) };
             let before = weights(trainer.model());
             let loss = trainer.evaluate(exec, &batch).unwrap();
             assert!(same_bits(&before, &weights(trainer.model())));

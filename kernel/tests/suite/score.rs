@@ -66,7 +66,7 @@ proptest! {
         let sequence = Sequence { tokens, counted: marks };
         let expected = plain(&model, &sequence);
         prop_assert_eq!(&scores(&model, Exec::serial(), &sequence), &expected);
-        let threads = Threads(3);
+        let threads = Threads::new(3);
         for backend in backends() {
             prop_assert_eq!(&scores(&model, Exec { backend, pool: &threads }, &sequence), &expected);
         }

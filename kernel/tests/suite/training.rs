@@ -49,7 +49,7 @@ fn n11_no_bit_of_a_training_depends_on_how_it_is_computed() {
             let batch = [text(1, 20)];
             let expected = train(Exec::serial(), &config, options(optimizer), &batch);
             for backend in backends() {
-                let exec = Exec { backend, pool: &Threads(3) };
+                let exec = Exec { backend, pool: &Threads::new(3) };
                 // Holding all gradients until the end, as clipping does, changes nothing either.
                 let held = TrainOptions { clip_norm: Some(1e9), ..options(optimizer) };
                 let recomputed = TrainOptions { recompute: true, ..options(optimizer) };
@@ -76,7 +76,7 @@ fn n11_a_step_on_the_way_down_is_a_step_at_the_end() {
                 let held = TrainOptions { clip_norm: Some(1e9), ..options(SGD) };
                 let expected = train(Exec::serial(), &config, held, &batch);
                 for (backend, threads) in backends().into_iter().zip((1..=4).rev().cycle()) {
-                    let exec = Exec { backend, pool: &Threads(threads) };
+                    let exec = Exec { backend, pool: &Threads::new(threads) };
                     let (weights, digest) = train(exec, &config, options(SGD), &batch);
                     let equal = same_bits(&weights, &expected.0) && digest == expected.1;
                     assert!(equal, "{} with {threads} threads, {tokens} tokens, tied: {}", backend.name(), config.tied);

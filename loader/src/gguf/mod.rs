@@ -1,7 +1,8 @@
 //! GGUF files (versions 2 and 3, little-endian), read for conversion: metadata, and tensors widened to binary32.
 //!
 //! Follows the format's specification (`docs/gguf.md` of ggml). Everything is a view into the file's bytes, checked
-//! once in [`Gguf::parse`]; no claim of the file makes it allocate more than the file has bytes.
+//! once in [`Gguf::parse`]; no claim of the file makes it allocate more than a small multiple of
+//! the file's bytes.
 
 mod cursor;
 mod error;

@@ -23,6 +23,6 @@ fn hexadecimal_is_read_as_it_is_written() {
     assert_eq!(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_eq!(from_hex(&text), Some(digest));
     for wrong in [text.to_uppercase(), text[1..].to_owned(), format!("{text}0"), text.replace('b', "g")] {
-        assert_eq!(from_hex(&wrong), None, "{wrong}");
+        assert_eq!(from_hex::<32>(&wrong), None, "{wrong}");
     }
 }

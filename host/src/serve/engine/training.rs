@@ -12,9 +12,10 @@ use session::receipt::{NewAdapter, Receipt, TrainingTerms};
 use session::tensors::{digest, trained};
 use tokio::sync::mpsc;
 
+use super::slot::Claim;
 use super::{PANICKED, Surroundings};
 use crate::open::HashError;
-use crate::serve::weights::{Claim, Trained};
+use crate::serve::weights::Trained;
 
 /// The seed of new adapters: a request has none.
 const SEED: u64 = 0;

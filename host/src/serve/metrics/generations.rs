@@ -40,7 +40,7 @@ impl Generations {
     /// Makes them part of `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
         for (name, help, counter) in [
-            ("queue_refusals", "Generations and trainings that the full queue did not take", &self.refused),
+            ("queue_refusals", "Requests with generations that the full queue did not take", &self.refused),
             ("prompt_tokens", "Tokens of prompts", &self.prompt_tokens),
             ("generated_tokens", "Tokens generated", &self.tokens),
             ("prefix_cache_hits", "Prompts whose beginning was known", &self.prefix_hits),

@@ -13,7 +13,7 @@ use super::logprobs::{Logprobs, Reader};
 use super::shapes::{Proof, Usage};
 use crate::run::Timings;
 use crate::serve::api_error::ApiError;
-use crate::serve::engine::{Event, Finished};
+use crate::serve::engine::{ENDED, Event, Finished};
 use crate::serve::state::State;
 
 /// One of the texts that a request asks for.
@@ -90,7 +90,7 @@ impl Choice {
             }
             Some(Event::Replaced(replaced)) => Err(ApiError::replaced(&replaced)),
             Some(Event::Failed(error)) => Err(ApiError::internal(error)),
-            None => Err(ApiError::internal("the engine has ended; restart the server")),
+            None => Err(ApiError::internal(ENDED)),
         }
     }
 }

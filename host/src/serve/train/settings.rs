@@ -4,7 +4,7 @@ use kernel::model::{Config, LoraConfig, LoraError};
 use kernel::train::{Optimizer, Range, Schedule, TrainOptions};
 use loader::Object;
 use serde::{Deserialize, Serialize};
-use session::adapter::{DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS};
+use session::adapter::Shape;
 
 /// The steps of a request that does not say how many, and the most that one may ask for.
 const STEPS: u64 = 5;
@@ -50,9 +50,7 @@ pub struct Settings {
     pub learning_rate: f64,
     pub method: Method,
     optimizer: Optimizer,
-    rank: usize,
-    alpha: f64,
-    targets: Vec<String>,
+    shape: Shape,
 }
 
 impl Settings {
@@ -65,8 +63,8 @@ impl Settings {
             format!("the body is not {{\"text\":\"...\",\"steps\":5,\"learningRate\":0.001}}: {error}")
         })?;
         let method = asked.method.unwrap_or(Method::Full);
-        let shaped = asked.rank.is_some() || asked.alpha.is_some() || asked.targets.is_some();
-        if method == Method::Full && shaped {
+        let shape = Shape { rank: asked.rank, alpha: asked.alpha, targets: asked.targets };
+        if method == Method::Full && shape.is_told() {
             return Err("rank, alpha and targets describe an adapter: add \"method\":\"lora\"".to_string());
         }
         let (optimizer, learning_rate) = match (asked.optimizer.unwrap_or(OptimizerName::Sgd), method) {
@@ -84,16 +82,7 @@ impl Settings {
             return Err(format!("steps={steps}: give an integer from 1 to {MAX_STEPS}"));
         }
         Range::Positive.check("learningRate", learning_rate).map_err(|error| error.to_string())?;
-        Ok(Settings {
-            text: asked.text,
-            steps,
-            learning_rate,
-            method,
-            optimizer,
-            rank: asked.rank.unwrap_or(DEFAULT_RANK),
-            alpha: asked.alpha.unwrap_or(DEFAULT_ALPHA),
-            targets: asked.targets.unwrap_or_else(|| DEFAULT_TARGETS.map(String::from).to_vec()),
-        })
+        Ok(Settings { text: asked.text, steps, learning_rate, method, optimizer, shape })
     }
 
     /// How a sequence of so many tokens is learnt.
@@ -109,10 +98,7 @@ impl Settings {
     pub fn adapter(&self, config: &Config) -> Result<Option<LoraConfig>, LoraError> {
         match self.method {
             Method::Full => Ok(None),
-            Method::Lora => {
-                let targets: Vec<&str> = self.targets.iter().map(String::as_str).collect();
-                LoraConfig::new(config, self.rank, self.alpha, &targets).map(Some)
-            }
+            Method::Lora => self.shape.of(config).map(Some),
         }
     }
 }

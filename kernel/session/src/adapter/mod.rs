@@ -11,7 +11,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use kernel::model::{LoraConfig, Model, Parameter};
+use kernel::model::{Config, LoraConfig, LoraError, Model, Parameter};
 use kernel::ops::Weights;
 use kernel::transcript::Sha256Digest;
 use loader::digest::{TensorDigest, sha256, weights_digest};
@@ -32,6 +32,36 @@ pub const DEFAULT_RANK: usize = 8;
 pub const DEFAULT_ALPHA: f64 = 16.0;
 /// The layers that a new adapter is for, unless others are asked for.
 pub const DEFAULT_TARGETS: [&str; 2] = ["q_proj", "v_proj"];
+
+/// The shape of a new adapter, as far as it is told.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Shape {
+    /// The rows of its first matrix; [`DEFAULT_RANK`] unless told.
+    pub rank: Option<usize>,
+    /// What is divided by the rank to scale it; [`DEFAULT_ALPHA`] unless told.
+    pub alpha: Option<f64>,
+    /// The layers that have one; [`DEFAULT_TARGETS`] unless told.
+    pub targets: Option<Vec<String>>,
+}
+
+impl Shape {
+    /// Whether anything of it is told.
+    pub fn is_told(&self) -> bool {
+        *self != Shape::default()
+    }
+
+    /// Such an adapter for a model.
+    ///
+    /// # Errors
+    /// If a value is out of range for the model or a layer unknown.
+    pub fn of(&self, config: &Config) -> Result<LoraConfig, LoraError> {
+        let (rank, alpha) = (self.rank.unwrap_or(DEFAULT_RANK), self.alpha.unwrap_or(DEFAULT_ALPHA));
+        match &self.targets {
+            Some(targets) => LoraConfig::new(config, rank, alpha, targets),
+            None => LoraConfig::new(config, rank, alpha, &DEFAULT_TARGETS),
+        }
+    }
+}
 
 /// What `peft` writes before the name of a parameter.
 const PREFIX: &str = "base_model.model.";

@@ -95,9 +95,8 @@ impl Round {
         if rank > config.dim {
             return Err(AggregateError::Rank { rank: lora.rank(), clients: count, dim: config.dim });
         }
-        let targets: Vec<&str> = lora.targets().iter().map(String::as_str).collect();
         // Of rank, alpha and targets, only alpha can be out of range now.
-        let lora = LoraConfig::new(config, rank, alpha, &targets).map_err(|_| AggregateError::Alpha(alpha))?;
+        let lora = LoraConfig::new(config, rank, alpha, lora.targets()).map_err(|_| AggregateError::Alpha(alpha))?;
         Ok(Round { clients, lora })
     }
 

@@ -1,8 +1,7 @@
 //! How numbers and digests are written in a receipt: as strings of a fixed form, which have one spelling each.
 
-use std::fmt::Write;
-
 use kernel::transcript::Sha256Digest;
+use loader::digest::{from_hex, hex};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -24,29 +23,12 @@ pub struct Decimal(pub u64);
 impl<const N: usize> Hex<N> {
     /// The bytes that the text stands for.
     pub fn parse(text: &str) -> Option<Hex<N>> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != N || !rest.is_empty() {
-            return None;
-        }
-        let mut bytes = [0; N];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Some(Hex(bytes))
+        from_hex(text).map(Hex)
     }
 
     /// The digits.
     pub fn digits(&self) -> String {
-        self.0.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&self.0)
     }
 }
 

@@ -146,11 +146,14 @@ fn log_probabilities_are_no_part_of_a_receipt_and_a_scored_prompt_has_none() {
         }
     };
     let (text, _) = run(3);
-    assert_eq!((text.logprobs().len(), text.prompt_logprobs().len()), (3, PROMPT.len() - 1));
+    assert_eq!((text.generation().logprobs().len(), text.generation().prompt_logprobs().len()), (3, PROMPT.len() - 1));
     let plain = generated(&model, &request(3, |s| (s.temperature, s.seed) = (1.0, 4)), false);
     assert_eq!(text.receipt(&model, &identity(&model), false).unwrap(), plain);
     let (scored, reason) = run(0);
-    assert_eq!((scored.prompt_logprobs(), reason), (text.prompt_logprobs(), FinishReason::Length));
+    assert_eq!(
+        (scored.generation().prompt_logprobs(), reason),
+        (text.generation().prompt_logprobs(), FinishReason::Length)
+    );
     let refused = scored.receipt(&model, &identity(&model), false).unwrap_err().to_string();
     assert!(refused.contains("no tokens"), "{refused}");
 }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 /// Why a `config.json` cannot be used.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigError {
     /// A value that is needed is not there.
     Missing {

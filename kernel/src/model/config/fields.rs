@@ -28,6 +28,10 @@ pub enum Field<'a> {
 /// The largest count that is believed; beyond it a file is damaged.
 pub(super) const MOST: usize = 1 << 24;
 
+const WHOLE: &str = "a whole number from 1 to 16777216";
+const POSITIVE: &str = "a positive number that binary32 can hold";
+const FROM_ONE: &str = "a number from 1 that binary32 can hold";
+
 pub(super) fn describe(field: &Field<'_>) -> String {
     match field {
         Field::Absent => "missing".to_string(),
@@ -76,25 +80,39 @@ fn is_count(v: f64, low: f64) -> bool {
 pub(super) fn count<'a>(lookup: &impl Fn(&str) -> Field<'a>, key: &'static str) -> Result<usize, ConfigError> {
     match lookup(key) {
         Field::Absent => Err(ConfigError::Missing { key }),
-        Field::Number(value) if is_count(value, 1.0) => Ok(value as usize),
-        other => invalid(key, &other, "a whole number from 1 to 16777216"),
+        Field::Number(value) => whole(key, value),
+        other => invalid(key, &other, WHOLE),
     }
+}
+
+pub(super) fn whole(key: &'static str, value: f64) -> Result<usize, ConfigError> {
+    if is_count(value, 1.0) { Ok(value as usize) } else { invalid(key, &Field::Number(value), WHOLE) }
 }
 
 pub(super) fn positive<'a>(lookup: &impl Fn(&str) -> Field<'a>, key: &'static str) -> Result<f64, ConfigError> {
     match lookup(key) {
         Field::Absent => Err(ConfigError::Missing { key }),
-        Field::Number(value) if value > 0.0 && (value as f32).is_finite() && value as f32 > 0.0 => Ok(value),
-        other => invalid(key, &other, "a positive number that binary32 can hold"),
+        Field::Number(value) => above_zero(key, value),
+        other => invalid(key, &other, POSITIVE),
     }
+}
+
+pub(super) fn above_zero(key: &'static str, value: f64) -> Result<f64, ConfigError> {
+    let rounded = value as f32;
+    if rounded > 0.0 && rounded.is_finite() { Ok(value) } else { invalid(key, &Field::Number(value), POSITIVE) }
 }
 
 pub(super) fn at_least_one<'a>(lookup: &impl Fn(&str) -> Field<'a>, key: &'static str) -> Result<f64, ConfigError> {
     match lookup(key) {
         Field::Absent => Err(ConfigError::Missing { key }),
-        Field::Number(value) if value >= 1.0 && (value as f32).is_finite() => Ok(value),
-        other => invalid(key, &other, "a number from 1 that binary32 can hold"),
+        Field::Number(value) => from_one(key, value),
+        other => invalid(key, &other, FROM_ONE),
     }
+}
+
+pub(super) fn from_one(key: &'static str, value: f64) -> Result<f64, ConfigError> {
+    let holds = value >= 1.0 && (value as f32).is_finite();
+    if holds { Ok(value) } else { invalid(key, &Field::Number(value), FROM_ONE) }
 }
 
 pub(super) fn eos<'a>(lookup: &impl Fn(&str) -> Field<'a>) -> Result<Vec<u32>, ConfigError> {

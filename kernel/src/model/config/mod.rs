@@ -13,7 +13,7 @@ use family::Family;
 
 pub use error::ConfigError;
 pub use fields::Field;
-use fields::{MOST, count, eos, flag, positive};
+use fields::{MOST, above_zero, count, eos, flag, from_one, positive, whole};
 
 /// The most layers that are believed: a table of tensors is made of them before the first one is looked for.
 const MOST_LAYERS: usize = 4096;
@@ -110,7 +110,25 @@ impl Config {
         self.heads * self.head_dim
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// What [`Model::load`](super::Model::load) asks of one that was made by hand.
+    ///
+    /// # Errors
+    /// If a value is out of range or contradicts another.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, count) in [
+            ("vocab_size", self.vocab),
+            ("hidden_size", self.dim),
+            ("intermediate_size", self.hidden),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.context),
+        ] {
+            whole(key, count as f64)?;
+        }
+        from_one("rope_theta", self.rope_theta)?;
+        above_zero("rms_norm_eps", self.rms_norm_eps)?;
         let mismatch = |what| Err(ConfigError::Mismatch { what });
         if !self.heads.is_multiple_of(self.kv_heads) {
             return mismatch(format!(

@@ -43,9 +43,9 @@ const NEW: Layout = Layout {
 pub(super) fn read<'a>(lookup: &impl Fn(&str) -> Field<'a>) -> Result<(f64, Option<RopeScaling>), ConfigError> {
     let (outside, inside) = ("rope_theta", "rope_parameters.rope_theta");
     let theta = match (lookup(outside), lookup(inside)) {
-        (_, Field::Absent) => positive(lookup, outside)?,
-        (Field::Absent, _) => positive(lookup, inside)?,
-        _ => match (positive(lookup, outside)?, positive(lookup, inside)?) {
+        (_, Field::Absent) => at_least_one(lookup, outside)?,
+        (Field::Absent, _) => at_least_one(lookup, inside)?,
+        _ => match (at_least_one(lookup, outside)?, at_least_one(lookup, inside)?) {
             (one, other) if one == other => one,
             (one, other) => {
                 let what = format!("rope_theta is {one}, and in rope_parameters it is {other}");

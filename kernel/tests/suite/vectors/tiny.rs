@@ -139,7 +139,7 @@ fn vectors_of_the_tiny_models_are_what_every_backend_gives() {
         return;
     }
     for backend in backends() {
-        for pool in [&SerialPool as &dyn kernel::pool::Pool, &Threads(3)] {
+        for pool in [&SerialPool as &dyn kernel::pool::Pool, &Threads::new(3)] {
             let found: BTreeMap<String, String> = values(Exec { backend, pool }).into_iter().collect();
             assert_eq!(found, stored(), "{}", backend.name());
         }

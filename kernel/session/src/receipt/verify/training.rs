@@ -63,7 +63,7 @@ impl TrainingCheck {
         // Made anew for every step: it costs the order of an epoch, beside which a step is long.
         let batch = Batches::new(&self.data, told.seed.0, size).after(done as u64);
         let report = trainer.step(exec, &batch).map_err(|error| match error {
-            TrainError::Context { .. } => Verdict::cannot(error),
+            TrainError::Context { .. } | TrainError::Token { .. } => Verdict::cannot(error),
             error => Verdict::Mismatch { step: Some(done as u64 + 1), why: error.to_string() },
         })?;
         expect(told, &report)?;
@@ -111,8 +111,7 @@ fn new_adapter(told: &Trained, model: &Model, identity: &Identity) -> Result<Opt
     if identity.adapter.is_some() {
         return Err(Verdict::cannot("it began with a new adapter; verify it with the model alone"));
     }
-    let targets: Vec<&str> = new.targets.iter().map(String::as_str).collect();
-    let lora = LoraConfig::new(model.config(), new.rank as usize, new.alpha.value(), &targets);
+    let lora = LoraConfig::new(model.config(), new.rank as usize, new.alpha.value(), &new.targets);
     let lora =
         lora.map_err(|error| Verdict::cannot(format_args!("the adapter does not fit the model here: {error}")))?;
     Ok(Some((lora, new.seed.0)))

@@ -1,10 +1,13 @@
 //! Operating-system threads that share the parts of one computation: they are the members of a [`Crew`].
 
-use std::fmt;
+use core::fmt;
+use std::format;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::vec::Vec;
 
-use kernel::pool::{Crew, Pool};
+use super::{Crew, Pool};
+use crate::environment::{self, EnvironmentError};
 
 /// The most threads that a pool may have.
 pub const MAX_THREADS: usize = 1024;
@@ -35,23 +38,23 @@ pub enum PoolError {
         /// Its number; 0 is the caller's.
         thread: usize,
         /// What is wrong with it.
-        error: kernel::environment::EnvironmentError,
+        error: EnvironmentError,
     },
 }
 
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoolError::Count(count) => write!(f, "{count} threads asked for: give 1 to {MAX_THREADS} (--threads)"),
+            PoolError::Count(count) => write!(f, "{count} threads asked for: give 1 to {MAX_THREADS}"),
             PoolError::Spawn { thread, error } => {
-                write!(f, "thread {thread} could not be started ({error}): use fewer (--threads)")
+                write!(f, "thread {thread} could not be started ({error}): use fewer")
             }
             PoolError::Environment { thread, error } => write!(f, "thread {thread}: {error}"),
         }
     }
 }
 
-impl std::error::Error for PoolError {}
+impl core::error::Error for PoolError {}
 
 impl ThreadPool {
     /// Starts `threads - 1` workers and checks the arithmetic of each, and of the calling thread.
@@ -62,9 +65,8 @@ impl ThreadPool {
         if !(1..=MAX_THREADS).contains(&threads) {
             return Err(PoolError::Count(threads));
         }
-        let environment =
-            |thread| kernel::environment::check().map_err(|error| PoolError::Environment { thread, error });
-        environment(0)?;
+        let checked = |thread| environment::check().map_err(|error| PoolError::Environment { thread, error });
+        checked(0)?;
         let mut pool = ThreadPool { crew: Arc::new(Crew::new()), workers: Vec::new() };
         let (report, reports) = mpsc::channel();
         for thread in 1..threads {
@@ -72,7 +74,7 @@ impl ThreadPool {
             let worker = move || {
                 crew.enlist();
                 // Nobody listens after a bad report.
-                let _ = report.send(environment(thread));
+                let _ = report.send(checked(thread));
                 drop(report);
                 crew.work();
             };
@@ -84,7 +86,7 @@ impl ThreadPool {
         Ok(pool)
     }
 
-    /// The number of processor cores that this process may use: the default of `--threads`.
+    /// The number of processor cores that this process may use.
     pub fn cores() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
     }
@@ -115,6 +117,7 @@ impl Drop for ThreadPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn a_pool_has_as_many_threads_as_were_asked_for() {
@@ -127,7 +130,7 @@ mod tests {
     fn a_pool_has_at_least_one_thread_and_not_too_many() {
         for threads in [0, MAX_THREADS + 1] {
             let error = ThreadPool::new(threads).err().unwrap().to_string();
-            assert_eq!(error, format!("{threads} threads asked for: give 1 to 1024 (--threads)"));
+            assert_eq!(error, format!("{threads} threads asked for: give 1 to 1024"));
         }
     }
 }
