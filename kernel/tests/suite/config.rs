@@ -1,5 +1,6 @@
 //! Configurations: what is read, and what is refused with which words.
 
+use crate::invariance::tiny;
 use kernel::model::{Config, DType, Field, LoadError, Model, RawTensor, parameters};
 use kernel::ops::RopeScaling;
 
@@ -246,4 +247,20 @@ fn families_have_the_biases_that_they_have() {
         "o_proj.weight",
     ];
     assert_eq!(of_first, expected);
+}
+
+#[test]
+fn a_configuration_made_by_hand_is_checked_where_it_is_loaded() {
+    for (wrong, word) in [
+        (Config { heads: 3, kv_heads: 2, ..tiny() }, "num_attention_heads 3 is no multiple of num_key_value_heads 2"),
+        (Config { kv_heads: 0, ..tiny() }, "\"num_key_value_heads\" is 0"),
+        (Config { layers: 0, ..tiny() }, "\"num_hidden_layers\" is 0"),
+        (Config { head_dim: 5, ..tiny() }, "head_dim 5 is odd"),
+        (Config { rope_theta: 0.5, ..tiny() }, "\"rope_theta\" is 0.5"),
+        (Config { rms_norm_eps: 0.0, ..tiny() }, "\"rms_norm_eps\" is 0"),
+        (Config { eos: vec![5], ..tiny() }, "eos_token_id 5"),
+    ] {
+        let Err(LoadError::Config(error)) = Model::load(wrong, &|_| None) else { panic!("{word}") };
+        assert!(error.to_string().contains(word), "{error}");
+    }
 }
