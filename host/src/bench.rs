@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use kernel::Exec;
 use kernel::generate::{Generation, PREFILL_CHUNK, Request, Sampler, Turn, advance_each};
 use kernel::model::{KvCache, Logits, Model, Sequence, Workspace};
+use kernel::pool::ThreadPool;
 use kernel::train::{Optimizer, Schedule, TrainOptions, Trainer};
 use kernel::transcript::{PROFILE, hex, logits_digest};
 use serde::Serialize;
@@ -23,7 +24,6 @@ use crate::open::Opened;
 use crate::run::{Timings, never, run};
 use crate::terminal::print_json;
 use crate::{Failure, Outcome, cli, memory};
-use kernel::pool::ThreadPool;
 
 const RUNS: usize = 3;
 const PROMPT: &str = "Once upon a time";

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use kernel::Exec;
+use kernel::pool::{MAX_THREADS, PoolError, ThreadPool};
 use kernel::simd::Backend;
 use loader::Access;
 
 use crate::open::{self, OpenError, Opened};
-use kernel::pool::{MAX_THREADS, PoolError, ThreadPool};
 
 /// Which model computes, on how many threads, and how long a sequence may be.
 #[derive(Args, Clone, Debug)]

@@ -47,7 +47,7 @@ impl fmt::Display for PoolError {
         match self {
             PoolError::Count(count) => write!(f, "{count} threads asked for: give 1 to {MAX_THREADS}"),
             PoolError::Spawn { thread, error } => {
-                write!(f, "thread {thread} could not be started ({error}): use fewer")
+                write!(f, "thread {thread} could not be started ({error}): ask for fewer threads")
             }
             PoolError::Environment { thread, error } => write!(f, "thread {thread}: {error}"),
         }
