@@ -251,12 +251,25 @@ fn families_have_the_biases_that_they_have() {
 
 #[test]
 fn a_configuration_made_by_hand_is_checked_where_it_is_loaded() {
+    let scaled = |scaling| Config { rope_scaling: Some(scaling), ..tiny() };
+    let llama3 = |factor, low_freq_factor, high_freq_factor, original| RopeScaling::Llama3 {
+        factor,
+        low_freq_factor,
+        high_freq_factor,
+        original,
+    };
     for (wrong, word) in [
         (Config { heads: 3, kv_heads: 2, ..tiny() }, "num_attention_heads 3 is no multiple of num_key_value_heads 2"),
         (Config { kv_heads: 0, ..tiny() }, "\"num_key_value_heads\" is 0"),
         (Config { layers: 0, ..tiny() }, "\"num_hidden_layers\" is 0"),
         (Config { head_dim: 5, ..tiny() }, "head_dim 5 is odd"),
         (Config { rope_theta: 0.5, ..tiny() }, "\"rope_theta\" is 0.5"),
+        (scaled(RopeScaling::Linear { factor: 0.5 }), "\"rope_scaling.factor\" is 0.5"),
+        (scaled(llama3(f64::NAN, 1.0, 4.0, 8192)), "\"rope_scaling.factor\" is NaN"),
+        (scaled(llama3(8.0, 0.0, 4.0, 8192)), "\"rope_scaling.low_freq_factor\" is 0"),
+        (scaled(llama3(8.0, 1.0, f64::INFINITY, 8192)), "\"rope_scaling.high_freq_factor\" is inf"),
+        (scaled(llama3(8.0, 4.0, 4.0, 8192)), "low_freq_factor 4 is not below high_freq_factor 4"),
+        (scaled(llama3(8.0, 1.0, 4.0, 0)), "\"rope_scaling.original_max_position_embeddings\" is 0"),
         (Config { rms_norm_eps: 0.0, ..tiny() }, "\"rms_norm_eps\" is 0"),
         (Config { eos: vec![5], ..tiny() }, "eos_token_id 5"),
     ] {

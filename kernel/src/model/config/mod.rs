@@ -128,6 +128,7 @@ impl Config {
             whole(key, count as f64)?;
         }
         from_one("rope_theta", self.rope_theta)?;
+        self.rope_scaling.as_ref().map_or(Ok(()), rope::check)?;
         above_zero("rms_norm_eps", self.rms_norm_eps)?;
         let mismatch = |what| Err(ConfigError::Mismatch { what });
         if !self.heads.is_multiple_of(self.kv_heads) {

@@ -1,7 +1,7 @@
 //! The rotary embedding of a `config.json`: its base and its scaling, in both layouts that transformers writes.
 
 use super::ConfigError;
-use super::fields::{Field, at_least_one, count, describe, positive};
+use super::fields::{Field, above_zero, at_least_one, count, describe, from_one, positive, whole};
 use crate::ops::RopeScaling;
 use alloc::format;
 
@@ -68,6 +68,24 @@ pub(super) fn read<'a>(lookup: &impl Fn(&str) -> Field<'a>) -> Result<(f64, Opti
     Ok((theta, scaling))
 }
 
+/// What [`Config::check`](super::Config::check) asks of a scaling.
+pub(super) fn check(scaling: &RopeScaling) -> Result<(), ConfigError> {
+    match *scaling {
+        RopeScaling::Linear { factor } => from_one(OLD.factor, factor).map(drop),
+        RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original } => {
+            from_one(OLD.factor, factor)?;
+            above_zero(OLD.low_freq_factor, low)?;
+            above_zero(OLD.high_freq_factor, high)?;
+            whole(OLD.original, original as f64)?;
+            if low as f32 >= high as f32 {
+                let what = format!("low_freq_factor {low} is not below high_freq_factor {high}");
+                return Err(ConfigError::Mismatch { what });
+            }
+            Ok(())
+        }
+    }
+}
+
 fn scaling<'a>(lookup: &impl Fn(&str) -> Field<'a>, layout: &Layout) -> Result<Option<RopeScaling>, ConfigError> {
     let Layout { object, rope_type, older_type, factor, low_freq_factor, high_freq_factor, original } = *layout;
     if !matches!(lookup(object), Field::Other) {
@@ -83,10 +101,6 @@ fn scaling<'a>(lookup: &impl Fn(&str) -> Field<'a>, layout: &Layout) -> Result<O
         Field::Text("llama3") => {
             let (factor, original) = (at_least_one(lookup, factor)?, count(lookup, original)?);
             let (low, high) = (positive(lookup, low_freq_factor)?, positive(lookup, high_freq_factor)?);
-            if low as f32 >= high as f32 {
-                let what = format!("low_freq_factor {low} is not below high_freq_factor {high}");
-                return Err(ConfigError::Mismatch { what });
-            }
             Ok(Some(RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original }))
         }
         other => {
