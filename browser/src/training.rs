@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bpe::{Message, Special};
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{self, Optimizer, Range, Schedule, StepReport, TrainOptions, Trainer};
-use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
+use kernel::transcript::{Identity, Sha256Digest};
 use loader::digest::weights_digest;
 use session::adapter::{AdapterFiles, Shape, adapter_digest, export};
 use session::data::Reader;
@@ -159,9 +159,7 @@ impl Engine {
         let (base, options) = (&base, &options);
         let terms = TrainingTerms { base, adapter, options, batch_size: 1, seed: 0, data: &batch, private };
         let receipt = terms.receipt(&reports, trained).ok().map(|receipt| text_of(&receipt));
-        let steps = reports.last().map_or(Sha256Digest::default(), |last| last.digest);
-        let data = data_digest(&batch);
-        let transcript = TrainingTranscript { base: base.clone(), data, options: *options, steps, trained }.digest();
+        let transcript = terms.transcript(&reports, trained).digest();
         Ok(TrainingEnd { transcript, receipt })
     }
 

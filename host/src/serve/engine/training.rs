@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel::model::{LoraConfig, Model, Sequence};
 use kernel::train::{StepReport, TrainOptions, Trainer};
-use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript, data_digest};
+use kernel::transcript::{Identity, Sha256Digest, TrainingTranscript};
 use loader::digest::{TensorDigest, weights_digest};
 use session::adapter::adapter_digest;
 use session::receipt::{NewAdapter, Receipt, TrainingTerms};
@@ -163,9 +163,8 @@ impl Training {
             private: false,
         };
         let receipt = terms.receipt(&self.reports, sha256).ok();
-        let (steps, chain) = self.reports.last().map_or((0, [0; 32]), |last| (last.step, last.digest));
-        let data = data_digest([sequence]);
-        let transcript = TrainingTranscript { base, data, options: *options, steps: chain, trained: sha256 };
+        let transcript = terms.transcript(&self.reports, sha256);
+        let steps = self.reports.last().map_or(0, |last| last.step);
         around.served.publish(Some(Arc::new(Trained { model, sha256, stays: false })));
         TrainEvent::Finished(Box::new(TrainFinished { steps, transcript, receipt }))
     }

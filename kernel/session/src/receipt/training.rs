@@ -140,17 +140,28 @@ pub struct TrainingTerms<'a> {
 }
 
 impl TrainingTerms<'_> {
+    /// What the training is known by, whether or not a receipt can hold it; `steps` and `trained` as for [`receipt`](Self::receipt).
+    pub fn transcript(&self, steps: &[StepReport], trained: Sha256Digest) -> TrainingTranscript {
+        TrainingTranscript {
+            base: self.base.clone(),
+            data: data_digest(self.data),
+            options: *self.options,
+            steps: steps.last().map_or([0; 32], |step| step.digest),
+            trained,
+        }
+    }
+
     /// The receipt of these steps, which are all that there were; `trained` is the digest of what came out.
     ///
     /// # Errors
     /// If there are no steps, or more of something than a receipt may hold.
     pub fn receipt(&self, steps: &[StepReport], trained: Sha256Digest) -> Result<Receipt, ReceiptError> {
-        let data_sha256 = data_digest(self.data);
+        let transcript = self.transcript(steps, trained);
         let record = Trained {
             adapter: self.adapter.clone(),
             batch_size: self.batch_size as u32,
             data: shown(self.data, self.private),
-            data_sha256: Hex(data_sha256),
+            data_sha256: Hex(transcript.data),
             hyper_parameters: self.options.into(),
             loss_bits: steps.iter().map(|step| step.loss.into()).collect(),
             seed: Decimal(self.seed),
@@ -158,13 +169,6 @@ impl TrainingTerms<'_> {
             trained_sha256: Hex(trained),
         };
         record.check(&self.base.into())?;
-        let transcript = TrainingTranscript {
-            base: self.base.clone(),
-            data: data_sha256,
-            options: *self.options,
-            steps: steps.last().map_or([0; 32], |step| step.digest),
-            trained,
-        };
         Ok(Receipt { training: Some(record), ..Receipt::new(self.base, transcript.digest()) })
     }
 }

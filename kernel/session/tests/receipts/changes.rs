@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use session::adapter::{attach, export};
-use session::receipt::{Given, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState};
+use session::receipt::{
+    Given, Hex, MAX_BATCH_TOKENS, MAX_BYTES, MAX_IDS, MAX_STEPS, Receipt, SecretKey, SignatureState,
+};
 use session::{Continuation, Progress, Stop};
 
 use crate::model::{
@@ -12,6 +14,7 @@ use kernel::Exec;
 use kernel::generate::{FinishReason, Logprobs, Request};
 use kernel::model::Sequence;
 use kernel::train::Optimizer;
+use kernel::transcript::data_digest;
 
 /// Where `receipt` may be changed and still be true: the bytes of these members.
 fn free(receipt: &str, members: &[&str]) -> Vec<std::ops::Range<usize>> {
@@ -185,6 +188,28 @@ fn a_private_training_or_scoring_needs_its_data() {
         assert_eq!(given(None).word(), "CANNOT_VERIFY");
         assert_eq!(given(Some(data()[1..].to_vec())).word(), "CANNOT_VERIFY");
         assert_eq!(given(Some(data())).word(), "MATCH");
+    }
+}
+
+#[test]
+fn data_that_the_model_does_not_take_cannot_be_verified() {
+    let model = model(SEED);
+    let config = model.config();
+    let unknown = vec![1, config.vocab as u32, 2];
+    let long = vec![1; config.context + 1];
+    for tokens in [unknown, long] {
+        let data = vec![Sequence::new(tokens); 3];
+        let mut training = trained(&model, None, &options(Optimizer::Sgd { momentum: 0.0 }), true);
+        training.training.as_mut().unwrap().data_sha256 = Hex(data_digest(&data));
+        let mut scoring = scored(&model, true);
+        scoring.scoring.as_mut().unwrap().data_sha256 = Hex(data_digest(&data));
+        for receipt in [training, scoring] {
+            let verdict = verify(&receipt.to_json(), &model, Given { data: Some(data.clone()), ..Given::default() });
+            assert!(
+                verdict.word() == "CANNOT_VERIFY" && verdict.why().unwrap().contains("does not take"),
+                "{verdict:?}"
+            );
+        }
     }
 }
 

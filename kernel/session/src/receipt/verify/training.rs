@@ -63,7 +63,9 @@ impl TrainingCheck {
         // Made anew for every step: it costs the order of an epoch, beside which a step is long.
         let batch = Batches::new(&self.data, told.seed.0, size).after(done as u64);
         let report = trainer.step(exec, &batch).map_err(|error| match error {
-            TrainError::Context { .. } => Verdict::cannot(error),
+            TrainError::Context { .. } | TrainError::Token { .. } => {
+                Verdict::cannot(format_args!("the model here does not take it: {error}"))
+            }
             error => Verdict::Mismatch { step: Some(done as u64 + 1), why: error.to_string() },
         })?;
         expect(told, &report)?;
