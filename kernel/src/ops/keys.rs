@@ -1,6 +1,7 @@
 //! The keys of the positions that a head has seen, laid out as attention reads them.
 
 use crate::simd::LANES;
+use crate::simd::tile::Block;
 use alloc::vec::Vec;
 
 /// Keys of one head, sixteen positions side by side: element `i` of positions `16b..16b + 16` is vector `b * head_dim + i`.
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 /// A query's scores of sixteen positions are one reduction for each lane then, and no lanes meet.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Keys {
-    vectors: Vec<[f32; LANES]>,
+    vectors: Vec<Block>,
     head_dim: usize,
     len: usize,
 }
@@ -48,7 +49,7 @@ impl Keys {
 
     /// The bytes of memory that they occupy.
     pub fn bytes(&self) -> usize {
-        self.vectors.capacity() * size_of::<[f32; LANES]>()
+        self.vectors.capacity() * size_of::<Block>()
     }
 
     /// Makes room for `positions` more, in steps of `step`.
@@ -68,10 +69,10 @@ impl Keys {
         assert_eq!(key.len(), self.head_dim, "keys: a key of another length");
         let (block, lane) = (self.len / LANES * self.head_dim, self.len % LANES);
         if lane == 0 {
-            self.vectors.resize(block + self.head_dim, [0.0; LANES]);
+            self.vectors.resize(block + self.head_dim, Block::ZERO);
         }
         for (vector, element) in self.vectors[block..].iter_mut().zip(key) {
-            vector[lane] = *element;
+            vector.0[lane] = *element;
         }
         self.len += 1;
     }
@@ -96,7 +97,7 @@ impl Keys {
 
     /// Block `b`: one vector an element. Lanes beyond the last position hold anything.
     pub(super) fn block(&self, b: usize) -> &[[f32; LANES]] {
-        &self.vectors[b * self.head_dim..(b + 1) * self.head_dim]
+        bytemuck::cast_slice(&self.vectors[b * self.head_dim..(b + 1) * self.head_dim])
     }
 }
 

@@ -146,10 +146,11 @@ impl<W: Weight> Op for MatMul<'_, '_, W> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         if self.tokens <= few::<S>() {
-            // Two to eight tokens go over neighbouring rows at once, which is faster than two groups in streams.
+            // Two to eight tokens go over neighbouring rows at once, which is faster than two groups in streams; so do more where a register
+            // does not hold all lanes.
             let done = match self.tokens {
                 1 if S::FAR_STREAMS => self.in_streams::<S, 1>(s),
-                9.. if S::FAR_STREAMS && few::<S>() > 1 => self.in_streams::<S, STREAM_TOKENS>(s),
+                9.. if S::FAR_STREAMS && S::PARTS == 1 => self.in_streams::<S, STREAM_TOKENS>(s),
                 _ => 0,
             };
             if self.tokens == 1 { self.one_token(s, done) } else { self.few_tokens(s, done) }

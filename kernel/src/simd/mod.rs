@@ -55,7 +55,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const IN_HALVES: bool = false;
 
     /// Whether the processor foresees a single stream of memory badly, and reads several that are far from one another faster (AMD's
-    /// Zen 4, Intel's Emerald Rapids), or cannot be asked for what comes (WebAssembly).
+    /// Zen 3 and Zen 4, Intel's Emerald Rapids), or cannot be asked for what comes (WebAssembly).
     const FAR_STREAMS: bool = false;
 
     /// Whether [`prefetch`](Self::prefetch) asks for anything.

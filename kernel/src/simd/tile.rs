@@ -9,7 +9,7 @@
 use super::{LANES, Simd, Weight, padded};
 
 /// Sixteen neighbours, in one cache line: a load that touches two lines takes twice as long.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, PartialEq, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub struct Block(pub [f32; LANES]);
 
