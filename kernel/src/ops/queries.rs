@@ -18,15 +18,10 @@ const AHEAD_WITH_PAGES: usize = 4096;
 /// Places of the keys from which a single token reads in turn, where several are read faster than one.
 const STREAMS: usize = 4;
 
-/// Whether the beginnings of pages are asked for: where a single stream is foreseen badly, and lines can be asked for in good time.
+/// Whether keys are read in streams and the beginnings of pages asked for. With AVX2 (measured on AMD's Zen 3) neither gained anything,
+/// though one token's weights are read in streams there, too.
 const fn asks_for_pages<S: Simd>() -> bool {
     S::FAR_STREAMS && S::REGISTERS >= 32
-}
-
-/// Whether a single token reads keys and values line after line, a page at a time, and asks for nothing: what is asked for besides is in
-/// the way of what the processor foresees by itself (measured on AMD's Zen 3).
-const fn in_order<S: Simd>() -> bool {
-    S::FAR_STREAMS && S::PREFETCHES && S::REGISTERS < 32
 }
 
 /// Whether a processor works on all sixteen lanes at once: such a one is held up by instructions rather than by arithmetic.
@@ -105,14 +100,6 @@ pub(super) fn scores<S: Simd>(s: S, p: &mut Columns<'_>, queries: &Queries<'_>, 
     let positions = p.range();
     let end = positions.end.min(queries.sees(queries.len() - 1)).div_ceil(LANES);
     let mut block = positions.start / LANES;
-    if in_order::<S>() && queries.are_of_one_token() {
-        while block < end {
-            pages::read_in_order(keys.block(block));
-            scores_of_blocks::<S, 1>(s, p, queries, keys, scale, [block, 1]);
-            block += 1;
-        }
-        return;
-    }
     if asks_for_pages::<S>() && queries.are_of_one_token() {
         let apart = (end - block) / STREAMS;
         for first in block..block + apart {
@@ -164,8 +151,7 @@ fn scores_of_blocks<S: Simd, const P: usize>(
             pages::ask_ahead(s, block);
         }
     }
-    let asks = !(in_order::<S>() && queries.are_of_one_token());
-    let (mut n, mut ahead) = (0, asks.then_some(next));
+    let (mut n, mut ahead) = (0, Some(next));
     while n < queries.len() {
         let rows = &queries.rows[n..];
         let together = match rows.len() {
@@ -229,38 +215,30 @@ pub(super) struct Weighted<'a> {
 /// columns are elements of the head.
 #[inline(always)]
 pub(super) fn weighted_sums<S: Simd>(s: S, out: &mut Columns<'_>, queries: &Queries<'_>, sums: Weighted<'_>) {
-    let (count, Weighted { values, head_dim, .. }) = (queries.len(), sums);
-    let single = in_order::<S>() && queries.are_of_one_token();
-    let chunk = if single { (pages::PAGE / size_of::<f32>()).div_ceil(head_dim) } else { CHUNK };
-    for start in (0..queries.sees(count - 1)).step_by(chunk) {
+    let count = queries.len();
+    for start in (0..queries.sees(count - 1)).step_by(CHUNK) {
         if asks_for_pages::<S>() {
-            pages::ask_ahead(s, &values[start * head_dim..values.len().min((start + chunk) * head_dim)]);
+            let Weighted { values, head_dim, .. } = sums;
+            pages::ask_ahead(s, &values[start * head_dim..values.len().min((start + CHUNK) * head_dim)]);
         }
-        let seen = |n: usize| queries.sees(n).clamp(start, start + chunk);
+        let seen = |n: usize| queries.sees(n).clamp(start, start + CHUNK);
         let whole = count / 3 * 3;
         for n in (0..whole).step_by(3) {
-            sums.add::<S, 3>(s, out, n, start..seen(n), !single);
+            sums.add::<S, 3>(s, out, n, start..seen(n));
             for m in n + 1..n + 3 {
-                sums.add::<S, 1>(s, out, m, seen(n)..seen(m), !single);
+                sums.add::<S, 1>(s, out, m, seen(n)..seen(m));
             }
         }
         for n in whole..count {
-            sums.add::<S, 1>(s, out, n, start..seen(n), !single);
+            sums.add::<S, 1>(s, out, n, start..seen(n));
         }
     }
 }
 
 impl Weighted<'_> {
-    /// Adds some positions to the `T` rows from `first` on. If `asks`, values are asked for ahead of their use.
+    /// Adds some positions to the `T` rows from `first` on.
     #[inline(always)]
-    fn add<S: Simd, const T: usize>(
-        self,
-        s: S,
-        out: &mut Columns<'_>,
-        first: usize,
-        positions: Range<usize>,
-        asks: bool,
-    ) {
+    fn add<S: Simd, const T: usize>(self, s: S, out: &mut Columns<'_>, first: usize, positions: Range<usize>) {
         if positions.is_empty() {
             return;
         }
@@ -273,16 +251,16 @@ impl Weighted<'_> {
         let mut column = 0;
         if S::REGISTERS >= 32 {
             while column + 4 * LANES <= width {
-                self.add_blocks::<S, T, 4>(s, out, [first, column], p, values, asks);
+                self.add_blocks::<S, T, 4>(s, out, [first, column], p, values);
                 column += 4 * LANES;
             }
         }
         while column + 2 * LANES <= width {
-            self.add_blocks::<S, T, 2>(s, out, [first, column], p, values, asks);
+            self.add_blocks::<S, T, 2>(s, out, [first, column], p, values);
             column += 2 * LANES;
         }
         if column + LANES <= width {
-            self.add_blocks::<S, T, 1>(s, out, [first, column], p, values, asks);
+            self.add_blocks::<S, T, 1>(s, out, [first, column], p, values);
             column += LANES;
         }
         for column in column..width {
@@ -304,7 +282,6 @@ impl Weighted<'_> {
         [first, column]: [usize; 2],
         mut p: [&[f32]; T],
         values: &[f32],
-        asks: bool,
     ) {
         // One length for all, so that the loop below needs no other check.
         let terms = p[0].len();
@@ -321,7 +298,7 @@ impl Weighted<'_> {
             }
             // The first rows bring the values into the cache, for those after them, too. A processor with wide registers that foresees one
             // stream (measured on AMD's Zen 5) foresees values, which lie in the order of their use, by itself.
-            let brings = asks && first == 0 && part == 0 && (S::PARTS > 1 || S::FAR_STREAMS);
+            let brings = first == 0 && part == 0 && (S::PARTS > 1 || S::FAR_STREAMS);
             let ahead = if asks_for_pages::<S>() { AHEAD_WITH_PAGES } else { AHEAD };
             for (j, row) in values.chunks(self.head_dim).take(terms).enumerate() {
                 let (row, _) = row[column..][..B * LANES].as_chunks();

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use core::ops::Range;
 
 /// Bytes of a page.
-pub const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
 /// First lines of a page that are asked for: with three, a processor goes on by itself.
@@ -25,14 +25,6 @@ pub fn read_ahead<T: Copy>(all: &[T], part: Range<usize>) {
         for line in all.get(page..page + LINES * line).unwrap_or_default().chunks_exact(line) {
             black_box(line[0]);
         }
-    }
-}
-
-/// Reads every line of what is needed next and then used in another order: one line after the other, as a processor foresees them.
-#[inline(always)]
-pub fn read_in_order<T: Copy>(part: &[T]) {
-    for line in part.chunks(LINE / size_of::<T>()) {
-        black_box(line[0]);
     }
 }
 
